@@ -1,0 +1,54 @@
+"""The functions behind the public names: what the command line does, for scripts and notebooks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wdsremux.format import manifest as manifests
+from wdsremux.format.manifest import Manifest
+
+if TYPE_CHECKING:
+    from wdsremux.conversion.job import Event
+
+
+def convert(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    tell: Callable[[Event], None] | None = None,
+    **options: Any,
+) -> Manifest:
+    """Convert one split of a source, or finish what an earlier run began.
+
+    Args:
+        source: a folder of parquet files, laid out as on the Hub, or a glob of parquet files.
+        out: the folder that gets a folder for the split.
+        tell: called with every event (`wdsremux.conversion.job.Event`): progress, warnings, the end.
+        **options: those of `wdsremux convert`, with underscores; see `wdsremux.conversion.spec.Spec`.
+
+    Returns:
+        The manifest of the finished split.
+
+    Raises:
+        WdsremuxError: one sentence saying what, where and what to do. What is finished stays; the same call goes on.
+    """
+    from wdsremux.conversion.job import convert_split
+    from wdsremux.conversion.spec import make_spec
+
+    return convert_split(make_spec(source, out, **options), tell or _ignore)
+
+
+def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
+    """The manifest of a converted split.
+
+    Raises:
+        FormatError: if there is no finished split, or its manifest is damaged.
+    """
+    return manifests.read(Path(out) / split)
+
+
+def _ignore(event: Event) -> None:
+    """Scripts that ask for no events get none."""

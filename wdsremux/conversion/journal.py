@@ -1,0 +1,116 @@
+"""Plan and journal of a conversion, in OUT/SPLIT/.wdsremux: what lets a run go on where an earlier one was killed.
+
+The plan is saved before any work. A task's record is written last, after its shards have their final names: a task
+without a record is baked again from its start, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wdsremux import files
+from wdsremux.conversion import environment
+from wdsremux.conversion.bake import Record, journal_names
+from wdsremux.conversion.plan import Plan, Task
+from wdsremux.errors import OutputError
+from wdsremux.format import samples
+
+FOLDER = ".wdsremux"
+_PLAN = "plan.json"
+_KEPT = re.compile(r"plan\.json|lock|task-\d{6,}\.(?:json|npy)")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What decides the bytes of a split, but for the environment. Plain values, compared at a resume."""
+
+    source: dict[str, Any]
+    recipe: dict[str, Any]
+    options: dict[str, Any]
+    seed: int
+
+    def check(self, before: Request, folder: Path) -> None:
+        """Refuse to go on with what was begun otherwise.
+
+        Raises:
+            OutputError: naming the first difference.
+        """
+        for name, old, new in _differences(asdict(before), asdict(self)):
+            raise OutputError(
+                f"{folder} was begun with {name} {old!r}, and now {new!r} is asked for. "
+                "Ask for the same, choose another OUT, or delete that folder"
+            )
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name in before.keys() | now.keys():
+        old, new = before.get(name), now.get(name)
+        if old != new and isinstance(old, dict) and isinstance(new, dict):
+            yield from ((f"{name} {inner}", a, b) for inner, a, b in _differences(old, new))
+        elif old != new:
+            yield name, old, new
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The journal of a conversion that has begun."""
+
+    work: Path
+    environment: dict[str, Any]  #: as the manifest will say it
+    changed: str  #: how the environment differs from the one begun in; empty if it does not
+
+    def has(self, task: Task, folder: Path) -> bool:
+        """Whether a task is done: its record stands, and so does every shard it names, at its size."""
+        rows_path, record_path = journal_names(self.work, task.number)
+        if not (rows_path.exists() and record_path.exists()):
+            return False
+        shards = [(folder / shard.url, shard.size_bytes) for shard in self.record(task.number).shards]
+        return all(
+            path.exists() and path.stat().st_size == size and path.with_suffix(".idx").exists() for path, size in shards
+        )
+
+    def record(self, task: int) -> Record:
+        """The record of a finished task."""
+        return Record.loads(journal_names(self.work, task)[1].read_bytes())
+
+    def tables(self, records: list[Record]) -> Iterator[samples.Table]:
+        """The rows of the sample table, task by task, with each sample's shard counted over the split."""
+        shards = 0
+        for record in records:
+            rows = np.array(samples.read(journal_names(self.work, record.task)[0]))
+            rows["shard"] += shards
+            shards += len(record.shards)
+            yield rows
+
+
+def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any]) -> Journal:
+    """Save the plan, or find the one of an earlier run, and clear away what that run left half-written.
+
+    Raises:
+        OutputError: if the earlier run was asked for something else.
+    """
+    path = work / _PLAN
+    for leftover in work.iterdir():
+        if not _KEPT.fullmatch(leftover.name):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    if path.exists():
+        before = json.loads(path.read_bytes())
+        request.check(Request(**{f.name: before[f.name] for f in fields(Request)}), work.parent)
+        changed = environment.difference(before["environment"], now)
+        if not changed:
+            return Journal(work, before["environment"], "")
+        now = before["environment"] | {environment.MIXED: True}
+    else:
+        changed = ""
+    with files.atomic(path) as file:
+        saved = {"version": 1} | asdict(request) | {"environment": now, "tasks": [asdict(task) for task in plan.tasks]}
+        file.write(json.dumps(saved, indent=1).encode())
+    return Journal(work, now, changed)

@@ -1,0 +1,144 @@
+"""What is said of a converted set: the dataset card, timm's list of shards, and `wdsremux info`.
+
+OUT/README.md and OUT/_info.json are made anew from all manifests present, under OUT's lock, so that splits converted
+side by side both stand in them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wdsremux import files
+from wdsremux.errors import FormatError
+from wdsremux.format import manifest, samples
+from wdsremux.format.manifest import Manifest
+
+CARD = "README.md"
+TIMM = "_info.json"  #: where timm's reader of webdataset shards looks for splits, file names and lengths
+_LOCK_TIMEOUT_S = 60.0  #: the card takes milliseconds; longer means a stuck process
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    label: int
+    name: str | None
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInfo:
+    """What `wdsremux info` says of a split."""
+
+    split: str
+    source: dict[str, Any]
+    recipe: dict[str, Any]
+    options: dict[str, Any]
+    seed: int
+    nsamples: int
+    nrejects: int
+    ndropped: int
+    nshards: int
+    size_bytes: int  #: of the tars
+    labels: list[ClassCount]  #: by label
+    worst_mixing: float | None  #: the largest ratio, over shards and classes, of a class's share in a shard to its share in all
+
+
+def read_all(out: Path) -> list[Manifest]:
+    """The manifests of all finished splits in OUT, by name.
+
+    Raises:
+        FormatError: if there is none.
+    """
+    folders = sorted(path.parent for path in out.glob(f"*/{manifest.NAME}"))
+    if not folders:
+        raise FormatError(f"{out} holds no finished split. Run `wdsremux convert SOURCE {out}` to make one")
+    return [manifest.read(folder) for folder in folders]
+
+
+def describe(out: Path, split: Manifest) -> SplitInfo:
+    """Count a split's classes and how well its shards mix them; reads the sample table."""
+    table = samples.read(out / split.split / samples.NAME)
+    label, shard = np.asarray(table["label"]), np.asarray(table["shard"]).astype(np.int64)
+    values, place, counts = np.unique(label, return_inverse=True, return_counts=True)
+    by_shard = np.zeros((len(split.shards), len(values)), np.int64)
+    np.add.at(by_shard, (shard, place), 1)
+    mixing = None
+    if len(values) > 1 and len(split.shards) > 1:
+        mixing = float((by_shard / by_shard.sum(1, keepdims=True) / (counts / len(table))).max())
+    names = split.classes or []
+    return SplitInfo(
+        split=split.split,
+        source=split.source,
+        recipe=split.recipe,
+        options=split.options,
+        seed=split.seed,
+        nsamples=split.nsamples,
+        nrejects=split.nrejects,
+        ndropped=split.ndropped,
+        nshards=len(split.shards),
+        size_bytes=sum(shard.size_bytes for shard in split.shards),
+        labels=[
+            ClassCount(int(v), names[v] if 0 <= v < len(names) else None, int(n)) for v, n in zip(values, counts, strict=True)
+        ],
+        worst_mixing=mixing,
+    )
+
+
+def write_card(out: Path) -> None:
+    """Make OUT/README.md and OUT/_info.json from all manifests present."""
+    with files.locked(out / ".lock", f"{out / '.lock'} is held by another process", _LOCK_TIMEOUT_S):
+        splits = read_all(out)
+        with files.atomic(out / CARD) as file:
+            file.write(_card(splits).encode())
+        with files.atomic(out / TIMM) as file:
+            file.write(json.dumps({"splits": {split.split: _timm(split) for split in splits}}, indent=1).encode())
+
+
+def _card(splits: list[Manifest]) -> str:
+    source, recipe = splits[0].source, splits[0].recipe["name"]
+    data_files = "\n".join(f"  - split: {s.split}\n    path: {s.split}/{s.split}-*.tar" for s in splits)
+    license_ = f"license: {json.dumps(source['license'])}\n" if source.get("license") else ""
+    citation = f"\n## Citation\n\n```\n{source['citation'].strip()}\n```\n" if source.get("citation") else ""
+    rows = "\n".join(
+        f"| {s.split} | {s.nsamples:,} | {len(s.shards)} | {sum(shard.size_bytes for shard in s.shards) / 1e6:,.1f} MB |"
+        for s in splits
+    )
+    members = "`KEY.jpg` and `KEY.cls` (its label)" if splits[0].options.get("label_column") else "`KEY.jpg`"
+    return f"""---
+{license_}configs:
+- config_name: default
+  data_files:
+{data_files}
+---
+
+# {source["name"]}, as WebDataset shards
+
+Converted by wdsremux {splits[0].environment["wdsremux"]} from `{source["name"]}` with the recipe `{recipe}`.
+
+| split | samples | shards | size |
+|---|---|---|---|
+{rows}
+
+Each sample is {members}.
+
+```python
+import datasets, wdsremux
+
+loader = wdsremux.DataLoader("this/folder", batch_size=256, split="{splits[0].split}")
+rows = datasets.load_dataset("this/folder", split="{splits[0].split}")
+```
+{citation}"""
+
+
+def _timm(split: Manifest) -> dict[str, Any]:
+    return {
+        "name": split.split,
+        "num_samples": split.nsamples,
+        "filenames": [f"{split.split}/{shard.url}" for shard in split.shards],
+        "shard_lengths": [shard.nsamples for shard in split.shards],
+    }

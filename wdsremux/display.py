@@ -1,0 +1,127 @@
+"""What a person sees: a progress bar on a terminal, plain lines elsewhere, a closing summary, and `info` in words."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from wdsremux.conversion import job
+from wdsremux.conversion.bake import Progress as Baked
+
+if TYPE_CHECKING:
+    from wdsremux.conversion.report import SplitInfo
+
+LINE_EVERY_S = 10.0  #: between two plain lines where there is no terminal
+
+
+class _Rates(ProgressColumn):
+    """Images a second, MB a second in and out, and rejects: of this run, not of the one it goes on from."""
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields["rates"]))
+
+
+class Display:
+    """Draws the events of one conversion. Use as a context manager; `tell` takes the events."""
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        columns = (TextColumn(title, markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), _Rates())
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not self.console.is_terminal)
+        self._title = title
+        self._row = self._bar.add_task(title, total=None, rates="reading the source")
+        self._began_s = self._spoke_s = time.monotonic()
+        self._rows = self._total = self._images = self._rejects = self._bytes_in = self._bytes_out = 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """One line, above the bar if there is one."""
+        self.console.print(f"wdsremux: {text}", markup=False, soft_wrap=True)
+
+    def tell(self, event: job.Event) -> None:
+        """Draw what happened."""
+        match event:
+            case job.Planned():
+                self._plan(event)
+            case Baked():
+                self._add(event)
+            case job.Warned():
+                self.say(f"warning: {event.text}")
+            case job.Finished():
+                self._finish(event)
+
+    def _plan(self, event: job.Planned) -> None:
+        self._began_s = self._spoke_s = time.monotonic()
+        self._rows, self._total = event.rows_done, event.plan.rows
+        self._bar.update(self._row, total=event.plan.rows, completed=event.rows_done, rates="starting")
+        shards = sum(block.shards for task in event.plan.tasks for block in task.blocks)
+        done = f", {event.rows_done:,} of them done by an earlier run" if event.rows_done else ""
+        tasks = f"{len(event.plan.tasks)} task{'s' if len(event.plan.tasks) > 1 else ''}"
+        self.say(f"{self._title}: {self._total:,} rows in {tasks} for {shards} shards{done}")
+
+    def _add(self, event: Baked) -> None:
+        self._rows += event.rows
+        self._images += event.samples
+        self._rejects += len(event.rejects)
+        self._bytes_in += event.bytes_in
+        self._bytes_out += event.bytes_out
+        self._bar.update(self._row, completed=self._rows, rates=self._rates())
+        now_s = time.monotonic()
+        if not self.console.is_terminal and now_s - self._spoke_s >= LINE_EVERY_S:
+            self._spoke_s = now_s
+            self.say(f"{self._title}: {self._rows:,} of {self._total:,} rows, {self._rates()}, {self._left_s()} left")
+
+    def _seconds(self) -> float:
+        return max(time.monotonic() - self._began_s, 1e-3)
+
+    def _rates(self) -> str:
+        seconds = self._seconds()
+        megabytes = f"{self._bytes_in / seconds / 1e6:,.1f} MB/s in, {self._bytes_out / seconds / 1e6:,.1f} out"
+        return f"{self._images / seconds:,.0f} images/s, {megabytes}, {self._rejects} rejects"
+
+    def _left_s(self) -> str:
+        rate = self._images / self._seconds()
+        return f"{(self._total - self._rows) / rate:,.0f} s" if rate else "unknown"
+
+    def _finish(self, event: job.Finished) -> None:
+        result = event.manifest
+        if event.already:
+            self.say(f"{self._title}: already converted, {result.nsamples:,} images in {len(result.shards)} shards")
+            return
+        size = sum(shard.size_bytes for shard in result.shards)
+        self._bar.update(self._row, completed=self._total)
+        dropped = f", {result.ndropped:,} dropped by the recipe" if result.ndropped else ""
+        self.say(
+            f"{self._title}: {result.nsamples:,} images in {len(result.shards)} shards, "
+            f"{event.bytes_source / 1e6:,.1f} MB before, {size / 1e6:,.1f} MB after, "
+            f"{self._images / self._seconds():,.0f} images/s, {result.nrejects} rejects{dropped}"
+        )
+
+
+def info_text(split: SplitInfo) -> str:
+    """`wdsremux info` of one split, in words."""
+    recipe = f"{split.recipe['name']}, quality {split.options['quality']}, subsampling {split.options['subsampling']}"
+    lines = [
+        f"split     {split.split}",
+        f"source    {split.source['name']} ({split.source['kind']}), revision {split.source['revision'][:12]}",
+        f"recipe    {recipe}, seed {split.seed}",
+        f"samples   {split.nsamples:,} in {split.nshards} shards, {split.size_bytes / 1e6:,.1f} MB",
+        f"rejects   {split.nrejects:,}, and {split.ndropped:,} dropped by the recipe",
+    ]
+    if split.worst_mixing is not None:
+        lines.append(f"mixing    no class has more than {split.worst_mixing:.2f} times its share in any shard")
+    if split.labels:
+        lines.append(f"classes   {len(split.labels)}")
+        lines += [f"  {count.label:>6}  {count.samples:>9,}  {count.name or ''}".rstrip() for count in split.labels]
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""Every error that wdsremux raises.
+
+    WdsremuxError            something the user can act on: one sentence saying what, where, what was got, what to do
+    ├── OptionError          wrong by the arguments alone; the command line exits with 2
+    ├── SourceError          the source cannot be found, read, or understood
+    ├── OutputError          OUT cannot be used: locked, foreign files, begun with other options
+    ├── FormatError          a file of a converted split is missing, damaged, or not what the manifest says
+    ├── ConversionError      a conversion began and cannot go on; running it again resumes
+    │   ├── RejectError      more rows could not be baked than --max-rejects allows
+    │   └── WorkerError      a worker process failed or died
+    ├── ImageError           bytes that are no image we can decode; a conversion turns it into a reject
+    ├── StateError           a loader state does not belong to this loader
+    └── BackendError         a decoding backend is missing or failed
+
+A row that cannot be baked is no error but a value (`wdsremux.conversion.recipe.Reject`).
+"""
+
+
+class WdsremuxError(Exception):
+    """Base class: catch this to catch everything that wdsremux raises on purpose."""
+
+    exit_code = 1
+
+
+class OptionError(WdsremuxError):
+    """An option or argument is wrong by itself, whatever the files look like."""
+
+    exit_code = 2
+
+
+class SourceError(WdsremuxError):
+    """The source cannot be found, read, or understood."""
+
+
+class OutputError(WdsremuxError):
+    """The output folder cannot be used."""
+
+
+class FormatError(WdsremuxError):
+    """A file of a converted split is missing, damaged, or differs from its manifest."""
+
+
+class ConversionError(WdsremuxError):
+    """A conversion had to stop; what is finished stays, and the same command goes on from there."""
+
+
+class RejectError(ConversionError):
+    """More rows could not be baked than the user allows."""
+
+
+class WorkerError(ConversionError):
+    """A worker process raised or died."""
+
+
+class ImageError(WdsremuxError):
+    """Bytes cannot be decoded to pixels, or pixels cannot be encoded. The text is the reason, the same in every run."""
+
+
+class StateError(WdsremuxError):
+    """A loader state was made for another data set or another order."""
+
+
+class BackendError(WdsremuxError):
+    """A backend is not installed, or failed on a batch."""

@@ -1,0 +1,73 @@
+"""samples.npy: the sample table, one record of 44 bytes a sample, in the order of the shards.
+
+A sample's place in the table is its sample id. The file is a plain .npy (numpy's NEP 1) of a structured,
+little-endian dtype, so that it can be memory-mapped and read from any language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdsremux.errors import FormatError
+
+NAME = "samples.npy"
+
+SAMPLE = np.dtype(
+    [
+        ("shard", "<u4"),  # place of the shard in the manifest's list
+        ("offset", "<u8"),  # of the image's first byte in the tar
+        ("size", "<u4"),  # of the image, in bytes
+        ("label", "<i8"),  # -1: none
+        ("crc32", "<u4"),  # of the image's bytes
+        ("width", "<u2"),  # in pixels
+        ("height", "<u2"),
+        ("fragment", "<u4"),  # of the source
+        ("row", "<u4"),  # in the fragment
+        ("part", "<u4"),  # which of the samples made of that row
+    ]
+)
+
+Table = NDArray[np.void]  #: one-dimensional, of dtype SAMPLE
+
+
+def write(file: BinaryIO, blocks: Iterable[Table], count: int) -> None:
+    """Write the table piece by piece, so that no more than one piece is in memory.
+
+    Args:
+        file: open for binary writing, at its start.
+        blocks: arrays of dtype SAMPLE whose lengths add up to `count`.
+        count: the number of samples.
+
+    Raises:
+        FormatError: if the blocks do not add up to `count`.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(SAMPLE), "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(file, header)
+    written = 0
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, SAMPLE).tobytes())
+        written += len(block)
+    if written != count:
+        raise FormatError(f"{NAME}: {written} samples were written where {count} were announced")
+
+
+def read(path: Path) -> Table:
+    """Map the table into memory, read-only.
+
+    Raises:
+        FormatError: if it is missing, cut short, or not a table of this format.
+    """
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FormatError(f"{path} is missing. Convert again to rebuild it") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise FormatError(f"{path} cannot be read as a sample table: {error}. Convert again to rebuild it") from error
+    if table.dtype != SAMPLE or table.ndim != 1:
+        raise FormatError(f"{path} holds {table.dtype} of {table.ndim} dimensions, not a sample table of version 1")
+    return table
