@@ -1,0 +1,52 @@
+"""This process's place among others: its rank, and its share of the cores."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch.distributed
+
+from wdsremux.errors import OptionError
+
+# SLURM_NTASKS also stands in the batch script, where one process would train on 1/n of the data in silence; srun alone
+# sets SLURM_STEP_NUM_TASKS.
+_VARIABLES = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")  #: "QUOTA PERIOD" in microseconds, or "max PERIOD" (Linux cgroup v2)
+
+
+def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Arguments, else torch.distributed, else the environment of torchrun or srun, else (0, 1).
+
+    Raises:
+        OptionError: if only one of the two is given, or the rank is not below the world size.
+    """
+    if (rank is None) != (world_size is None):
+        given, missing = ("rank", "world_size") if world_size is None else ("world_size", "rank")
+        raise OptionError(f"{given} is given without {missing}. Give both or neither")
+    if rank is not None and world_size is not None:
+        return _checked(rank, world_size, "the arguments")
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    for rank_name, world_name in _VARIABLES:
+        if rank_name in os.environ and world_name in os.environ:
+            return _checked(int(os.environ[rank_name]), int(os.environ[world_name]), f"{rank_name} and {world_name}")
+    if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
+        raise OptionError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but RANK is not set. Start with torchrun, or set both")
+    return 0, 1
+
+
+def _checked(rank: int, world: int, where: str) -> tuple[int, int]:
+    if not 0 <= rank < world:
+        raise OptionError(f"Invalid rank and world size (got {rank} and {world} from {where}). Supported: 0 <= rank < world")
+    return rank, world
+
+
+def threads() -> int:
+    """The cores this process may use: affinity and cgroup quota, shared with the other ranks of this machine."""
+    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if _CGROUP_QUOTA.exists():
+        quota, period = _CGROUP_QUOTA.read_text().split()
+        if quota != "max":
+            cores = min(cores, int(quota) / int(period))
+    return max(1, int(cores / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
