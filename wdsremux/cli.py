@@ -46,14 +46,18 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
 ) -> None:
     """Options of the command as a whole."""
 
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="A folder of parquet files, laid out as on the Hub, or a glob of them.")],
+    source: Annotated[
+        str, typer.Argument(help="A folder of parquet files, laid out as on the Hub, or a glob of them.")
+    ],
     out: Annotated[Path, typer.Argument(help="The folder that gets a folder for the split.")],
     split: Annotated[str, typer.Option(help="The split of the source.")] = "train",
     image_column: Annotated[str | None, typer.Option(help="Where there are several.")] = None,

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 import torch
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image, UnidentifiedImageError, features
 
 from wdsremux.errors import ImageError
 
@@ -35,7 +35,9 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  #: SOFn markers (IT
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})  #: markers without a length
 # libjpeg only warns of these and decodes grey or garbage. Other warnings (stray bytes before a marker, an unknown
 # Adobe transform) leave the picture whole, so those files get a second chance in Pillow.
-_LOST_DATA = re.compile(r"premature end|bad huffman|bad arithmetic|corrupt jpeg data: found marker|inconsistent prog", re.I)
+_LOST_DATA = re.compile(
+    r"premature end|bad huffman|bad arithmetic|corrupt jpeg data: found marker|inconsistent prog", re.I
+)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -138,7 +140,10 @@ def _decode_jpeg(data: Data, head: Header, short_side: int | None) -> Pixels:
         while scale < 8 and min(-(-width // (2 * scale)), -(-height // (2 * scale))) >= 2 * short_side:
             scale *= 2
     pixels: Pixels = simplejpeg.decode_jpeg(
-        data, "RGB", min_width=-(-width // scale) if scale > 1 else 0, min_height=-(-height // scale) if scale > 1 else 0
+        data,
+        "RGB",
+        min_width=-(-width // scale) if scale > 1 else 0,
+        min_height=-(-height // scale) if scale > 1 else 0,
     )
     return pixels if head.exif is None else _turn(pixels, _orientation(head.exif))
 
@@ -175,9 +180,11 @@ def _decode_any(data: Data) -> Pixels:
                 return _turn(np.array(_rgb(image)), orientation)  # a copy: Pillow's own memory is read-only
     except ImageError:
         raise
-    except Image.UnidentifiedImageError as error:  # its text holds a memory address
+    except UnidentifiedImageError as error:  # its text holds a memory address
         raise ImageError("not an image of any known format") from error
-    except Exception as error:  # Pillow's plugins raise whatever the file provokes: struct.error, KeyError, SyntaxError …
+    except (
+        Exception
+    ) as error:  # Pillow's plugins raise whatever the file provokes: struct.error, KeyError, SyntaxError …
         raise ImageError(f"undecodable: {_reason(error)}") from error
 
 

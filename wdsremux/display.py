@@ -32,7 +32,9 @@ class Display:
     def __init__(self, title: str, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         columns = (TextColumn(title, markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), _Rates())
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not self.console.is_terminal)
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(), console=self.console, disable=not self.console.is_terminal
+        )
         self._title = title
         self._row = self._bar.add_task(title, total=None, rates="reading the source")
         self._began_s = self._spoke_s = time.monotonic()
@@ -42,7 +44,9 @@ class Display:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def say(self, text: str) -> None:

@@ -45,12 +45,12 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     Readers see the old content or the new one. If the block raises, the partial file is removed.
     """
     partial = path.with_name(f".{path.name}{PARTIAL}")
-    file = open(partial, "wb")
     try:
-        yield file
-        sync_and_close(file)
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
     except BaseException:
-        file.close()
         partial.unlink(missing_ok=True)
         raise
     os.replace(partial, path)

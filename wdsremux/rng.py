@@ -80,8 +80,7 @@ def words(key_: int, ids: ArrayLike, group: int, count: int) -> NDArray[np.uint6
 
 def uniform(key_: int, ids: ArrayLike, group: int, count: int) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), float64 [count, N], in steps of 2**-32. Arguments as in `words`."""
-    result: NDArray[np.float64] = words(key_, ids, group, count) * 2.0**-32
-    return result
+    return words(key_, ids, group, count).astype(np.float64) * 2.0**-32
 
 
 def permutation(key_: int, size: int, group: int = 0) -> NDArray[np.int64]:

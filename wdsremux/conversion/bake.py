@@ -84,7 +84,9 @@ class _Spool:
     def add(self, fragment: int, sample: Sample) -> None:
         data, image = sample.image.data, sample.image
         place = (fragment, sample.row, sample.part)
-        self.rows.append((self.file.tell(), len(data), sample.label, zlib.crc32(data), image.width, image.height, *place))
+        self.rows.append(
+            (self.file.tell(), len(data), sample.label, zlib.crc32(data), image.width, image.height, *place)
+        )
         self.file.write(data)
 
     def read(self, position: int, size: int) -> bytes:
@@ -117,7 +119,7 @@ def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None
     ends = list(itertools.accumulate(block.rows for block in task.blocks))
     baked = tally.watch(_bake_rows(task, bakery, report))
     for number, items in itertools.groupby(baked, key=lambda item: bisect.bisect_right(ends, item[0])):
-        with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=bakery.work) as file:
+        with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(bakery.work)) as file:
             spool = _Spool(cast(BinaryIO, file))
             for _, fragment, sample in items:
                 spool.add(fragment, sample)
@@ -177,10 +179,12 @@ def _checked(item: Sample | Reject, source: Source) -> Sample | Reject:
     if isinstance(item, Reject):
         return item
     count = None if source.classes is None else len(source.classes)
-    if NO_LABEL <= item.label and (count is None or item.label < count):
+    if item.label >= NO_LABEL and (count is None or item.label < count):
         return item
     known = "0 or more, or -1 for none" if count is None else f"-1 to {count - 1}"
-    return Reject(item.row, item.part or None, None, source.label_column, f"label {item.label}, where labels are {known}")
+    return Reject(
+        item.row, item.part or None, None, source.label_column, f"label {item.label}, where labels are {known}"
+    )
 
 
 def _write(spool: _Spool, block: Block, bakery: Bakery) -> tuple[list[manifest.Shard], samples.Table]:
@@ -195,7 +199,7 @@ def _write(spool: _Spool, block: Block, bakery: Bakery) -> tuple[list[manifest.S
     opened: list[BinaryIO] = []
 
     def open_partial(name: str) -> BinaryIO:
-        opened.append(open(bakery.work / name, "wb", buffering=2**20))
+        opened.append(open(bakery.work / name, "wb", buffering=2**20))  # noqa: SIM115  # post closes it
         return opened[-1]
 
     pattern = archive.shard_name(bakery.split, 0).replace("000000", "%06d")

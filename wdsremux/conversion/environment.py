@@ -19,7 +19,10 @@ def describe() -> dict[str, Any]:
     # torch's uint8 resize gives the same with AVX2 and AVX-512, and others (within 1 of 255) without either.
     wide = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     libraries = {name: version(name) for name in _LIBRARIES}
-    return libraries | {"libjpeg": codec.libjpeg_version(), "cpu": f"{platform.machine()} {'avx2' if wide else 'plain'}"}
+    return libraries | {
+        "libjpeg": codec.libjpeg_version(),
+        "cpu": f"{platform.machine()} {'avx2' if wide else 'plain'}",
+    }
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """A conversion from its first look at the source to the manifest: plan, map, assemble; resume where one was cut short.
 
-    OUT/SPLIT/.wdsremux/plan.json      written before any work: what was asked for, and who bakes what
-    OUT/SPLIT/.wdsremux/task-*.json    the journal: one record a finished task
-    OUT/SPLIT/index.json               written last; with it the split is finished
+OUT/SPLIT/.wdsremux/plan.json      written before any work: what was asked for, and who bakes what
+OUT/SPLIT/.wdsremux/task-*.json    the journal: one record a finished task
+OUT/SPLIT/index.json               written last; with it the split is finished
 """
 
 from __future__ import annotations
@@ -105,12 +105,16 @@ def _folder(folder: Path) -> Iterator[Path]:
     try:
         foreign = sorted(p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name)) if folder.exists() else []
         if foreign:
-            raise OutputError(f"{folder} holds files that are not of a conversion, such as {foreign[0]}. Choose another OUT")
+            raise OutputError(
+                f"{folder} holds files that are not of a conversion, such as {foreign[0]}. Choose another OUT"
+            )
         work = folder / journal.FOLDER
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to: {error.strerror}. Choose another OUT") from error
-    with files.locked(work / "lock", f"another process is converting into {folder}. Wait for it, or choose another OUT"):
+    with files.locked(
+        work / "lock", f"another process is converting into {folder}. Wait for it, or choose another OUT"
+    ):
         yield work
 
 
@@ -193,4 +197,3 @@ def _assemble(spec: Spec, source: Source, request: Request, plan: Plan, begun: J
     with files.atomic(spec.folder / manifest.NAME) as file:
         file.write(result.dumps())
     return result
-

@@ -45,7 +45,9 @@ class SplitInfo:
     nshards: int
     size_bytes: int  #: of the tars
     labels: list[ClassCount]  #: by label
-    worst_mixing: float | None  #: the largest ratio, over shards and classes, of a class's share in a shard to its share in all
+    worst_mixing: (
+        float | None
+    )  #: the largest ratio, over shards and classes, of a class's share in a shard to its share in all
 
 
 def read_all(out: Path) -> list[Manifest]:
@@ -83,7 +85,8 @@ def describe(out: Path, split: Manifest) -> SplitInfo:
         nshards=len(split.shards),
         size_bytes=sum(shard.size_bytes for shard in split.shards),
         labels=[
-            ClassCount(int(v), names[v] if 0 <= v < len(names) else None, int(n)) for v, n in zip(values, counts, strict=True)
+            ClassCount(int(v), names[v] if 0 <= v < len(names) else None, int(n))
+            for v, n in zip(values, counts, strict=True)
         ],
         worst_mixing=mixing,
     )
@@ -105,7 +108,7 @@ def _card(splits: list[Manifest]) -> str:
     license_ = f"license: {json.dumps(source['license'])}\n" if source.get("license") else ""
     citation = f"\n## Citation\n\n```\n{source['citation'].strip()}\n```\n" if source.get("citation") else ""
     rows = "\n".join(
-        f"| {s.split} | {s.nsamples:,} | {len(s.shards)} | {sum(shard.size_bytes for shard in s.shards) / 1e6:,.1f} MB |"
+        f"| {s.split} | {s.nsamples:,} | {len(s.shards)} | {sum(x.size_bytes for x in s.shards) / 1e6:,.1f} MB |"
         for s in splits
     )
     members = "`KEY.jpg` and `KEY.cls` (its label)" if splits[0].options.get("label_column") else "`KEY.jpg`"

@@ -13,16 +13,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
+from datasets import Features, IterableDataset, load_dataset_builder
+from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
+from datasets.packaged_modules.parquet.parquet import Parquet
 
-from wdsremux.errors import OptionError, SourceError
-
-if TYPE_CHECKING:
-    from datasets import Features, IterableDataset
+from wdsremux.errors import SourceError
 
 _LABEL_DTYPES = ("int", "uint", "string", "large_string")
 ROWS_A_BATCH = 64  #: of an Arrow batch; bounds what a worker holds of a fragment beside its column chunk
@@ -138,8 +139,6 @@ def open_source(source: str, split: str, image_column: str | None = None, label_
     fragments, revision = _footers(files, root)
     classes, vocabulary = _classes(features, label, files, source)
     columns = [image] if label is None else [image, label]
-    import datasets
-
     return Source(
         description={
             "kind": "parquet",
@@ -162,10 +161,6 @@ def open_source(source: str, split: str, image_column: str | None = None, label_
 
 def _builder(source: str, split: str) -> tuple[Path, Any]:
     """The folder that names are relative to, and the `datasets` builder of the split's files."""
-    from datasets import load_dataset_builder
-    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
-    from datasets.packaged_modules.parquet.parquet import Parquet
-
     path = Path(source)
     if glob.has_magic(source):
         found = sorted(glob.glob(source, recursive=True))
@@ -174,7 +169,9 @@ def _builder(source: str, split: str) -> tuple[Path, Any]:
         root = Path(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in found]))
         return root, load_dataset_builder("parquet", data_files={split: found})
     if not path.is_dir():
-        raise SourceError(f"{source} is no folder{' but a file' if path.exists() else ''}. Give a folder or a glob of parquet files")
+        raise SourceError(
+            f"{source} is no folder{' but a file' if path.exists() else ''}. Give a folder or a glob of parquet files"
+        )
     try:
         builder = load_dataset_builder(str(path))
     except (DatasetNotFoundError, DataFilesNotFoundError, ValueError, OSError) as error:
@@ -195,22 +192,24 @@ def _stream(builder: Any, split: str, source: str) -> tuple[Features, IterableDa
 
 
 def _image_column(features: Features, source: str) -> str:
-    import datasets
-
-    names = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    names: list[str] = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if len(names) == 1:
         return names[0]
     if names:
-        raise SourceError(f"{source} has {len(names)} image columns: {', '.join(names)}. Choose one with --image-column")
-    raise SourceError(f"{source} has no image column. Its columns: {', '.join(f'{n} ({f})' for n, f in features.items())}")
+        raise SourceError(
+            f"{source} has {len(names)} image columns: {', '.join(names)}. Choose one with --image-column"
+        )
+    raise SourceError(
+        f"{source} has no image column. Its columns: {', '.join(f'{n} ({f})' for n, f in features.items())}"
+    )
 
 
 def _label_column(features: Features) -> str | None:
-    import datasets
-
-    names = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    names: list[str] = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     if len(names) > 1:
-        raise SourceError(f"the source has {len(names)} label columns: {', '.join(names)}. Choose one with --label-column")
+        raise SourceError(
+            f"the source has {len(names)} label columns: {', '.join(names)}. Choose one with --label-column"
+        )
     if names:
         return names[0]
     return next((name for name in ("label", "labels") if _dtype(features.get(name)).startswith(_LABEL_DTYPES)), None)
@@ -218,8 +217,6 @@ def _label_column(features: Features) -> str | None:
 
 def _dtype(feature: Any) -> str:
     """The dtype of a plain value, "" for anything else."""
-    import datasets
-
     return str(feature.dtype) if isinstance(feature, datasets.Value) else ""
 
 
@@ -227,8 +224,6 @@ def _classes(
     features: Features, label: str | None, files: tuple[str, ...], source: str
 ) -> tuple[list[str] | None, tuple[str, ...] | None]:
     """Class names by label, and the vocabulary if the labels are strings."""
-    import datasets
-
     if label is None:
         return None, None
     if label not in features:
@@ -245,7 +240,9 @@ def _classes(
                 values.update(value for value in pa.compute.unique(batch.column(0)).to_pylist() if value is not None)
         vocabulary = tuple(sorted(values))
         return list(vocabulary), vocabulary
-    raise SourceError(f"column {label!r} is {feature}, no single label. A label is a ClassLabel, an integer or a string")
+    raise SourceError(
+        f"column {label!r} is {feature}, no single label. A label is a ClassLabel, an integer or a string"
+    )
 
 
 def _footers(files: tuple[str, ...], root: Path) -> tuple[tuple[Fragment, ...], str]:

@@ -82,6 +82,6 @@ class Layout:
 
 
 def index_text(samples: Iterable[list[Member]]) -> bytes:
-    """DALI's index of a shard, version 1.2: a header, then a line a sample with `extension offset size name` a member."""
+    """DALI's index (version 1.2): a header, then a line a sample with `extension offset size name` a member."""
     lines = [" ".join(f"{m.extension} {m.offset} {m.size} {m.name}" for m in members) for members in samples]
     return "\n".join([f"{INDEX_VERSION} {len(lines)}", *lines, ""]).encode("ascii")

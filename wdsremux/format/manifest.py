@@ -53,7 +53,9 @@ class Manifest:
         """The file's content."""
         values: dict[str, Any] = {"format": FORMAT, "version": VERSION}
         values |= {field.name: getattr(self, field.name) for field in fields(self)}
-        values["shards"] = [{field.name: getattr(shard, field.name) for field in fields(shard)} for shard in self.shards]
+        values["shards"] = [
+            {field.name: getattr(shard, field.name) for field in fields(shard)} for shard in self.shards
+        ]
         body = "{\n" + "".join(f"{_json(name)}: {_json(value)},\n" for name, value in values.items())
         return f'{body}"sha256": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'.encode()
 

@@ -63,7 +63,7 @@ def read(path: Path) -> Table:
         FormatError: if it is missing, cut short, or not a table of this format.
     """
     try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        table: Table = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise FormatError(f"{path} is missing. Convert again to rebuild it") from error
     except (ValueError, EOFError, OSError) as error:

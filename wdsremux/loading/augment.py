@@ -45,13 +45,17 @@ class Augment:
 
     def __post_init__(self) -> None:
         if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise OptionError(f"Invalid scale (got {self.scale}). Supported: two shares of the area, 0 < low <= high <= 1")
+            raise OptionError(
+                f"Invalid scale (got {self.scale}). Supported: two shares of the area, 0 < low <= high <= 1"
+            )
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise OptionError(f"Invalid ratio (got {self.ratio}). Supported: 0 < low <= high")
         if not 0 <= self.flip <= 1:
             raise OptionError(f"Invalid flip (got {self.flip}). Supported: a probability, 0 to 1")
         if not 0 < self.center <= 1:
-            raise OptionError(f"Invalid center (got {self.center}). Supported: a share of the short side, 0 < center <= 1")
+            raise OptionError(
+                f"Invalid center (got {self.center}). Supported: a share of the short side, 0 < center <= 1"
+            )
 
     def parameters(
         self, ids: Ids, width: NDArray[np.int64], height: NDArray[np.int64], seed: int, epoch: int
@@ -77,12 +81,12 @@ class Augment:
         log_low, log_high = math.log(self.ratio[0]), math.log(self.ratio[1])
         ratio = np.exp(log_low + drawn[1 : 2 * _ATTEMPTS : 2] * (log_high - log_low))
         w, h = np.rint(np.sqrt(area * ratio)).astype(np.int64), np.rint(np.sqrt(area / ratio)).astype(np.int64)
-        fits = (0 < w) & (w <= width) & (0 < h) & (h <= height)
+        fits: NDArray[np.bool_] = (w > 0) & (w <= width) & (h > 0) & (h <= height)
         first, column = fits.argmax(0), np.arange(len(width))
         w, h = w[first, column], h[first, column]
         x = np.floor(drawn[_X] * (width - w + 1)).astype(np.int64)
         y = np.floor(drawn[_Y] * (height - h + 1)).astype(np.int64)
-        return np.where(fits.any(0)[:, None], np.stack([x, y, w, h], 1), self._fallback(width, height))
+        return np.where(np.any(fits, 0, keepdims=True).T, np.stack([x, y, w, h], 1), self._fallback(width, height))
 
     def _fallback(self, width: NDArray[np.int64], height: NDArray[np.int64]) -> NDArray[np.int64]:
         """The largest box from the middle whose ratio is allowed: for pictures so long that ten boxes did not fit."""

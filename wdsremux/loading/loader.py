@@ -29,7 +29,10 @@ from wdsremux.loading.reader import Reader
 
 FIELDS = ("image", "label", "key", "id")
 TAILS = ("drop", "even")
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what pretrained torchvision models expect
+_IMAGENET_MEAN, _IMAGENET_STD = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # what pretrained torchvision models expect
 _FORMAT, _VERSION = "wdsremux.loader", 1
 
 
@@ -53,7 +56,7 @@ class LoaderState:
     loaded: bool = False  #: from a state that no iterator has used yet
 
     def begin(self) -> LoaderState:
-        """Where the next iterator begins: a loaded state once, else an epoch from its start, after a `break` the next."""
+        """Where the next iterator begins: a loaded state once; else an epoch's start, after a `break` the next's."""
         if self.loaded:
             return LoaderState(self.epoch, self.position)
         return LoaderState(self.epoch + 1) if self.position else LoaderState(self.epoch)
@@ -133,7 +136,7 @@ class DataLoader:
         counts = tuple(shard.nsamples for shard in self._reader.manifest.shards)
         self._order = Order(counts, seed, shuffle, WINDOW if window is None else window, lanes)
         self._augment = make_augment(augment)
-        output = Output(size=size, dtype=dtype, memory_format=memory_format, mean=tuple(mean), std=tuple(std))
+        output = Output(size=size, dtype=dtype, memory_format=memory_format, mean=mean, std=std)
         wanted = "image" in self._fields
         self._backend = make_backend(backend, output, batch_size, num_threads or world.threads()) if wanted else None
         self._place = (rank, world_size)
@@ -163,8 +166,8 @@ class DataLoader:
         todo = self._steps(state.position)
         if len(todo) and todo[len(todo) - 1].repeats:
             warnings.warn(
-                f"{self._order.nsamples - state.position} samples are left of epoch {state.epoch}, too few for every rank: "
-                "some of them are repeated",
+                f"{self._order.nsamples - state.position} samples are left of epoch {state.epoch}, "
+                "too few for every rank: some of them are repeated",
                 stacklevel=2,
             )
         self._state = state
@@ -215,7 +218,9 @@ class DataLoader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __getstate__(self) -> Any:

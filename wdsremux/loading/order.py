@@ -195,8 +195,8 @@ def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Seque
         return _Steps(start, left // full - 1, full, (full - (world - rest), world))
     if start == 0:
         raise OptionError(
-            f"{nsamples} samples cannot be dealt to {world} ranks in batches of {batch} so that every step has a sample "
-            'for every rank. Choose another batch_size, or tail="drop"'
+            f"{nsamples} samples cannot be dealt to {world} ranks in batches of {batch} so that every step has one "
+            'for each rank. Choose another batch_size, or tail="drop"'
         )
     return _Steps(start, left // full, full, (rest,), world - rest)
 
@@ -242,4 +242,3 @@ def deal(step: Step, lanes: int, rank: int, world: int) -> Ids:
 
 def _cut(positions: Ids, part: int, parts: int) -> Ids:
     return positions[part * len(positions) // parts : (part + 1) * len(positions) // parts]
-

@@ -64,7 +64,7 @@ class Reader:
             raise FormatError(f"{path} holds {len(self.table)} samples, the manifest {self.manifest.nsamples}")
         wanted = self.manifest.files[samples.NAME]["sha256"]
         if (self.table.nbytes <= CHECKED_BYTES or self.verify_crc) and files.sha256(path) != wanted:
-            raise FormatError(f"{path} was changed since the conversion: its SHA-256 differs. Convert again to rebuild it")
+            raise FormatError(f"{path} was changed since the conversion: its SHA-256 differs. {_MEND}")
 
     def labels(self, ids: Ids) -> NDArray[np.int64]:
         """The labels of some samples, int64 [N]; -1 for none."""
@@ -73,7 +73,8 @@ class Reader:
     def keys(self, ids: Ids) -> list[str]:
         """The `__key__` of some samples."""
         rows = self.table[ids]
-        return [archive.key(*place) for place in zip(*(rows[n].tolist() for n in ("fragment", "row", "part")), strict=True)]
+        places = zip(rows["fragment"].tolist(), rows["row"].tolist(), rows["part"].tolist(), strict=True)
+        return [archive.key(*place) for place in places]
 
     def read(self, ids: Ids) -> Encoded:
         """The image bytes of some samples.
@@ -84,11 +85,11 @@ class Reader:
         rows = self.table[ids]
         starts = np.concatenate([[0], np.cumsum(rows["size"], dtype=np.int64)])
         buffer = np.empty(int(starts[-1]), np.uint8)
-        view, edges = memoryview(buffer), starts.tolist()
+        view, edges = buffer.data, starts.tolist()
         for i, (shard, offset) in enumerate(zip(rows["shard"].tolist(), rows["offset"].tolist(), strict=True)):
             piece = view[edges[i] : edges[i + 1]]
             if os.preadv(self._descriptor(shard), [piece], offset) != len(piece):
-                raise FormatError(f"{self._path(shard)} is cut short: the sample at byte {offset} is not whole. {_MEND}")
+                raise FormatError(f"{self._path(shard)} is cut short at the sample at byte {offset}. {_MEND}")
         encoded = Encoded(ids, rows["width"].astype(np.int64), rows["height"].astype(np.int64), buffer, starts)
         if self.verify_crc:
             self._check_crc(encoded, rows)
@@ -106,7 +107,7 @@ class Reader:
 
     def _check_crc(self, encoded: Encoded, rows: samples.Table) -> None:
         for i, wanted in enumerate(rows["crc32"].tolist()):
-            if zlib.crc32(encoded.image(i)) != wanted:
+            if zlib.crc32(encoded.image(i).data) != wanted:
                 raise FormatError(f"{self.place(int(encoded.ids[i]))} is damaged: its CRC-32 differs. {_MEND}")
 
     def _descriptor(self, shard: int) -> int:

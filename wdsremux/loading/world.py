@@ -32,13 +32,15 @@ def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:
         if rank_name in os.environ and world_name in os.environ:
             return _checked(int(os.environ[rank_name]), int(os.environ[world_name]), f"{rank_name} and {world_name}")
     if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
-        raise OptionError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but RANK is not set. Start with torchrun, or set both")
+        raise OptionError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but RANK is not set. Set both, as torchrun does")
     return 0, 1
 
 
 def _checked(rank: int, world: int, where: str) -> tuple[int, int]:
     if not 0 <= rank < world:
-        raise OptionError(f"Invalid rank and world size (got {rank} and {world} from {where}). Supported: 0 <= rank < world")
+        raise OptionError(
+            f"Invalid rank of world size (got {rank} of {world} from {where}). Supported: 0 <= rank < size"
+        )
     return rank, world
 
 

@@ -7,7 +7,7 @@ never cross a process border.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +28,7 @@ class Done:
 class Engine(Protocol):
     """Where tasks run."""
 
-    def map(self, tasks: Sequence[Task], bakery: Bakery) -> Iterator[Progress | Done]:
+    def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done]:
         """Bake all tasks, in any order.
 
         Closing the iterator early, or an exception, ends the work without leaving a process behind.

@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -47,7 +47,7 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def map(self, tasks: Sequence[Task], bakery: Bakery) -> Iterator[Progress | Done]:
+    def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done]:
         """See `Engine.map`."""
         waiting = list(reversed(tasks))
         workers = [_start(bakery) for _ in range(min(self.workers, len(waiting)))]

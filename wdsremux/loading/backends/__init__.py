@@ -45,9 +45,10 @@ class Output:
         if self.dtype not in DTYPES:
             raise OptionError(f"Invalid dtype (got {self.dtype}). Supported: {', '.join(map(str, DTYPES))}")
         if self.memory_format not in LAYOUTS:
-            raise OptionError(f"Invalid memory_format (got {self.memory_format}). Supported: {', '.join(map(str, LAYOUTS))}")
+            known = ", ".join(map(str, LAYOUTS))
+            raise OptionError(f"Invalid memory_format (got {self.memory_format}). Supported: {known}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise OptionError(f"Invalid mean or std (got {self.mean}, {self.std}). Supported: three numbers, std above 0")
+            raise OptionError(f"Invalid mean or std (got {self.mean}, {self.std}). Supported: three each, std above 0")
 
     @property
     def channels_last(self) -> bool:

@@ -62,7 +62,7 @@ class DaliBackend:
             # One undecodable image ends the whole pipeline, and a pipeline that failed crashes at its next run.
             self._pipeline = None
             raise _explain(under_way, error) from error
-        tensor = torch.from_dlpack(images.as_tensor())
+        tensor = torch.utils.dlpack.from_dlpack(images.as_tensor())
         return under_way.popleft(), tensor.permute(0, 3, 1, 2) if self._output.channels_last else tensor
 
     def _drain(self, under_way: deque[Batch]) -> None:
@@ -75,7 +75,8 @@ class DaliBackend:
             under_way.popleft()
 
     def _build(self) -> Any:
-        output, depth = self._output, _AHEAD
+        output = self._output
+        # A depth of 1 lets each run be scheduled by itself; a greater one wants as many inputs before the first.
         pipeline = Pipeline(self._batch_size, self._num_threads, device_id=None, prefetch_queue_depth=1, seed=0)
         plain = output.dtype == torch.uint8
         with pipeline:

@@ -1,0 +1,152 @@
+"""Real photographs, converted once a test run; and a check that no test leaves threads or file descriptors behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may ask the real Hub
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from sample_source import write_sample  # noqa: E402  # a script, not part of the package
+
+import wdsremux  # noqa: E402
+
+TRAIN, TEST = 300, 60  #: pictures of the small sample
+WriteSource = Callable[..., Path]
+ConvertTiny = Callable[..., Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip GPU tests where there is no GPU, and say so; WDSREMUX_REQUIRE_CUDA=1 makes that a failure."""
+    import torch
+
+    if torch.cuda.is_available() or os.environ.get("WDSREMUX_REQUIRE_CUDA") == "1":
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread of ours or an open file of its own behind."""
+    if "converted" in request.fixturenames or "sample" in request.fixturenames:
+        request.getfixturevalue("sample" if "sample" in request.fixturenames else "converted")
+    before = _descriptors()
+    yield
+    deadline_s = time.monotonic() + 2.0
+    while (left := _threads()) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert not left, f"threads left behind: {left}"
+    opened = {path for path in _descriptors() - before if path.startswith("/") and not path.startswith(("/dev", "/proc"))}
+    assert not opened, f"files left open: {opened}"
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("wdsremux")]
+
+
+def _descriptors() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []:
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+        except OSError:  # the descriptor of this very listing
+            continue
+    return found
+
+
+def jpeg(pixels: np.ndarray[Any, Any], **options: Any) -> bytes:
+    """A JPEG file of uint8 pixels."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def tiny_jpeg(number: int) -> bytes:
+    """A small JPEG, another one for each number."""
+    return jpeg(np.full((8, 8, 3), [number % 256, number // 256 % 256, 77], np.uint8))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source of real photographs: 300 train and 60 test pictures, 10 classes, sorted, 100 rows a row group."""
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder, train=TRAIN, test=TEST)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def converted(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That source converted: 256 px, shards of 25; both splits. Read-only for tests."""
+    out = tmp_path_factory.mktemp("converted")
+    for split in ("train", "test"):
+        wdsremux.convert(sample, out, split=split, samples_per_shard=25, workers=2)
+    return out
+
+
+@pytest.fixture
+def write_source(tmp_path: Path) -> WriteSource:
+    """Writes a parquet source, laid out as on the Hub, of given images and labels: (images, labels, …) -> folder."""
+
+    def write(
+        images: Sequence[bytes | None],
+        labels: Sequence[Any] | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        name: str = "source",
+        split: str = "train",
+        rows_a_group: int = 100,
+        files: int = 1,
+        columns: dict[str, Any] | None = None,
+    ) -> Path:
+        import datasets
+
+        features: dict[str, Any] = {"image": datasets.Image()}
+        values: dict[str, Any] = {"image": [{"bytes": data, "path": f"{i}.jpg"} for i, data in enumerate(images)]}
+        if labels is not None:
+            values["label"] = list(labels)
+            text = any(isinstance(label, str) for label in labels)
+            features["label"] = (
+                datasets.ClassLabel(names=list(classes)) if classes else datasets.Value("string" if text else "int64")
+            )
+        for column, (feature, content) in (columns or {}).items():
+            features[column], values[column] = feature, content
+        schema = datasets.Features(features).arrow_schema
+        table = pa.table(values, schema=schema)
+        folder = tmp_path / name
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        edges = [i * len(table) // files for i in range(files + 1)]
+        for i in range(files):
+            path = folder / "data" / f"{split}-{i:05d}-of-{files:05d}.parquet"
+            pq.write_table(table.slice(edges[i], edges[i + 1] - edges[i]), path, row_group_size=rows_a_group)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def convert_tiny(write_source: WriteSource, tmp_path: Path) -> ConvertTiny:
+    """Converts n tiny pictures, labelled 0 … n-1, as they are: for tests of order and bookkeeping. (n, …) -> OUT."""
+
+    def convert(count: int, *, name: str = "tiny", **options: Any) -> Path:
+        source = write_source([tiny_jpeg(i) for i in range(count)], range(count), name=f"{name}-source")
+        out = tmp_path / name
+        wdsremux.convert(source, out, recipe="copy", **({"workers": 1, "samples_per_shard": 37} | options))
+        return out
+
+    return convert
