@@ -1,0 +1,59 @@
+# `make convert` and `make test` need Python 3.11 or newer and make; everything else they install into .venv themselves.
+
+PYTHON ?= python3
+SOURCE ?=
+OUT ?= build/sample
+ARGS ?=
+
+VENV_PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+SAMPLE := build/sample-source
+
+.PHONY: setup convert train test test-system lint bench soak clean
+
+setup: $(INSTALLED)
+
+# Scripts of a virtual environment break where its path has a space, so everything runs as `python -m`.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "wdsremux needs Python 3.11 or newer; say which with make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(VENV_PYTHON) || $(PYTHON) -m venv .venv
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dali,dev]"
+	@touch $(INSTALLED)
+
+ifeq ($(SOURCE),)
+convert: $(INSTALLED)
+	$(VENV_PYTHON) scripts/sample_source.py $(SAMPLE)
+	$(VENV_PYTHON) -m wdsremux convert $(SAMPLE) "$(OUT)" --split train $(ARGS)
+	$(VENV_PYTHON) -m wdsremux convert $(SAMPLE) "$(OUT)" --split test $(ARGS)
+else
+convert: $(INSTALLED)
+	$(VENV_PYTHON) -m wdsremux convert "$(SOURCE)" "$(OUT)" $(ARGS)
+endif
+
+train: convert
+	$(VENV_PYTHON) scripts/train.py "$(OUT)"
+
+test: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest
+
+test-system: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest -m system
+
+lint: $(INSTALLED)
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+
+bench: $(INSTALLED)
+	$(VENV_PYTHON) scripts/bench_convert.py --json build/bench-convert.json
+	$(VENV_PYTHON) scripts/bench_load.py --json build/bench-load.json
+
+# Hours: the laws of tests/property over many more cases, and the kills again and again.
+soak: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest tests/property --hypothesis-profile=soak --timeout=0
+	for i in $$(seq 50); do $(VENV_PYTHON) -m pytest -m system tests/system || exit 1; done
+
+clean:
+	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
