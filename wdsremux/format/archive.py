@@ -34,10 +34,10 @@ def place(key_: str) -> tuple[int, int, int]:
         FormatError: if it is not such a key.
     """
     match = _KEY.fullmatch(key_)
-    if match is None:
+    named = tuple(int(number or 0) for number in match.groups()) if match else ()
+    if not named or key(*named) != key_:  # "-0" at the end, or a zero too many: a second key for the same sample
         raise FormatError(f"{key_!r} is not a key of a converted sample (FFFFFF-RRRRRR or FFFFFF-RRRRRR-PART)")
-    fragment, row, part = match.groups()
-    return int(fragment), int(row), int(part or 0)
+    return named[0], named[1], named[2]
 
 
 def shard_name(split: str, number: int) -> str:

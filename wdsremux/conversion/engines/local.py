@@ -111,7 +111,7 @@ def _receive(worker: _Worker) -> Progress | Done:
     """
     try:
         message = worker.pipe.recv()
-    except EOFError:
+    except (EOFError, ConnectionResetError):  # the second if it died with a message unread
         worker.process.join()
         number = worker.task.number if worker.task else None
         raise WorkerError(
