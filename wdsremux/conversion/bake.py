@@ -202,7 +202,7 @@ def _write(spool: _Spool, block: Block, bakery: Bakery) -> tuple[list[manifest.S
         opened.append(open(bakery.work / name, "wb", buffering=2**20))  # noqa: SIM115  # post closes it
         return opened[-1]
 
-    pattern = archive.shard_name(bakery.split, 0).replace("000000", "%06d")
+    pattern = "%06d".join(archive.shard_name(bakery.split, 0).rsplit("000000", 1))
     for number in range(nshards):
         chosen = order[number * count // nshards : (number + 1) * count // nshards]
         layout, index = archive.Layout(), []

@@ -25,6 +25,7 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 
 from wdsremux.errors import SourceError
 
+_IMAGE_DTYPES = ("binary", "large_binary")  # of a column that only its user knows to hold images
 _LABEL_DTYPES = ("int", "uint", "string", "large_string")
 ROWS_A_BATCH = 64  #: of an Arrow batch; bounds what a worker holds of a fragment beside its column chunk
 
@@ -95,7 +96,7 @@ class Source:
                 rows = self._rows(table.combine_chunks(), first)
                 first += len(rows)
                 yield rows
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, IndexError, pa.ArrowException) as error:  # IndexError: it lost row groups since it was opened
             raise SourceError(f"{self._where(number)} cannot be read: {error}") from error
         if first != fragment.rows:
             raise SourceError(f"{self._where(number)} gave {first} rows where its footer promises {fragment.rows}")
@@ -135,6 +136,8 @@ def open_source(source: str, split: str, image_column: str | None = None, label_
     image = image_column or _image_column(features, source)
     if image not in features:
         raise SourceError(f"{source} has no column {image!r}. Its columns: {', '.join(features)}")
+    if not isinstance(features[image], datasets.Image) and _dtype(features[image]) not in _IMAGE_DTYPES:
+        raise SourceError(f"column {image!r} is {features[image]}, no image. An image is an Image or binary")
     label = label_column or _label_column(features)
     fragments, revision = _footers(files, root)
     classes, vocabulary = _classes(features, label, files, source)

@@ -90,8 +90,8 @@ class Augment:
 
     def _fallback(self, width: NDArray[np.int64], height: NDArray[np.int64]) -> NDArray[np.int64]:
         """The largest box from the middle whose ratio is allowed: for pictures so long that ten boxes did not fit."""
-        w = np.minimum(width, np.rint(height * self.ratio[1]).astype(np.int64))
-        h = np.minimum(height, np.rint(width / self.ratio[0]).astype(np.int64))
+        w = np.clip(np.rint(height * self.ratio[1]).astype(np.int64), 1, width)
+        h = np.clip(np.rint(width / self.ratio[0]).astype(np.int64), 1, height)
         return np.stack([(width - w) // 2, (height - h) // 2, w, h], 1)
 
 

@@ -10,7 +10,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from wdsremux.errors import OptionError, StateError
+from wdsremux.format.samples import Table
 from wdsremux.loading import world
 from wdsremux.loading.augment import Augment, make_augment
 from wdsremux.loading.backends import Output, make_backend
@@ -40,11 +41,16 @@ _FORMAT, _VERSION = "wdsremux.loader", 1
 class Dataset:
     """What `loader.dataset` says of the split."""
 
+    table: Table = field(repr=False)  #: the sample table, by sample id
     classes: list[str] | None  #: names by label
-    targets: NDArray[np.int64]  #: [n], the label of each sample by its id; -1 for none
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.table)
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """[n], the label of each sample by its id; -1 for none. A new array: 800 MB for 100 M samples."""
+        return np.array(self.table["label"], np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +149,12 @@ class DataLoader:
         if rank is not None or world_size is not None:
             world.rank_and_world(rank, world_size)
         self._prefetch = prefetch
-        self._share_: Share | None = None
+        self._resolved: Share | None = None
         self._state = LoaderState()
         self._iterator = 0  #: number of the iterator that was begun last
         self._running = _Running(self._reader, self._backend)
         self._finalizer = weakref.finalize(self, self._running.close)
-        self.dataset = Dataset(self._reader.manifest.classes, np.asarray(self._reader.table["label"]).astype(np.int64))
+        self.dataset = Dataset(self._reader.table, self._reader.manifest.classes)
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same for all ranks, also after a resume."""
@@ -236,10 +242,10 @@ class DataLoader:
 
     def _share(self) -> Share:
         """Found late: Lightning and Accelerate set up their ranks after the loader is made."""
-        if self._share_ is None:
+        if self._resolved is None:
             rank, size = world.rank_and_world(*self._place)
-            self._share_ = Share(self.batch_size, rank, size, self._tail)
-        return self._share_
+            self._resolved = Share(self.batch_size, rank, size, self._tail)
+        return self._resolved
 
     def _take(self, state: LoaderState) -> Ready:
         """The batch that follows, from a feed that is at the right place."""
@@ -263,7 +269,7 @@ class DataLoader:
             case "image":
                 return ready.images
             case "label":
-                return torch.from_numpy(self.dataset.targets[ready.ids])
+                return torch.from_numpy(self._reader.labels(ready.ids))
             case "id":
                 return torch.from_numpy(ready.ids)
             case _:

@@ -87,8 +87,12 @@ class Reader:
         buffer = np.empty(int(starts[-1]), np.uint8)
         view, edges = buffer.data, starts.tolist()
         for i, (shard, offset) in enumerate(zip(rows["shard"].tolist(), rows["offset"].tolist(), strict=True)):
-            piece = view[edges[i] : edges[i + 1]]
-            if os.preadv(self._descriptor(shard), [piece], offset) != len(piece):
+            piece, descriptor = view[edges[i] : edges[i + 1]], self._descriptor(shard)
+            try:
+                count = os.preadv(descriptor, [piece], offset)
+            except OSError as error:
+                raise FormatError(f"{self._path(shard)} cannot be read: {error.strerror}. {_MEND}") from error
+            if count != len(piece):
                 raise FormatError(f"{self._path(shard)} is cut short at the sample at byte {offset}. {_MEND}")
         encoded = Encoded(ids, rows["width"].astype(np.int64), rows["height"].astype(np.int64), buffer, starts)
         if self.verify_crc:
