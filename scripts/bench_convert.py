@@ -6,12 +6,14 @@ Three questions, on two CPU cores:
   * CPU time: `wdsremux convert` with one worker, against a loop that does nothing but call the codec on the
     same bytes. The cost of one more image is the difference between a source and one `--times` as large, so
     that imports, planning and all else that is paid once fall out.
-  * Wall time: one and two workers on the larger source.
+  * Wall time: one and two workers on the larger source, as a whole and without what a run takes before and
+    after it bakes, which is seen by baking next to nothing.
   * Memory: peak PSS of all processes together, in runs of their own: to walk a gigabyte's page tables takes
     milliseconds, which on two cores would slow what is timed.
 
 The larger source is the smaller one's files several times over, so both hold the same images. Rounds are
-interleaved, so that a machine that slows down slows everything. Targets are printed, never asserted.
+interleaved, so that a machine that slows down slows everything. Where other processes took part of the two
+cores, a round stands in the JSON and is not judged. Targets are printed, never asserted.
 """
 
 from __future__ import annotations
@@ -31,12 +33,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_load import ROOT, Spread, environment, header, make_source, two_cores, write_json
+from bench_load import (
+    MET,
+    QUIET_CORES,
+    ROOT,
+    Spread,
+    busy_cpu_s,
+    environment,
+    header,
+    make_source,
+    two_cores,
+    write_json,
+)
 
 PR_SET_CHILD_SUBREAPER = 36  #: of prctl(2)
 SAMPLE_PERIOD_S = 0.2
 RUN_TIMEOUT_S = 1800
 LEFTOVER_TIMEOUT_S = 60  #: how long processes may live on after the command that started them
+FEW = 64  #: images: too few to take any time
 SIDE, QUALITY, SUBSAMPLING = 256, 90, "420"  #: of `convert`'s default recipe
 
 
@@ -49,6 +63,7 @@ class Usage:
 
     wall_s: float  #: until the command itself ended
     cpu_s: float  #: user and system, of all processes
+    others_cpu_s: float  #: what everybody else took of the same cores meanwhile
     peak_pss_bytes: int | None  #: of all processes together; None if not sampled
 
 
@@ -73,6 +88,7 @@ def run_tree(command: list[str], log: Path, sample_memory: bool = False) -> Usag
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     sampler = Sampler()
+    busy_s = busy_cpu_s(os.sched_getaffinity(0))
     start = time.perf_counter()
     main = os.posix_spawn(command[0], command, environment(), file_actions=to_log)
     if sample_memory:
@@ -81,7 +97,9 @@ def run_tree(command: list[str], log: Path, sample_memory: bool = False) -> Usag
         wall_s, cpu_s = wait_for_all(main, start, f"{' '.join(command)} failed; it wrote {log}")
     finally:
         sampler.stop()
-    return Usage(wall_s=wall_s, cpu_s=cpu_s, peak_pss_bytes=sampler.peak_bytes if sample_memory else None)
+    others_cpu_s = max(0.0, busy_cpu_s(os.sched_getaffinity(0)) - busy_s - cpu_s)
+    peak_bytes = sampler.peak_bytes if sample_memory else None
+    return Usage(wall_s=wall_s, cpu_s=cpu_s, others_cpu_s=others_cpu_s, peak_pss_bytes=peak_bytes)
 
 
 def wait_for_all(main: int, start: float, failure: str) -> tuple[float, float]:
@@ -208,14 +226,12 @@ def codec_child(source: Path) -> None:
 # The sources.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """Two sources of the same images, the larger with each of them several times."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder of parquet, and how many images it holds."""
 
-    small: Path
-    large: Path
-    small_images: int
-    large_images: int
+    path: Path
+    images: int
 
 
 def source_files(source: Path) -> list[Path]:
@@ -223,18 +239,24 @@ def source_files(source: Path) -> list[Path]:
     return sorted((source / "data").glob("train-*.parquet"))
 
 
-def make_sources(work: Path, images: int, times: int) -> Sources:
-    """The smaller source by scripts/sample_source.py, the larger of links to its files."""
-    small, large = work / f"source-{images}", work / f"source-{images}x{times}"
-    make_source(small, images)
-    shutil.rmtree(large, ignore_errors=True)
-    (large / "data").mkdir(parents=True)
-    files = source_files(small) * times
-    for number, file in enumerate(files):
-        os.link(file, large / "data" / f"train-{number:05d}-of-{len(files):05d}.parquet")
-    for file in source_files(small):
+def sample(work: Path, images: int) -> Source:
+    """A source made by scripts/sample_source.py, or found there."""
+    source = Source(work / f"source-{images}", images)
+    make_source(source.path, images)
+    for file in source_files(source.path):
         file.read_bytes()  # into the page cache: the first run is not to pay for the disk
-    return Sources(small=small, large=large, small_images=images, large_images=images * times)
+    return source
+
+
+def repeated(source: Source, times: int) -> Source:
+    """A source of links to another's files, each of them several times."""
+    path = source.path.with_name(f"{source.path.name}x{times}")
+    shutil.rmtree(path, ignore_errors=True)
+    (path / "data").mkdir(parents=True)
+    files = source_files(source.path) * times
+    for number, file in enumerate(files):
+        os.link(file, path / "data" / f"train-{number:05d}-of-{len(files):05d}.parquet")
+    return Source(path, source.images * times)
 
 
 # The runs of a round.
@@ -245,37 +267,26 @@ class Bench:
     """Where everything lies."""
 
     work: Path
-    sources: Sources
+    tiny: Source  #: a few images: next to nothing to bake
+    small: Source
+    large: Source  #: the small one's files several times
 
-    def convert(self, workers: int, large: bool, sample_memory: bool = False) -> Usage:
-        """One conversion from nothing, checked to have dealt with every image."""
-        source = self.sources.large if large else self.sources.small
-        images = self.sources.large_images if large else self.sources.small_images
+    def convert(self, source: Source, workers: int, sample_memory: bool = False) -> Usage:
+        """One conversion from nothing, checked to have baked every image."""
         out = self.work / "out"
         shutil.rmtree(out, ignore_errors=True)
         os.sync()  # what the run before left to be written is not to slow this one's fsync
-        command = [
-            sys.executable,
-            "-m",
-            "wdsremux",
-            "convert",
-            str(source),
-            str(out),
-            "--workers",
-            str(workers),
-        ]
-        usage = run_tree(command, self.work / "convert.log", sample_memory)
-        manifest = json.loads((out / "train/index.json").read_text())
-        if manifest["nsamples"] != images:
-            raise SystemExit(
-                f"{out} holds {manifest['nsamples']} samples of {images} images: nothing to compare."
-            )
+        command = [sys.executable, "-m", "wdsremux", "convert", str(source.path), str(out)]
+        usage = run_tree([*command, "--workers", str(workers)], self.work / "convert.log", sample_memory)
+        baked = json.loads((out / "train/index.json").read_text())["nsamples"]
+        if baked != source.images:
+            raise SystemExit(f"{out} holds {baked} samples of {source.images} images: nothing to compare.")
         return usage
 
     def codec_cpu_s(self) -> float:
         """CPU seconds of the bare codec for one image."""
         log = self.work / "codec.log"
-        run_tree([sys.executable, __file__, "--child", str(self.sources.small)], log)
+        run_tree([sys.executable, __file__, "--child", str(self.small.path)], log)
         figures = json.loads([line for line in log.read_text().splitlines() if line.startswith("{")][-1])
         return float(figures["cpu_s"]) / int(figures["images"])
 
@@ -285,27 +296,52 @@ class Round:
     """The timed runs of one round, made one after another."""
 
     codec_s: float  #: CPU seconds an image of the bare codec
-    small: Usage  #: one worker, smaller source
-    large: Usage  #: one worker, larger source
-    large_by_two: Usage  #: two workers, larger source
+    tiny: dict[int, Usage]  #: by number of workers
+    small: Usage  #: one worker
+    large: dict[int, Usage]  #: by number of workers
     small_images: int
     large_images: int
 
     @property
     def convert_s(self) -> float:
         """CPU seconds that one more image costs with one worker."""
-        return (self.large.cpu_s - self.small.cpu_s) / (self.large_images - self.small_images)
+        return (self.large[1].cpu_s - self.small.cpu_s) / (self.large_images - self.small_images)
+
+    def images_per_s(self, workers: int) -> float:
+        """Images a second of a whole run, start and end included."""
+        return self.large_images / self.large[workers].wall_s
+
+    def others_share(self, workers: int) -> float:
+        """Cores that everybody else took during the larger source's run."""
+        return self.large[workers].others_cpu_s / self.large[workers].wall_s
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the round may be judged."""
+        return max(self.others_share(1), self.others_share(2)) <= QUIET_CORES
+
+    def baking_s(self, workers: int) -> float:
+        """Wall seconds of a run, less those of one that bakes next to nothing.
+
+        Less the small source's would flatter two workers: its few tasks cannot be shared out evenly.
+        """
+        return self.large[workers].wall_s - self.tiny[workers].wall_s
+
+
+def quiet_of(rounds: list[Round]) -> list[Round]:
+    """The rounds that may be judged."""
+    return [one for one in rounds if one.quiet]
 
 
 def run_round(bench: Bench) -> Round:
     """Every timed run once."""
     return Round(
         codec_s=bench.codec_cpu_s(),
-        small=bench.convert(workers=1, large=False),
-        large=bench.convert(workers=1, large=True),
-        large_by_two=bench.convert(workers=2, large=True),
-        small_images=bench.sources.small_images,
-        large_images=bench.sources.large_images,
+        tiny={workers: bench.convert(bench.tiny, workers) for workers in (1, 2)},
+        small=bench.convert(bench.small, 1),
+        large={workers: bench.convert(bench.large, workers) for workers in (1, 2)},
+        small_images=bench.small.images,
+        large_images=bench.large.images,
     )
 
 
@@ -313,11 +349,10 @@ def run_memory(bench: Bench) -> dict[str, int]:
     """Peak PSS in bytes of each run. Made once: what else the machine does hardly moves a peak."""
     peaks = {}
     for workers in (1, 2):
-        for large in (False, True):
-            usage = bench.convert(workers, large, sample_memory=True)
-            images = bench.sources.large_images if large else bench.sources.small_images
-            peaks[f"--workers {workers}, {images:,} images"] = usage.peak_pss_bytes or 0
-            print(f"memory  --workers {workers}, {images:,} images", file=sys.stderr, flush=True)
+        for source in (bench.small, bench.large):
+            words = f"--workers {workers}, {source.images:,} images"
+            peaks[words] = bench.convert(source, workers, sample_memory=True).peak_pss_bytes or 0
+            print(f"memory  {words}  {peaks[words] / 1e6:,.0f} MB", file=sys.stderr, flush=True)
     return peaks
 
 
@@ -334,22 +369,35 @@ class Figure:
     at_least: float | None = None
     at_most: float | None = None
 
-    def met(self, median: float) -> bool | None:
-        """Whether the target is met; None without one."""
-        if self.at_least is None and self.at_most is None:
+    def spread(self, rounds: list[Round]) -> Spread:
+        """The number over the quiet rounds, or over all where none was quiet."""
+        return Spread.of([self.value(one) for one in quiet_of(rounds) or rounds])
+
+    def met(self, rounds: list[Round]) -> bool | None:
+        """Whether the target is met by the quiet rounds; None without a target, or without such a round."""
+        if not quiet_of(rounds) or not self.bound:
             return None
-        return (self.at_least or 0.0) <= median <= (self.at_most or float("inf"))
+        return (self.at_least or 0.0) <= self.spread(rounds).median <= (self.at_most or float("inf"))
+
+    @property
+    def bound(self) -> str:
+        """The target in words; empty without one."""
+        if self.at_most is not None:
+            return f"<= {self.at_most}"
+        return f">= {self.at_least}" if self.at_least is not None else ""
 
 
-# Wall times are of whole runs, start included. By difference, as CPU time is, they would flatter two workers:
-# the few tasks of the smaller source cannot be shared out evenly, and its run would be too long to subtract.
 FIGURES = (
     Figure("bare codec, CPU ms an image", lambda one: 1e3 * one.codec_s, ".3f"),
     Figure("convert, 1 worker, CPU ms an image", lambda one: 1e3 * one.convert_s, ".3f"),
     Figure("convert / bare codec, CPU time", lambda one: one.convert_s / one.codec_s, at_most=1.25),
-    Figure("1 worker, images/s", lambda one: one.large_images / one.large.wall_s, ",.0f"),
-    Figure("2 workers, images/s", lambda one: one.large_images / one.large_by_two.wall_s, ",.0f"),
-    Figure("2 workers / 1 worker", lambda one: one.large.wall_s / one.large_by_two.wall_s, at_least=1.8),
+    Figure("1 worker, images/s", lambda one: one.images_per_s(1), ",.0f"),
+    Figure("2 workers, images/s", lambda one: one.images_per_s(2), ",.0f"),
+    Figure("2 workers / 1, whole run", lambda one: one.images_per_s(2) / one.images_per_s(1), at_least=1.8),
+    Figure("2 workers / 1, less start and end", lambda one: one.baking_s(1) / one.baking_s(2)),
+    Figure("start and end, s", lambda one: one.tiny[2].wall_s),
+    Figure("cores taken by others, 1 worker's run", lambda one: one.others_share(1)),
+    Figure("cores taken by others, 2 workers' run", lambda one: one.others_share(2)),
 )
 
 
@@ -359,16 +407,12 @@ def print_report(rounds: list[Round], peaks: dict[str, int]) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 110)
-    table = Table("figure", title=f"conversion, {len(rounds)} rounds")
+    table = Table("figure", title=f"conversion, {len(rounds)} rounds, {len(quiet_of(rounds))} of them quiet")
     for heading in ("median", "min - max", "target", "met"):
         table.add_column(heading, justify="right")
     for figure in FIGURES:
-        spread = Spread.of([figure.value(one) for one in rounds])
-        bound = (
-            f"<= {figure.at_most}" if figure.at_most else f">= {figure.at_least}" if figure.at_least else ""
-        )
-        met = {None: "", True: "yes", False: "NO"}[figure.met(spread.median)]
-        table.add_row(figure.words, *spread.text(figure.form), bound, met)
+        met = MET[figure.met(rounds)] if figure.bound else ""
+        table.add_row(figure.words, *figure.spread(rounds).text(figure.form), figure.bound, met)
     console.print(table)
     table = Table("run", title="memory, all processes together")
     table.add_column("peak PSS, MB", justify="right")
@@ -381,10 +425,9 @@ def document(rounds: list[Round], peaks: dict[str, int], settings: dict[str, Any
     """Everything, for --json."""
     figures = {}
     for figure in FIGURES:
-        spread = Spread.of([figure.value(one) for one in rounds])
-        target = {"at_least": figure.at_least, "at_most": figure.at_most, "met": figure.met(spread.median)}
-        figures[figure.words] = {**asdict(spread), **target}
-    runs = [asdict(one) for one in rounds]
+        target = {"target": figure.bound, "met": figure.met(rounds)} if figure.bound else {}
+        figures[figure.words] = {**asdict(figure.spread(rounds)), **target}
+    runs = [{"quiet": one.quiet, **asdict(one)} for one in rounds]
     return {**header(), "settings": settings, "figures": figures, "peak_pss_bytes": peaks, "rounds": runs}
 
 
@@ -409,14 +452,19 @@ def main() -> int:
         codec_child(options.child)
         return 0
     work = options.work.resolve()
-    bench = Bench(work=work, sources=make_sources(work, options.images, options.times))
+    small = sample(work, options.images)
+    bench = Bench(work=work, tiny=sample(work, FEW), small=small, large=repeated(small, options.times))
     become_subreaper()
     os.sched_setaffinity(0, two_cores())  # all runs inherit it
     rounds = []
     for number in range(1, options.rounds + 1):
         rounds.append(run_round(bench))
-        ratio = rounds[-1].convert_s / rounds[-1].codec_s
-        print(f"round {number}/{options.rounds}  convert / codec {ratio:.3f}", file=sys.stderr, flush=True)
+        ratio, quiet = rounds[-1].convert_s / rounds[-1].codec_s, "quiet" if rounds[-1].quiet else "disturbed"
+        print(
+            f"round {number}/{options.rounds}  convert / codec {ratio:.3f}, {quiet}",
+            file=sys.stderr,
+            flush=True,
+        )
     peaks = run_memory(bench)
     shutil.rmtree(bench.work / "out")
     print_report(rounds, peaks)

@@ -52,7 +52,9 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     while (left := _threads()) and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert not left, f"threads left behind: {left}"
-    opened = {path for path in _descriptors() - before if path.startswith("/") and not path.startswith(("/dev", "/proc"))}
+    opened = {
+        path for path in _descriptors() - before if path.startswith("/") and not path.startswith(("/dev", "/proc"))
+    }
     assert not opened, f"files left open: {opened}"
 
 
@@ -97,6 +99,15 @@ def converted(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "test"):
         wdsremux.convert(sample, out, split=split, samples_per_shard=25, workers=2)
     return out
+
+
+@pytest.fixture(params=["dali", "torchvision"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of each backend in turn; skips the test where it is not installed."""
+    name: str = request.param
+    if name == "dali":
+        pytest.importorskip("nvidia.dali", reason="DALI is not installed")
+    return name
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def main() -> NoReturn:
     except WdsremuxError as error:
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"wdsremux: {error}.", err=True)
+        typer.echo(f"wdsremux: {str(error).rstrip('.')}.", err=True)
         raise SystemExit(error.exit_code) from None
     raise SystemExit(0)
 

@@ -82,6 +82,7 @@ def convert_split(spec: Spec, tell: Callable[[Event], None]) -> Manifest:
     )
     with _folder(spec.folder) as work:
         if (done := _finished(spec.folder, request)) is not None:
+            report.write_card(spec.out)  # a kill may have come between manifest and card
             tell(Finished(done, True, source.size_bytes))
             return done
         begun = journal.begin(work, request, plan, environment.describe())

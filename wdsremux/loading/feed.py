@@ -102,7 +102,10 @@ class Feed:
         item = self._queue.get()
         if isinstance(item, BaseException):
             self.stop()
-            raise item
+            try:
+                raise item
+            finally:
+                del item  # its traceback holds this frame: as a cycle, they would keep files open until a collection
         self.cursor = (item.epoch, item.position) if item.position < self._nsamples else (item.epoch + 1, 0)
         return item
 

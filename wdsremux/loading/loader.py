@@ -7,6 +7,7 @@ of ranks, so that 4 ranks stop and 3 go on.
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -249,6 +250,7 @@ class DataLoader:
 
     def _take(self, state: LoaderState) -> Ready:
         """The batch that follows, from a feed that is at the right place."""
+        self._check_open()  # it may have been closed since the iterator began
         feed = self._running.feed
         if feed is None or feed.cursor != (state.epoch, state.position):
             self._running.stop_feed()
@@ -289,6 +291,13 @@ class _Running:
             self.feed = None
 
     def close(self) -> None:
+        if threading.current_thread().name.startswith("wdsremux"):
+            # A collection in one of our own threads found the loader forgotten; that thread cannot wait for itself.
+            threading.Thread(target=self._close, name="wdsremux-close").start()
+        else:
+            self._close()
+
+    def _close(self) -> None:
         self.stop_feed()
         if self.backend is not None:
             self.backend.close()

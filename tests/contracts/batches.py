@@ -1,0 +1,74 @@
+"""Batches for a backend, made of real files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wdsremux.loading.augment import PRESETS, Augment, Parameters
+from wdsremux.loading.backends import Backend, Batch, Output, make_backend
+from wdsremux.loading.reader import Encoded, Reader
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+UINT8: dict[str, Any] = {"dtype": torch.uint8}
+
+
+def read_batches(folder: Path, sizes: Sequence[int], augment: Augment = PRESETS["train"]) -> list[Batch]:
+    """Consecutive samples of a split, in batches of these sizes."""
+    reader = Reader(folder, verify_crc=True)
+    found, position = [], 0
+    for size in sizes:
+        ids = np.arange(position, position + size)
+        position += size
+        encoded = reader.read(ids)
+        drawn = augment.parameters(ids, encoded.width, encoded.height, 0, 0)
+        found.append(Batch(0, position, encoded, drawn))
+    reader.close()
+    return found
+
+
+def make_batch(images: Sequence[bytes], boxes: Sequence[Sequence[int]], flips: Sequence[bool]) -> Batch:
+    """A batch of given image files; they need not be images at all."""
+    starts = np.concatenate([[0], np.cumsum([len(image) for image in images])])
+    side = np.full(len(images), 256)
+    buffer = np.frombuffer(b"".join(images), np.uint8)
+    encoded = Encoded(np.arange(len(images)), side, side, buffer, starts)
+    return Batch(0, len(images), encoded, Parameters(np.array(boxes, np.int64), np.array(flips)))
+
+
+def spoil(batch: Batch, i: int) -> Batch:
+    """The same batch, with text in place of image i."""
+    encoded = batch.encoded
+    buffer = encoded.buffer.copy()
+    text = np.frombuffer(b"<html>404</html>", np.uint8)
+    buffer[encoded.starts[i] : encoded.starts[i + 1]] = np.resize(text, encoded.starts[i + 1] - encoded.starts[i])
+    return replace(batch, encoded=replace(encoded, buffer=buffer))
+
+
+@contextmanager
+def made(name: str, batch_size: int = 16, size: int = 64, **output: Any) -> Iterator[Backend]:
+    """A backend with two threads, closed at the end."""
+    options: dict[str, Any] = {
+        "dtype": torch.float32,
+        "memory_format": torch.contiguous_format,
+        "mean": MEAN,
+        "std": STD,
+    } | output
+    backend = make_backend(name, Output(size=size, **options), batch_size, 2)
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+def images_of(backend: Backend, batches: Sequence[Batch]) -> list[torch.Tensor]:
+    """What a backend makes of these batches; each with its own, in order."""
+    results = list(backend.run(iter(batches)))
+    assert [batch for batch, _ in results] == list(batches)
+    return [images for _, images in results]

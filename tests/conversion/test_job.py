@@ -1,0 +1,351 @@
+"""A conversion as a whole: the same bytes however it was run, taken up where it stopped, refused where it must be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wdsremux
+from tests.conftest import ConvertTiny, WriteSource, jpeg, tiny_jpeg
+from tests.reading import check_split, digests, read_split
+from wdsremux.conversion import environment, report
+from wdsremux.conversion.job import Event, Finished, Planned, Warned
+from wdsremux.errors import FormatError, OptionError, OutputError, RejectError, SourceError
+
+SIZES: dict[str, Any] = {"samples_per_shard": 10, "samples_per_task": 30}
+
+
+@pytest.fixture
+def source(write_source: WriteSource) -> Path:
+    """60 tiny pictures in row groups of 10, one of them broken: two tasks, six shards."""
+    images = [tiny_jpeg(i) if i != 33 else b"" for i in range(60)]
+    return write_source(images, range(60), rows_a_group=10)
+
+
+def convert(source: Path, out: Path, **options: Any) -> list[Event]:
+    events: list[Event] = []
+    given: dict[str, Any] = {"recipe": "copy", "workers": 1, "max_rejects": "1", **SIZES, **options}
+    wdsremux.convert(source, out, tell=events.append, **given)
+    return events
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# The same bytes
+
+
+@pytest.fixture(scope="module")
+def in_parts(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The sample converted with 1, 2 and 4 workers."""
+    outs = {}
+    for workers in (1, 2, 4):
+        outs[workers] = tmp_path_factory.mktemp(f"workers{workers}")
+        for split in ("train", "test"):
+            sizes: dict[str, Any] = {"samples_per_shard": 50, "samples_per_task": 100}
+            wdsremux.convert(sample, outs[workers], split=split, recipe="square:64", workers=workers, **sizes)
+    return outs
+
+
+def test_worker_count_has_no_influence(in_parts: dict[int, Path]) -> None:
+    found = digests(in_parts[1])
+    assert len(found) == 2 * (300 // 50 + 2) + 2 * 3  # tars and indexes of both splits, and three files each
+    assert digests(in_parts[2]) == digests(in_parts[4]) == found
+    check_split(in_parts[1] / "train", 300)
+
+
+def test_the_folder_of_the_source_has_no_influence(write_source: WriteSource, tmp_path: Path) -> None:
+    """index.json holds no path, no date, no host."""
+    for place in ("a", "b"):
+        written = write_source([tiny_jpeg(i) for i in range(20)], range(20), name=f"{place}/pictures")
+        convert(written, tmp_path / f"out-{place}")
+    assert digests(tmp_path / "out-a") == digests(tmp_path / "out-b")
+
+
+def test_no_class_holds_more_than_twice_its_share(sample: Path, tmp_path: Path) -> None:
+    """The sample is sorted by class. 10 classes, shards of 100: 20 of one class are 3.3 standard deviations away."""
+    wdsremux.convert(sample, tmp_path, recipe="square:16", workers=2, samples_per_shard=100)
+    (split,) = (report.describe(tmp_path, manifest) for manifest in report.read_all(tmp_path))
+    assert split.nshards == 3
+    assert split.worst_mixing is not None
+    assert 1 < split.worst_mixing <= 2
+
+
+def test_three_bad_images_among_a_thousand(write_source: WriteSource, tmp_path: Path) -> None:
+    images = [tiny_jpeg(i) for i in range(1_000)]
+    photo = jpeg(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
+    images[123] = photo[:-300] + photo[-2:]
+    images[456] = b""
+    images[789] = b"This is no picture but a text."
+    source = write_source(images, range(1_000), rows_a_group=100)
+    wdsremux.convert(source, tmp_path / "out", recipe="resize:16", workers=2, samples_per_shard=100)
+    folder = tmp_path / "out" / "train"
+    check_split(folder, 1_000)
+    labels = sorted(int(content["cls"]) for content in read_split(folder).values())
+    assert labels == [i for i in range(1_000) if i not in (123, 456, 789)]
+    lines = [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
+    found = {(line["fragment"], line["row"]): line["reason"] for line in lines}
+    assert found.keys() == {(1, 23), (4, 56), (7, 89)}
+    assert "JPEG" in found[1, 23]
+    assert found[4, 56] == "empty: 0 bytes"
+    assert found[7, 89] == "not an image of any known format"
+
+
+# Taken up again
+
+
+def remove(*patterns: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        for pattern in patterns:
+            paths = sorted(folder.glob(pattern))
+            assert paths
+            paths[0].unlink()
+
+    return damage
+
+
+def cut(pattern: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = sorted(folder.glob(pattern))[-1]
+        path.write_bytes(path.read_bytes()[:-100])
+
+    return damage
+
+
+def half_written(folder: Path) -> None:
+    (folder / "index.json").unlink()
+    (folder / "samples.npy").unlink()
+    (folder / ".wdsremux" / "task-000001.json").unlink()
+    (folder / ".wdsremux" / "train-000004.tar").write_bytes(b"half")
+    (folder / ".wdsremux" / "tmpspool").write_bytes(b"spool")
+    (folder / ".index.json.partial").write_bytes(b"{")
+
+
+def no_journal_no_shard(folder: Path) -> None:
+    shutil.rmtree(folder / ".wdsremux")
+    remove("*.tar")(folder)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "manifest": remove("index.json"),
+    "table": remove("samples.npy"),
+    "rejects": remove("rejects.jsonl"),
+    "shard": remove("*.tar"),
+    "index": remove("*.idx"),
+    "record": remove("index.json", ".wdsremux/task-*.json"),
+    "rows of a task": remove("index.json", ".wdsremux/task-*.npy"),
+    "shard cut short": cut("*.tar"),
+    "table cut short": cut("samples.npy"),
+    "journal": lambda folder: shutil.rmtree(folder / ".wdsremux"),
+    "journal and shard": no_journal_no_shard,
+    "killed": half_written,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_missing_is_made_again(source: Path, tmp_path: Path, damage: str) -> None:
+    convert(source, tmp_path / "out")
+    whole = digests(tmp_path / "out")
+    DAMAGES[damage](tmp_path / "out" / "train")
+    events = convert(source, tmp_path / "out", workers=2)
+    assert digests(tmp_path / "out") == whole
+    assert isinstance(events[-1], Finished)
+    check_split(tmp_path / "out" / "train", 60)
+
+
+def test_only_what_is_missing_is_baked_again(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path)
+    remove("index.json", "*.tar")(tmp_path / "train")
+    events = convert(source, tmp_path)
+    assert [event.rows_done for event in events if isinstance(event, Planned)] == [30]
+
+
+def test_a_finished_split_says_so(source: Path, tmp_path: Path) -> None:
+    first = convert(source, tmp_path)
+    before = {path: os.stat(path).st_mtime_ns for path in (tmp_path / "train").iterdir() if path.is_file()}
+    again = convert(source, tmp_path)
+    assert len(again) == 1
+    assert isinstance(first[-1], Finished)
+    assert isinstance(again[0], Finished)
+    assert (first[-1].already, again[0].already) == (False, True)
+    assert again[0].manifest == first[-1].manifest
+    assert all(os.stat(path).st_mtime_ns == mtime for path, mtime in before.items())
+
+
+def test_the_card_is_remade_on_a_finished_split(source: Path, tmp_path: Path) -> None:
+    """The kill may have come between manifest and card."""
+    convert(source, tmp_path)
+    card = (tmp_path / "README.md").read_bytes()
+    (tmp_path / "README.md").unlink()
+    convert(source, tmp_path)
+    assert (tmp_path / "README.md").read_bytes() == card
+
+
+# Refused
+
+OTHER: dict[str, tuple[dict[str, Any], str]] = {
+    "seed": ({"seed": 1}, "seed 0, and now 1"),
+    "recipe": ({"recipe": "resize:16"}, "recipe "),
+    "quality": ({"quality": 80}, "options quality 90, and now 80"),
+    "subsampling": ({"subsampling": "444"}, "options subsampling '420', and now '444'"),
+    "shards": ({"samples_per_shard": 20}, "options samples_per_shard 10, and now 20"),
+    "tasks": ({"samples_per_task": 60}, "options samples_per_task 30, and now 60"),
+}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("option", OTHER)
+def test_other_options_are_refused(source: Path, tmp_path: Path, option: str, finished: bool) -> None:
+    options, sentence = OTHER[option]
+    convert(source, tmp_path / "out")
+    if not finished:
+        (tmp_path / "out" / "train" / "index.json").unlink()
+    before = everything(tmp_path / "out")
+    with pytest.raises(OutputError, match=f"was begun with {sentence}.*Ask for the same, choose another OUT"):
+        convert(source, tmp_path / "out", **options)
+    assert everything(tmp_path / "out") == before
+
+
+def test_another_source_is_refused(source: Path, write_source: WriteSource, tmp_path: Path) -> None:
+    convert(source, tmp_path / "out")
+    write_source([tiny_jpeg(i) for i in range(61)], range(61))
+    with pytest.raises(OutputError, match="was begun with source revision"):
+        convert(source, tmp_path / "out")
+
+
+def test_options_that_shape_no_bytes_are_free(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path)
+    remove("index.json")(tmp_path / "train")
+    assert isinstance(convert(source, tmp_path, workers=2, max_rejects="50%")[-1], Finished)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "train-000000.tar.bak", "a.jpg", "data"])
+def test_files_of_others_are_left_alone(source: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "out" / "train"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"holds files that are not of a conversion, such as {name}"):
+        convert(source, tmp_path / "out")
+    assert everything(tmp_path / "out") == {f"train/{name}": b"mine"}
+
+
+def test_out_that_is_a_file(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError, match="cannot be written to"):
+        convert(source, tmp_path / "out")
+
+
+def test_a_conversion_at_work_is_not_disturbed(source: Path, tmp_path: Path) -> None:
+    def second(event: Event) -> None:
+        if isinstance(event, Planned):
+            with pytest.raises(OutputError, match="another process is converting into"):
+                convert(source, tmp_path)
+
+    wdsremux.convert(source, tmp_path, tell=second, recipe="copy", workers=1, max_rejects="1", **SIZES)
+    check_split(tmp_path / "train", 60)
+
+
+def test_a_bad_source_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(SourceError):
+        convert(tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"quality": 0}, "Invalid quality"),
+        ({"subsampling": "422"}, "Invalid subsampling"),
+        ({"split": "../train"}, "Invalid split"),
+        ({"workers": 0}, "Invalid workers"),
+        ({"samples_per_shard": 0}, "Invalid samples_per_shard"),
+        ({"recipe": "crop:3"}, "Invalid recipe"),
+        ({"engine": "spark"}, "Invalid engine"),
+        ({"max_rejects": "-1"}, "Invalid max_rejects"),
+        ({"max_rejects": "101%"}, "Invalid max_rejects"),
+        ({"color": "red"}, "Invalid option 'color'"),
+    ],
+)
+def test_wrong_by_the_options_alone(tmp_path: Path, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        wdsremux.convert(tmp_path / "nowhere", tmp_path / "out", **options)
+
+
+# Rejects
+
+
+def test_max_rejects(write_source: WriteSource, tmp_path: Path) -> None:
+    images = [tiny_jpeg(i) if i % 20 else b"" for i in range(60)]
+    source = write_source(images, range(60), rows_a_group=10)
+    for allowed in ("2", "4%"):
+        with pytest.raises(RejectError, match=r"3 rows could not be baked, where 2 are allowed, for example row \d"):
+            convert(source, tmp_path / "out", max_rejects=allowed)
+        assert not (tmp_path / "out" / "train" / "index.json").exists()
+    assert isinstance(convert(source, tmp_path / "out", max_rejects="5%")[-1], Finished)
+    convert(source, tmp_path / "other", max_rejects="3")
+    assert digests(tmp_path / "out") == digests(tmp_path / "other")
+    check_split(tmp_path / "out" / "train", 60)
+
+
+def test_rejects_of_an_earlier_run_count(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path, max_rejects="1")
+    remove("index.json")(tmp_path / "train")
+    with pytest.raises(RejectError, match="1 rows could not be baked, where 0 are allowed"):
+        convert(source, tmp_path, max_rejects="0")
+
+
+def test_all_rows_rejected(write_source: WriteSource, tmp_path: Path) -> None:
+    convert(write_source([b""] * 3, range(3)), tmp_path / "out", max_rejects="100%")
+    check_split(tmp_path / "out" / "train", 3)
+    assert wdsremux.manifest(tmp_path / "out").shards == []
+
+
+# The environment
+
+
+def test_another_environment_warns(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert(source, tmp_path)
+    assert environment.MIXED not in wdsremux.manifest(tmp_path).environment
+    remove("index.json", ".wdsremux/task-*.json")(tmp_path / "train")
+    now = environment.describe() | {"torch": "99.0"}
+    monkeypatch.setattr(environment, "describe", lambda: now)
+    warned = [event.text for event in convert(source, tmp_path) if isinstance(event, Warned)]
+    assert len(warned) == 1
+    assert "-> 99.0" in warned[0]
+    assert wdsremux.manifest(tmp_path).environment[environment.MIXED] is True
+    check_split(tmp_path / "train", 60)
+
+
+# The manifest
+
+
+def test_splits_are_independent(source: Path, write_source: WriteSource, tmp_path: Path) -> None:
+    write_source([tiny_jpeg(i) for i in range(10)], range(10), split="test")
+    convert(source, tmp_path / "both")
+    train = digests(tmp_path / "both")
+    convert(source, tmp_path / "both", split="test")
+    convert(source, tmp_path / "alone", split="test")
+    assert digests(tmp_path / "both") == train | digests(tmp_path / "alone")
+    assert wdsremux.manifest(tmp_path / "both", "test").nsamples == 10
+
+
+def test_no_finished_split(convert_tiny: ConvertTiny, tmp_path: Path) -> None:
+    out = convert_tiny(3)
+    assert wdsremux.manifest(out).nsamples == 3
+    with pytest.raises(FormatError, match=r"valid holds no finished split"):
+        wdsremux.manifest(out, "valid")
+
+
+def test_defaults_make_sixteen_shards(convert_tiny: ConvertTiny) -> None:
+    out = convert_tiny(64, samples_per_shard=None)
+    assert [shard.nsamples for shard in wdsremux.manifest(out).shards] == [4] * 16
+    table = np.load(out / "train" / "samples.npy")
+    assert sorted(table["label"].tolist()) == list(range(64))

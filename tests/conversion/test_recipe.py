@@ -1,0 +1,87 @@
+"""Built-in recipes: one sample or one reject a row, the same in every process."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.conftest import jpeg, tiny_jpeg
+from wdsremux import codec
+from wdsremux.conversion.recipe import NO_LABEL, Recipe, Reject, Sample, make_recipe
+from wdsremux.conversion.source import Rows
+from wdsremux.errors import OptionError
+
+WIDE = jpeg(np.random.default_rng(0).integers(0, 255, (30, 60, 3), np.uint8))
+
+
+def rows(images: Sequence[bytes | None], first: int = 0, labels: Sequence[int | None] | None = None) -> Rows:
+    paths = [f"{i}.jpg" for i in range(len(images))]
+    return Rows(first, "img", pa.array(images, pa.binary()), pa.array(paths), pa.array(labels or [7] * len(images)))
+
+
+def bake_one(recipe: Recipe, image: bytes) -> codec.Jpeg:
+    (sample,) = recipe.bake(rows([image]))
+    assert isinstance(sample, Sample)
+    return sample.image
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("resize:15", (30, 15)), ("resize:45", (90, 45)), ("square:15", (15, 15)), ("copy", (60, 30))]
+)
+def test_sizes(name: str, size: tuple[int, int]) -> None:
+    image = bake_one(make_recipe(name, 90, "420"), WIDE)
+    assert (image.width, image.height) == size
+    assert codec.decode(image.data).shape == (size[1], size[0], 3)
+    assert (image.data == WIDE) == (name == "copy")
+
+
+def test_quality_and_subsampling_are_used() -> None:
+    sizes = [
+        len(bake_one(make_recipe("resize:30", q, s), WIDE).data) for q, s in ((50, "420"), (90, "420"), (90, "444"))
+    ]
+    assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "resize", "resize:", "resize:0", "resize:-1", "resize:2.5", "resize:256 ", "copy:1", "Copy", "square:100000"],
+)
+def test_no_such_recipe(name: str) -> None:
+    with pytest.raises(
+        OptionError, match=r"^Invalid recipe \(got .*Supported: resize:N, square:N \(N in pixels\) and copy"
+    ):
+        make_recipe(name, 90, "420")
+
+
+def test_samples_and_rejects_keep_the_order_of_rows() -> None:
+    items = make_recipe("copy", 90, "420").bake(rows([tiny_jpeg(1), None, b"", tiny_jpeg(2)], 100, [3, 4, 5, None]))
+    assert items == [
+        Sample(100, 0, codec.Jpeg(tiny_jpeg(1), 8, 8), 3),
+        Reject(101, None, "1.jpg", "img", "no image: null"),
+        Reject(102, None, "2.jpg", "img", "empty: 0 bytes"),
+        Sample(103, 0, codec.Jpeg(tiny_jpeg(2), 8, 8), NO_LABEL),
+    ]
+
+
+def test_a_slice_of_an_array_gives_its_own_bytes() -> None:
+    """Arrow arrays share one buffer: the bytes of a row begin at its offset."""
+    whole = rows([tiny_jpeg(i) for i in range(5)])
+    part = Rows(0, "img", whole.images[3:], whole.paths[3:], whole.labels[3:])
+    samples = make_recipe("copy", 90, "420").bake(part)
+    assert [sample.image.data for sample in samples if isinstance(sample, Sample)] == [tiny_jpeg(3), tiny_jpeg(4)]
+
+
+def test_identity_tells_recipes_apart() -> None:
+    identities = [make_recipe(name, 90, "420").identity for name in ("copy", "resize:9", "resize:10", "square:9")]
+    assert len({identity["sha256"] for identity in identities}) == 4
+    assert identities[0] == make_recipe("copy", 50, "444").identity  # quality and subsampling stand in the options
+    assert identities[0]["name"] == "copy"
+
+
+def test_recipes_travel_to_workers() -> None:
+    recipe = make_recipe("resize:15", 90, "420")
+    assert bake_one(pickle.loads(pickle.dumps(recipe)), WIDE) == bake_one(recipe, WIDE)

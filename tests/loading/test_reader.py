@@ -1,0 +1,176 @@
+"""Reader: the bytes that lie in the tars, or a sentence that names the file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import zlib
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import TRAIN, ConvertTiny
+from wdsremux.errors import FormatError
+from wdsremux.format import samples
+from wdsremux.loading import reader as module
+from wdsremux.loading.reader import Reader
+
+
+@pytest.fixture
+def folder(converted: Path, tmp_path: Path) -> Path:
+    """A split to be damaged."""
+    return Path(shutil.copytree(converted / "train", tmp_path / "train"))
+
+
+def open_tars(folder: Path) -> int:
+    links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
+    targets = [os.readlink(link) for link in links if link.is_symlink()]
+    return sum(target.startswith(f"{folder}/") and target.endswith(".tar") for target in targets)
+
+
+def test_bytes_labels_and_keys_are_the_tars(converted: Path) -> None:
+    with closing(Reader(converted / "train", verify_crc=True)) as reader:
+        wanted = {}
+        for shard in reader.manifest.shards:
+            with tarfile.open(reader.folder / shard.url) as tar:
+                for member in tar:
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    wanted[member.name] = file.read()
+        ids = np.random.default_rng(0).permutation(TRAIN)
+        encoded = reader.read(ids)
+        assert len(encoded) == TRAIN
+        assert encoded.ids.tolist() == ids.tolist()
+        for i, (key, label) in enumerate(zip(reader.keys(ids), reader.labels(ids).tolist(), strict=True)):
+            assert encoded.image(i).tobytes() == wanted.pop(f"{key}.jpg")
+            assert str(label).encode() == wanted.pop(f"{key}.cls")
+        assert not wanted
+
+
+def test_a_sample_may_come_twice_and_a_batch_be_empty(converted: Path) -> None:
+    with closing(Reader(converted / "train", verify_crc=True)) as reader:
+        twice = reader.read(np.array([7, 7]))
+        assert twice.image(0).tobytes() == twice.image(1).tobytes() != b""
+        assert len(reader.read(np.array([], np.int64))) == 0
+
+
+def test_sizes_are_the_pictures(converted: Path) -> None:
+    with closing(Reader(converted / "train", verify_crc=True)) as reader:
+        encoded = reader.read(np.arange(10))
+        assert np.minimum(encoded.width, encoded.height).tolist() == [256] * 10
+        assert encoded.width.tolist() == reader.table["width"][:10].tolist()
+
+
+def test_a_missing_shard_is_named(folder: Path) -> None:
+    reader = Reader(folder)
+    name = reader.manifest.shards[3].url
+    (folder / name).unlink()
+    reader.read(np.arange(25))
+    with pytest.raises(FormatError, match=rf"{name} cannot be opened: No such file or directory\. Run the conversion"):
+        reader.read(np.arange(TRAIN))
+    reader.close()
+
+
+def test_a_short_shard_is_named(folder: Path) -> None:
+    reader = Reader(folder)
+    last = reader.table[TRAIN - 1]
+    name = reader.manifest.shards[int(last["shard"])].url
+    os.truncate(folder / name, int(last["offset"]) + int(last["size"]) - 1)
+    reader.read(np.arange(TRAIN - 1))
+    with pytest.raises(FormatError, match=rf"{name} is cut short at the sample at byte {last['offset']}\. Run the"):
+        reader.read(np.array([TRAIN - 1]))
+    reader.close()
+
+
+def test_a_shard_that_cannot_be_read_is_named(folder: Path) -> None:
+    reader = Reader(folder)
+    name = reader.manifest.shards[0].url
+    (folder / name).unlink()
+    (folder / name).mkdir()  # opens, but each read fails, as on a bad disk
+    with pytest.raises(FormatError, match=rf"{name} cannot be read: Is a directory\. Run the conversion"):
+        reader.read(np.array([0]))
+    reader.close()
+
+
+def test_damage_is_found_when_asked_for(folder: Path) -> None:
+    row = Reader(folder).table[12]
+    shard = folder / Reader(folder).manifest.shards[int(row["shard"])].url
+    with open(shard, "r+b") as file:
+        file.seek(int(row["offset"]) + 500)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    careless, careful = Reader(folder), Reader(folder, verify_crc=True)
+    damaged = careless.read(np.array([12])).image(0)
+    assert zlib.crc32(damaged.tobytes()) != row["crc32"]
+    careful.read(np.array([11, 13]))
+    sentence = (
+        rf"sample 12, at byte {row['offset']} of .*{shard.name} is damaged: its CRC-32 differs\. Run the conversion"
+    )
+    with pytest.raises(FormatError, match=sentence):
+        careful.read(np.array([11, 12, 13]))
+    careless.close()
+    careful.close()
+
+
+def test_an_edited_table_is_refused(folder: Path) -> None:
+    path = folder / samples.NAME
+    table = np.load(path)
+    table["label"][5] += 1
+    np.save(path, table)
+    with pytest.raises(FormatError, match=r"samples\.npy was changed since the conversion: its SHA-256 differs"):
+        Reader(folder)
+
+
+def test_a_large_table_is_checked_only_when_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / samples.NAME
+    table = np.load(path)
+    table["label"][5] += 1
+    np.save(path, table)
+    monkeypatch.setattr(module, "CHECKED_BYTES", table.nbytes - 1)
+    assert Reader(folder).labels(np.array([5])) == table["label"][5]
+    with pytest.raises(FormatError, match=r"samples\.npy was changed"):
+        Reader(folder, verify_crc=True)
+
+
+def test_a_table_of_another_length_is_refused(folder: Path) -> None:
+    path = folder / samples.NAME
+    np.save(path, np.load(path)[:-1])
+    with pytest.raises(FormatError, match=rf"samples\.npy holds {TRAIN - 1} samples, the manifest {TRAIN}"):
+        Reader(folder)
+
+
+@pytest.mark.parametrize("name", ["index.json", "samples.npy"])
+def test_a_split_without_one_of_its_files_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(FormatError, match=rf"{name} is missing"):
+        Reader(folder)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors as Linux shows them")
+def test_few_shards_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN_SHARDS", 3)
+    reader = Reader(folder)
+    ids = np.random.default_rng(0).permutation(TRAIN)
+    assert reader.read(ids).starts[-1] == reader.table["size"].sum()
+    assert open_tars(folder) == 3
+    reader.read(np.arange(25))
+    assert open_tars(folder) == 3
+    reader.close()
+    assert open_tars(folder) == 0
+    reader.read(np.arange(25))  # opens again
+    assert open_tars(folder) == 1
+    reader.close()
+
+
+def test_samples_without_a_label(write_source: ConvertTiny, tmp_path: Path) -> None:
+    import wdsremux
+    from tests.conftest import tiny_jpeg
+
+    wdsremux.convert(write_source([tiny_jpeg(i) for i in range(4)]), tmp_path / "out", recipe="copy", workers=1)
+    reader = Reader(tmp_path / "out" / "train")
+    assert reader.labels(np.arange(4)).tolist() == [-1] * 4
+    reader.close()

@@ -1,0 +1,236 @@
+"""An epoch is a permutation of the sample ids, and a function of nothing but its arguments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from wdsremux import rng
+from wdsremux.errors import OptionError
+from wdsremux.loading.order import ALL, WINDOW, Ids, Order, feistel
+
+LAW = settings(max_examples=80, deadline=None)
+counts = st.lists(st.integers(1, 40), min_size=1, max_size=40).map(tuple) | st.lists(
+    st.just(1), min_size=1, max_size=200
+).map(tuple)
+windows = st.integers(1, 70) | st.just(ALL)
+
+
+def all_ids(order: Order, epoch: int = 0) -> Ids:
+    return order.epoch(epoch)[np.arange(order.nsamples)]
+
+
+def shard_of(order: Order, ids: Ids) -> Ids:
+    return np.searchsorted(np.cumsum(order.counts), ids, side="right")
+
+
+@LAW
+@given(counts, st.integers(0, 2**40), st.integers(0, 2**31), st.booleans(), windows, st.integers(1, 9))
+@example((1,), 0, 0, True, 64, 9)
+@example((1,) * 65, 0, 0, True, 64, 1)
+def test_an_epoch_is_a_permutation(
+    counts: tuple[int, ...], seed: int, epoch: int, shuffle: bool, window: int | str, lanes: int
+) -> None:
+    order = Order(counts, seed, shuffle, window, lanes)
+    assert sorted(all_ids(order, epoch).tolist()) == list(range(sum(counts)))
+
+
+@LAW
+@given(counts, st.integers(0, 99), windows, st.integers(1, 5), st.data())
+def test_each_position_stands_by_itself(
+    counts: tuple[int, ...], seed: int, window: int | str, lanes: int, data: st.DataObject
+) -> None:
+    """Neither other positions of the call, nor another Order or epoch computed before, change an id."""
+    whole = all_ids(Order(counts, seed, True, window, lanes), 3)
+    order = Order(counts, seed, True, window, lanes)
+    order.epoch(2)[np.arange(order.nsamples)]
+    chosen = data.draw(st.lists(st.integers(0, order.nsamples - 1), max_size=20))
+    assert order.epoch(3)[np.array(chosen, np.int64)].tolist() == whole[chosen].tolist()
+
+
+@LAW
+@given(st.integers(1, 3_000), st.integers(0, 2**64 - 1))
+def test_feistel_is_a_bijection(size: int, key: int) -> None:
+    sizes, keys = np.full(size, size), np.full(size, key, np.uint64)
+    assert np.sort(feistel(np.arange(size), sizes, keys)).tolist() == list(range(size))
+
+
+def test_feistel_is_a_bijection_of_every_small_size() -> None:
+    for size in range(1, 300):
+        image = feistel(np.arange(size), np.full(size, size), np.full(size, 12345, np.uint64))
+        assert np.sort(image).tolist() == list(range(size))
+
+
+def test_feistel_of_a_full_shuffle_of_millions() -> None:
+    size = 3_000_017
+    image = feistel(np.arange(size), np.full(size, size), np.full(size, 5, np.uint64))
+    assert np.bincount(image, minlength=size).tolist() == [1] * size
+
+
+# A saved state names a place in these very orders: if one of them changes, so must the state's version.
+@pytest.mark.parametrize(
+    ("order", "epoch", "first"),
+    [
+        (Order((5, 1, 7, 3), 1), 2, [9, 7, 0, 14, 3, 13, 8, 10, 5, 2, 4, 12, 15, 6, 1, 11]),
+        (Order((2_000,) * 900, 0), 0, [403463, 1402006, 1609564, 212535, 1686125, 1250328, 1725057, 580178]),
+        (Order((2_000,) * 900, 0, window=ALL), 1, [587100, 1684156, 814294, 1610609, 1228894, 225650, 163168, 1708604]),
+        (
+            Order((1_640, 1_639) * 50, 2**33, lanes=4, window=8),
+            7,
+            [59073, 92528, 156957, 93871, 135913, 104275, 121063, 36357],
+        ),
+    ],
+)
+def test_golden(order: Order, epoch: int, first: list[int]) -> None:
+    assert order.epoch(epoch)[np.arange(len(first) or 8)].tolist() == first
+
+
+@pytest.mark.parametrize("counts", [(2_000,) * 10, (1,) * 1_000, (20_000,)])
+def test_another_epoch_or_seed_gives_another_order(counts: tuple[int, ...]) -> None:
+    orders = [all_ids(Order(counts, seed), epoch) for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]]
+    for i, one in enumerate(orders):
+        for other in orders[:i]:
+            assert np.mean(one == other) < 0.01
+
+
+@LAW
+@given(counts, st.integers(0, 9), st.integers(0, 9), windows)
+def test_unshuffled_is_the_identity(counts: tuple[int, ...], seed: int, epoch: int, window: int | str) -> None:
+    assert all_ids(Order(counts, seed, False, window), epoch).tolist() == list(range(sum(counts)))
+
+
+@LAW
+@given(counts, st.integers(1, 9), st.booleans())
+def test_lanes_are_equal_runs_that_take_turns(counts: tuple[int, ...], lanes: int, shuffle: bool) -> None:
+    order = Order(counts, 0, shuffle, lanes=lanes)
+    runs = [all_ids(order)[lane::lanes].tolist() for lane in range(lanes)]
+    assert max(map(len, runs)) - min(map(len, runs)) <= 1
+    if not shuffle:
+        assert [i for run in runs for i in run] == list(range(order.nsamples))
+
+
+@LAW
+@given(counts, st.integers(1, 6))
+def test_a_lane_shares_at_most_its_end_shards_with_another(counts: tuple[int, ...], lanes: int) -> None:
+    order = Order(counts, 5, lanes=lanes)
+    readers = Counter(
+        shard for lane in range(lanes) for shard in set(shard_of(order, all_ids(order)[lane::lanes]).tolist())
+    )
+    assert sum(readers.values()) - len(readers) <= lanes - 1
+
+
+@pytest.mark.parametrize(("window", "shards"), [(WINDOW, 64), (3, 3)])
+def test_a_window_holds_all_of_its_own_shards_and_no_other(window: int, shards: int) -> None:
+    order = Order(tuple(5 + i % 7 for i in range(200)), 4, window=window)
+    read = shard_of(order, all_ids(order)).tolist()
+    seen: set[int] = set()
+    while read:
+        chosen: set[int] = set()
+        size = 0
+        while len(chosen) < min(shards, 200 - len(seen)) or size < sum(order.counts[i] for i in chosen):
+            chosen.add(read[size])
+            size += 1
+        assert size == sum(order.counts[i] for i in chosen)
+        assert not chosen & seen
+        seen |= chosen
+        read = read[size:]
+    assert seen == set(range(200))
+
+
+def test_the_whole_epoch_is_one_window() -> None:
+    order = Order((10,) * 500, 0, window=ALL)
+    first = shard_of(order, all_ids(order)[:500])
+    assert len(set(first.tolist())) > 250  # of 500 drawn at random among 500 shards, 316 are expected
+
+
+def chi_square(seen: list[tuple[int, ...]]) -> float:
+    """Against the uniform distribution over all orders, in standard deviations from what is expected."""
+    cells = list(permutations(range(len(seen[0]))))
+    expected, counted = len(seen) / len(cells), Counter(seen)
+    statistic = sum((counted[cell] - expected) ** 2 / expected for cell in cells)
+    return float((statistic - (len(cells) - 1)) / (2 * (len(cells) - 1)) ** 0.5)
+
+
+@pytest.mark.parametrize("counts", [(2,), (3,), (4,), (1, 1, 1), (2, 2), (1, 3), (1, 1, 1, 1)])
+def test_small_epochs_are_uniform(counts: tuple[int, ...]) -> None:
+    """Each order of a few samples comes equally often over epochs, and over seeds."""
+    per_seed = 40 * len(list(permutations(range(sum(counts))))) // 4
+    seen = [
+        tuple(all_ids(order, epoch).tolist())
+        for order in (Order(counts, seed) for seed in (0, 1, 2, 3))
+        for epoch in range(per_seed)
+    ]
+    assert abs(chi_square(seen)) < 4
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_small_feistels_are_uniform(size: int) -> None:
+    keys = random_keys(50 * len(list(permutations(range(size)))))
+    images = [feistel(np.full(len(keys), x), np.full(len(keys), size), keys) for x in range(size)]
+    assert abs(chi_square(list(map(tuple, np.stack(images, 1).tolist())))) < 4
+
+
+@pytest.mark.parametrize("size", [5, 6, 7, 8, 9, 10, 13, 16, 25])
+def test_two_samples_of_a_window_are_independent(size: int) -> None:
+    """Where two samples go: each alone uniformly; both together within 10 % (root mean square), 7 % being the worst.
+
+    Whole permutations are not asked for: where both halves of the network have an odd size, as for 9 and 25 samples,
+    every round is an even permutation, so only half of all can come.
+    """
+    keys = random_keys(100_000)
+    one, other = (feistel(np.full(len(keys), x), np.full(len(keys), size), keys) for x in (0, 1))
+    assert excess(np.bincount(one, minlength=size)) < 0.015
+    pairs = np.bincount(one * size + other, minlength=size**2).reshape(size, size)
+    assert np.diag(pairs).sum() == 0
+    assert excess(pairs[~np.eye(size, dtype=bool)]) < 0.1
+
+
+def excess(seen: Ids) -> float:
+    """Root mean square of the relative deviation from a uniform distribution, beyond what chance explains."""
+    expected = seen.sum() / seen.size
+    chi2 = ((seen - expected) ** 2 / expected).sum()
+    return float(np.sqrt(max(0.0, chi2 - (seen.size - 1)) / seen.sum()))
+
+
+def random_keys(count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    high, low = rng.words(rng.key(0, "test"), np.arange(count), 0, 2)
+    keys: np.ndarray[tuple[int], np.dtype[np.uint64]] = (high << np.uint64(32)) | low
+    return keys
+
+
+def test_every_sample_may_stand_anywhere() -> None:
+    """Where a sample stands in an epoch of 3 windows, over 4,000 epochs: in each tenth of it equally often."""
+    order = Order((5,) * 10, 11, window=4)
+    places = np.zeros((order.nsamples, 10))
+    for epoch in range(4_000):
+        places[all_ids(order, epoch), np.arange(order.nsamples) * 10 // order.nsamples] += 1
+    deviation = (places - 400) / np.sqrt(400 * 0.9)
+    assert np.abs(deviation).max() < 4.5  # of 500 that are nearly normal, 3.1 is usual
+
+
+def test_windows_and_lanes_that_cannot_be() -> None:
+    for window in (0, -1, 2.5, "some"):
+        with pytest.raises(OptionError, match=r"^Invalid window \(got .*\)\. Supported: 1 or more shards, or 'all'$"):
+            Order((1,), 0, window=window)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"^Invalid lanes \(got 0\)\. Supported: 1 or more$"):
+        Order((1,), 0, lanes=0)
+
+
+def test_the_fingerprint_names_what_the_order_depends_on() -> None:
+    first = Order((2, 3), 0)
+    others = [
+        ("shards", Order((3, 2), 0)),
+        ("samples", Order((2, 4), 0)),
+        ("seed", Order((2, 3), 1)),
+        ("shuffle", Order((2, 3), 0, shuffle=False)),
+        ("window", Order((2, 3), 0, window=ALL)),
+        ("lanes", Order((2, 3), 0, lanes=2)),
+    ]
+    for name, other in others:
+        assert other.fingerprint()[name] != first.fingerprint()[name]
+    assert Order((2, 3), 0).fingerprint() == first.fingerprint()

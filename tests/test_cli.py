@@ -1,0 +1,241 @@
+"""The command line: what it says, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import wdsremux
+from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
+from wdsremux import cli
+from wdsremux.errors import OptionError, WdsremuxError
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the console script in this process."""
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["wdsremux", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert isinstance(caught.value.code, int)
+        return Result(caught.value.code, *capsys.readouterr())
+
+    return call
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"wdsremux {wdsremux.__version__}\n", "")
+
+
+def test_help_needs_nothing_heavy() -> None:
+    code = "import sys; from wdsremux.cli import app; app(['convert', '--help'], standalone_mode=False)"
+    code += "; assert not {'torch', 'datasets', 'webdataset'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--samples-per-shard" in done.stdout
+    assert done.stderr == ""
+
+
+def test_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "wdsremux", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"wdsremux {wdsremux.__version__}\n"
+
+
+def test_convert_says_what_it_does(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
+    source = write_source([tiny_jpeg(i) if i != 7 else b"" for i in range(1_200)], range(1_200))
+    arguments = ("convert", source, tmp_path / "out", "--recipe", "copy", "--workers", 1)
+    done = run(*arguments)
+    assert (done.code, done.out) == (0, "")
+    first, last = done.err.splitlines()
+    assert first == f"wdsremux: {source} (train): 1,200 rows in 1 task for 16 shards"
+    rest = last.removeprefix(f"wdsremux: {source} (train): 1,199 images in 16 shards, ")
+    assert re.fullmatch(r"\d\.\d MB before, \d\.\d MB after, [\d,]+ images/s, 1 rejects", rest)
+    again = run(*arguments)
+    assert again.code == 0
+    assert again.err == f"wdsremux: {source} (train): already converted, 1,199 images in 16 shards\n"
+
+
+def test_every_option_arrives(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
+    images = [tiny_jpeg(i) for i in range(40)]
+    source = write_source(images, range(40), split="valid", rows_a_group=10)
+    options: dict[str, Any] = {
+        "split": "valid",
+        "image-column": "image",
+        "label-column": "label",
+        "recipe": "square:8",
+        "quality": 80,
+        "subsampling": "444",
+        "samples-per-shard": 7,
+        "samples-per-task": 20,
+        "seed": 5,
+        "workers": 2,
+        "engine": "local",
+        "max-rejects": "0",
+    }
+    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+    assert run("convert", source, tmp_path / "out", *flags).code == 0
+    made = wdsremux.manifest(tmp_path / "out", "valid")
+    assert (made.split, made.seed, made.recipe["name"]) == ("valid", 5, "square:8")
+    assert made.options == {
+        "image_column": "image",
+        "label_column": "label",
+        "quality": 80,
+        "subsampling": "444",
+        "samples_per_shard": 7,
+        "samples_per_task": 20,
+    }
+    by_function = tmp_path / "api"
+    wdsremux.convert(source, by_function, **{name.replace("-", "_"): value for name, value in options.items()})
+    assert wdsremux.manifest(by_function, "valid") == made
+
+
+# info
+
+
+def test_info(run: Run, converted: Path) -> None:
+    done = run("info", converted)
+    assert (done.code, done.err) == (0, "")
+    assert "samples   300 in 12 shards" in done.out
+    assert "recipe    resize:256, quality 90, subsampling 420, seed 0" in done.out
+    assert "mixing    no class has more than" in done.out
+    assert "       2         30  chelsea" in done.out
+    assert done.out.count("split     ") == 2
+
+
+def test_info_json(run: Run, converted: Path) -> None:
+    done = run("info", converted, "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert list(found) == ["test", "train"]
+    assert found["train"]["nsamples"] == 300
+    assert found["train"]["labels"][2] == {"label": 2, "name": "chelsea", "samples": 30}
+    assert found["train"]["worst_mixing"] > 1
+
+
+# Errors: one sentence, what and what to do
+
+
+def sentence(done: Result, code: int) -> str:
+    assert done.code == code
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    lines = done.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("wdsremux: ")
+    assert lines[0].endswith(".")
+    assert not lines[0].endswith("..")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--recipe", "crop:7"),
+        ("--quality", "101"),
+        ("--subsampling", "411"),
+        ("--split", "a/b"),
+        ("--samples-per-shard", "0"),
+        ("--samples-per-task", "-3"),
+        ("--workers", "0"),
+        ("--engine", "spark"),
+        ("--max-rejects", "many"),
+    ],
+)
+def test_wrong_options_exit_with_2(run: Run, tmp_path: Path, arguments: tuple[str, str]) -> None:
+    done = sentence(run("convert", tmp_path / "nowhere", tmp_path / "out", *arguments), 2)
+    assert f"Invalid {arguments[0][2:].replace('-', '_')} (got " in done
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["convert"], ["convert", "a"], ["info"], ["frobnicate"], ["convert", "a", "b", "--x"]]
+)
+def test_usage_exits_with_2(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert "Usage: " in done.err
+    assert "Traceback" not in done.err
+
+
+def test_source_and_out_exit_with_1(
+    run: Run, write_source: WriteSource, convert_tiny: ConvertTiny, tmp_path: Path
+) -> None:
+    source, out = write_source([tiny_jpeg(0)] * 3), tmp_path / "out"
+    assert "is no folder" in sentence(run("convert", tmp_path / "nowhere", out), 1)
+    assert "has no split 'valid'" in sentence(run("convert", source, out, "--split", "valid"), 1)
+    assert "has no column 'x'" in sentence(run("convert", source, out, "--image-column", "x"), 1)
+    assert "no single label" in sentence(run("convert", source, out, "--label-column", "image"), 1)
+    assert not out.exists()
+    (tmp_path / "file").write_text("mine")
+    assert "cannot be written to" in sentence(run("convert", source, tmp_path / "file"), 1)
+    assert "holds no finished split" in sentence(run("info", out), 1)
+    tiny = convert_tiny(3)
+    assert "was begun with" in sentence(run("convert", source, tiny), 1)
+    (tiny / "train" / "index.json").write_text("{}")
+    assert "is not a wdsremux manifest" in sentence(run("info", tiny), 1)
+
+
+def test_damaged_parquet_exits_with_1(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
+    source = write_source([tiny_jpeg(0)] * 3)
+    next(source.glob("data/*.parquet")).write_bytes(b"PAR1")
+    done = run("convert", source, tmp_path / "out")
+    assert done.code == 1
+    last = done.err.splitlines()[-1]
+    assert last.startswith("wdsremux: ")
+    assert "cannot be read as parquet" in last
+    assert "Traceback" not in done.err
+
+
+def test_too_many_rejects_exit_with_1(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
+    source = write_source([tiny_jpeg(0), b"", tiny_jpeg(2)])
+    done = run("convert", source, tmp_path / "out", "--recipe", "copy", "--workers", 1)
+    assert done.code == 1
+    planned, last = done.err.splitlines()
+    assert "3 rows in 1 task for 3 shards" in planned
+    assert last == (
+        "wdsremux: 1 rows could not be baked, where 0 are allowed, for example row 1 of fragment 0: empty: 0 bytes. "
+        "Look at the source, or allow more with --max-rejects and run the command again."
+    )
+
+
+def test_debug_shows_the_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["wdsremux", "convert", "a", str(tmp_path), "--quality", "0", "--debug"])
+    with pytest.raises(OptionError, match="Invalid quality"):
+        cli.main()
+
+
+def test_ctrl_c_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wdsremux.api.convert", interrupted)
+    done = run("convert", tmp_path, tmp_path)
+    assert done.code == 130
+    assert done.err == "wdsremux: stopped; run the same command again to go on\n"
+
+
+def test_exit_codes_of_all_errors() -> None:
+    """Wrong by the command line alone is 2; all else is 1."""
+
+    def family(kind: type[WdsremuxError]) -> set[type[WdsremuxError]]:
+        return {kind}.union(*map(family, kind.__subclasses__()))
+
+    assert {kind for kind in family(WdsremuxError) if kind.exit_code == 2} == {OptionError}
+    assert {kind.exit_code for kind in family(WdsremuxError)} == {1, 2}
