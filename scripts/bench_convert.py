@@ -437,9 +437,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=5000, help="in the smaller source (default 5000)")
     parser.add_argument("--times", type=int, default=4, help="how much larger the other is (default 4)")
-    parser.add_argument(
-        "--work", type=Path, default=ROOT / "build/bench-convert", help="folder for all files"
-    )
+    parser.add_argument("--work", type=Path, default=ROOT / "build/bench-convert", help="folder for all files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--child", type=Path, metavar="SOURCE", help=argparse.SUPPRESS)
     return parser.parse_args()

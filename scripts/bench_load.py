@@ -131,9 +131,7 @@ def dali_readers_webdataset(out: Path, *, channels_last: bool) -> Images:
 
     shards = shards_of(out)
     # exec_dynamic is the default: the tensors handed out are the caller's to keep, without a copy.
-    pipeline = importlib.import_module("nvidia.dali").Pipeline(
-        batch_size=BATCH, num_threads=CORES, device_id=None
-    )
+    pipeline = importlib.import_module("nvidia.dali").Pipeline(batch_size=BATCH, num_threads=CORES, device_id=None)
     with pipeline:
         encoded, labels = fn.readers.webdataset(
             paths=shards,
@@ -314,9 +312,7 @@ def run(name: str, out: Path, images: int) -> Run | str:
     try:
         # Without a GPU: `auto` would take it.
         hidden = {**environment(), "CUDA_VISIBLE_DEVICES": ""}
-        result = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, env=hidden
-        )
+        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, env=hidden)
     except subprocess.TimeoutExpired:
         return f"no result in {RUN_TIMEOUT_S} s"
     if result.returncode != 0:
@@ -524,8 +520,7 @@ def main() -> int:
     if options.json:
         settings = {"batch": BATCH, "size": SIZE, "images": options.images, "rounds": options.rounds}
         results = {
-            name: {**asdict(spread(done)), "rounds": [asdict(one) for one in done]}
-            for name, done in runs.items()
+            name: {**asdict(spread(done)), "rounds": [asdict(one) for one in done]} for name, done in runs.items()
         }
         found = [asdict(verdict) for verdict in verdicts(runs)]
         figures = {"images_per_s": results, "failures": failures, "ratios": found}

@@ -88,7 +88,8 @@ def test_only_the_codec_names_image_libraries() -> None:
 
 def test_import_is_light() -> None:
     code = "import sys, wdsremux; print(*sys.modules)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
     assert "wdsremux" in loaded
     assert not loaded & {"torch", "nvidia.dali", "datasets", "webdataset", "numpy", "pyarrow", "PIL", "typer", "rich"}
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -71,18 +72,34 @@ def convert(
     workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
     engine: Annotated[str, typer.Option(help="Where tasks run: local.")] = "local",
     max_rejects: Annotated[str, typer.Option(help="Rows that may fail: a number, or a share of all.")] = "1%",
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # main looks for it
 ) -> None:
     """Convert one split of SOURCE into OUT/SPLIT, or go on where an earlier run was stopped."""
-    from wdsremux.api import convert as convert_
+    # What `datasets` would print beside our own sentence and bar; set before it is imported, here and in workers.
+    os.environ.setdefault("DATASETS_VERBOSITY", "critical")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    from wdsremux import api
     from wdsremux.display import Display
 
-    options: dict[str, Any] = dict(locals())
-    for name in ("source", "out", "debug", "convert_", "Display"):
-        del options[name]
     with Display(f"{source} ({split})") as display:
         try:
-            convert_(source, out, tell=display.tell, **options)
+            api.convert(
+                source,
+                out,
+                tell=display.tell,
+                split=split,
+                image_column=image_column,
+                label_column=label_column,
+                recipe=recipe,
+                quality=quality,
+                subsampling=subsampling,
+                samples_per_shard=samples_per_shard,
+                samples_per_task=samples_per_task,
+                seed=seed,
+                workers=workers,
+                engine=engine,
+                max_rejects=max_rejects,
+            )
         except KeyboardInterrupt:
             display.say("stopped; run the same command again to go on")
             raise typer.Exit(130) from None

@@ -5,6 +5,7 @@
     ├── SourceError          the source cannot be found, read, or understood
     ├── OutputError          OUT cannot be used: locked, foreign files, begun with other options
     ├── FormatError          a file of a converted split is missing, damaged, or not what the manifest says
+    │   └── VersionError     it is of a version that this wdsremux does not know
     ├── ConversionError      a conversion began and cannot go on; running it again resumes
     │   ├── RejectError      more rows could not be baked than --max-rejects allows
     │   └── WorkerError      a worker process failed or died
@@ -38,6 +39,10 @@ class OutputError(WdsremuxError):
 
 class FormatError(WdsremuxError):
     """A file of a converted split is missing, damaged, or differs from its manifest."""
+
+
+class VersionError(FormatError):
+    """A split was written in a version of the format that this wdsremux does not know."""
 
 
 class ConversionError(WdsremuxError):

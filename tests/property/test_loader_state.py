@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from wdsremux.loading.loader import LoaderState
+from wdsremux.errors import OptionError, StateError
+from wdsremux.loading.state import LoaderState, load
 
 epochs = st.integers(0, 1_000)
 positions = st.integers(0, 1_000)
@@ -78,3 +82,24 @@ class Training(RuleBasedStateMachine):
 
 TestTraining = Training.TestCase
 TestTraining.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+
+
+@given(st.integers(-(2**40), 2**40))
+def test_an_epoch_that_streams_cannot_tell_apart_is_refused(epoch: int) -> None:
+    if 0 <= epoch < 2**32:
+        assert LoaderState().at_epoch(epoch).epoch == epoch
+    else:
+        with pytest.raises(OptionError, match="Invalid epoch"):
+            LoaderState().at_epoch(epoch)
+
+
+@pytest.mark.parametrize("saved", [{}, {"format": "wdsremux.loader", "version": 1}, {"model": 1}])
+def test_what_is_no_state_is_refused(saved: dict[str, Any]) -> None:
+    with pytest.raises(StateError, match="no state of a wdsremux"):
+        load(saved, {})
+
+
+def test_a_later_version_is_refused() -> None:
+    saved = LoaderState(3, 4).dump({}) | {"version": 2}
+    with pytest.raises(StateError, match="this is wdsremux"):
+        load(saved, {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import assume, example, given, reject, settings
 from hypothesis import strategies as st
 
 from wdsremux.errors import OptionError
-from wdsremux.loading.order import Step, deal, steps
+from wdsremux.loading.order import Step, Steps, deal, steps
 
 LAW = settings(max_examples=150, deadline=None)
 TAILS = ("drop", "even")
@@ -37,7 +36,7 @@ class Run:
         left = self.nsamples - self.start
         return left % self.world == 0 if self.batch == 1 else left >= self.world or left == 0
 
-    def steps(self, tail: str) -> Sequence[Step]:
+    def steps(self, tail: str) -> Steps:
         """Those that are; where nothing but an error is due, it comes, and the example ends."""
         enough = self.possible if tail == "even" else self.nsamples >= self.full
         if self.start == 0 and not enough:

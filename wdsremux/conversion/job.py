@@ -23,7 +23,7 @@ from wdsremux.conversion.plan import Plan, make_plan
 from wdsremux.conversion.recipe import make_recipe
 from wdsremux.conversion.source import Source, open_source
 from wdsremux.conversion.spec import Spec
-from wdsremux.errors import OutputError, RejectError
+from wdsremux.errors import FormatError, OutputError, RejectError, VersionError
 from wdsremux.format import archive, manifest, samples
 from wdsremux.format.manifest import Manifest
 
@@ -127,7 +127,12 @@ def _finished(folder: Path, request: Request) -> Manifest | None:
     """
     if not (folder / manifest.NAME).exists():
         return None
-    done = manifest.read(folder)
+    try:
+        done = manifest.read(folder)
+    except VersionError:
+        raise
+    except FormatError:  # edited or torn: it is made anew from the journal
+        return None
     request.check(Request(done.source, done.recipe, done.options, done.seed), folder)
     for shard in done.shards:
         path = folder / shard.url

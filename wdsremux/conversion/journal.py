@@ -98,18 +98,18 @@ def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any]) -> Jour
         OutputError: if the earlier run was asked for something else.
     """
     path = work / _PLAN
+    before = json.loads(path.read_bytes()) if path.exists() else None
+    if before is not None:
+        request.check(Request(**{f.name: before[f.name] for f in fields(Request)}), work.parent)
     for leftover in work.iterdir():
         if not _KEPT.fullmatch(leftover.name):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    if path.exists():
-        before = json.loads(path.read_bytes())
-        request.check(Request(**{f.name: before[f.name] for f in fields(Request)}), work.parent)
+    changed = ""
+    if before is not None:
         changed = environment.difference(before["environment"], now)
         if not changed:
             return Journal(work, before["environment"], "")
         now = before["environment"] | {environment.MIXED: True}
-    else:
-        changed = ""
     with files.atomic(path) as file:
         saved = {"version": 1} | asdict(request) | {"environment": now, "tasks": [asdict(task) for task in plan.tasks]}
         file.write(json.dumps(saved, indent=1).encode())

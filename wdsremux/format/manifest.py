@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from wdsremux.errors import FormatError
+from wdsremux.errors import FormatError, VersionError
 
 NAME = "index.json"
 REJECTS = "rejects.jsonl"  #: one JSON object a line: fragment, row, part, where, column, reason
@@ -68,7 +68,8 @@ def loads(content: bytes, where: str = NAME) -> Manifest:
         where: named in errors.
 
     Raises:
-        FormatError: if it is no manifest, of another version, edited, or torn.
+        FormatError: if it is no manifest, edited, or torn.
+        VersionError: if it is of another version.
     """
     try:
         values = json.loads(content)
@@ -77,7 +78,7 @@ def loads(content: bytes, where: str = NAME) -> Manifest:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FormatError(f"{where} is not a wdsremux manifest: its format is not {FORMAT!r}")
     if values.get("version") != VERSION:
-        raise FormatError(f"{where} has version {values.get('version')!r}; this wdsremux reads version {VERSION}")
+        raise VersionError(f"{where} has version {values.get('version')!r}; this wdsremux reads version {VERSION}")
     body = content[: content.rfind(b'"sha256"')]
     if values.get("sha256") != hashlib.sha256(body).hexdigest():
         raise FormatError(f"{where} was changed after it was written: its SHA-256 differs. Convert again to rebuild it")

@@ -1,8 +1,4 @@
-"""DataLoader: joins order, reader, augment and backend, and holds the state.
-
-State is (epoch, position): what was handed to the caller, never what was made ahead. It does not depend on the number
-of ranks, so that 4 ranks stop and 3 go on.
-"""
+"""DataLoader: joins order, reader, augment and backend, and holds the state."""
 
 from __future__ import annotations
 
@@ -26,8 +22,9 @@ from wdsremux.loading import world
 from wdsremux.loading.augment import Augment, make_augment
 from wdsremux.loading.backends import Output, make_backend
 from wdsremux.loading.feed import Feed, Ready, Share, Stages
-from wdsremux.loading.order import WINDOW, Order, steps
+from wdsremux.loading.order import WINDOW, Order, Steps, steps
 from wdsremux.loading.reader import Reader
+from wdsremux.loading.state import LoaderState, load
 
 FIELDS = ("image", "label", "key", "id")
 TAILS = ("drop", "even")
@@ -35,7 +32,6 @@ _IMAGENET_MEAN, _IMAGENET_STD = (
     (0.485, 0.456, 0.406),
     (0.229, 0.224, 0.225),
 )  # what pretrained torchvision models expect
-_FORMAT, _VERSION = "wdsremux.loader", 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +48,6 @@ class Dataset:
     def targets(self) -> NDArray[np.int64]:
         """[n], the label of each sample by its id; -1 for none. A new array: 800 MB for 100 M samples."""
         return np.array(self.table["label"], np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class LoaderState:
-    """Where a training run is."""
-
-    epoch: int = 0
-    position: int = 0  #: samples of the epoch, over all ranks, that were handed out
-    loaded: bool = False  #: from a state that no iterator has used yet
-
-    def begin(self) -> LoaderState:
-        """Where the next iterator begins: a loaded state once; else an epoch's start, after a `break` the next's."""
-        if self.loaded:
-            return LoaderState(self.epoch, self.position)
-        return LoaderState(self.epoch + 1) if self.position else LoaderState(self.epoch)
-
-    def at_epoch(self, epoch: int) -> LoaderState:
-        """After `set_epoch`: a loaded position is kept if it is of that epoch."""
-        return self if self.loaded and epoch == self.epoch else LoaderState(epoch)
 
 
 class DataLoader:
@@ -177,12 +154,11 @@ class DataLoader:
                 "too few for every rank: some of them are repeated",
                 stacklevel=2,
             )
-        self._state = state
         for _ in range(len(todo)):
             if mine != self._iterator:
                 raise StateError("another iterator of this loader has begun; only the newest can go on")
             ready = self._take(state)
-            self._state = state = LoaderState(ready.epoch, ready.position)
+            self._state = state = LoaderState(ready.epoch, ready.position)  # a state is used up by its first batch
             yield self._batch(ready)
         if mine == self._iterator:
             self._state = LoaderState(state.epoch + 1)
@@ -193,30 +169,15 @@ class DataLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training is, in plain values; load it on any number of ranks, with any batch size."""
-        return {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "epoch": self._state.epoch,
-            "position": self._state.position,
-            "order": self._order.fingerprint(),
-        }
+        return self._state.dump(self._order.fingerprint())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state: the next iterator gives the rest of its epoch.
 
         Raises:
-            StateError: if the state is of another data set or another order, naming what differs.
+            StateError: if it is no state, or of another data set or order, naming what differs.
         """
-        if state.get("format") != _FORMAT or state.get("version") != _VERSION:
-            raise StateError(f"this is no state of a wdsremux loader of version {_VERSION}: {sorted(state)}")
-        ours = self._order.fingerprint()
-        for name, value in ours.items():
-            if state["order"].get(name) != value:
-                raise StateError(
-                    f"the state was saved with {name} {state['order'].get(name)!r}, this loader has {value!r}: "
-                    "the epochs would differ. Build the loader with the same data set and arguments"
-                )
-        self._state = LoaderState(int(state["epoch"]), int(state["position"]), loaded=True)
+        self._state = load(state, self._order.fingerprint())
 
     def close(self) -> None:
         """End threads and close files. The loader is not used again."""
@@ -237,7 +198,7 @@ class DataLoader:
         if not self._finalizer.alive:
             raise StateError("this loader is closed; make a new one")
 
-    def _steps(self, position: int) -> Any:
+    def _steps(self, position: int) -> Steps:
         share = self._share()
         return steps(position, self._order.nsamples, share.batch_size, share.world, share.tail)
 

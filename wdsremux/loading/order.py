@@ -13,7 +13,7 @@ A global step is a slice P[p : p+G] dealt to the ranks; the state of a training 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -164,7 +164,7 @@ class Step:
     repeats: int = 0  #: positions counted twice at its end, because no exact deal exists (a resume only)
 
 
-def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Sequence[Step]:
+def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Steps:
     """The global steps of the rest of an epoch: all ranks take all of them.
 
     Args:
@@ -185,25 +185,25 @@ def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Seque
                 f"{nsamples} samples are fewer than one global batch of {full} (batch_size {batch} on {world} ranks), "
                 'so tail="drop" would drop all. Choose a smaller batch_size or tail="even"'
             )
-        return _Steps(start, left // full, full, ())
+        return Steps(start, left // full, full, ())
     rest = left % full
     if rest == 0:
-        return _Steps(start, left // full, full, ())
+        return Steps(start, left // full, full, ())
     if rest >= world:
-        return _Steps(start, left // full, full, (rest,))
+        return Steps(start, left // full, full, (rest,))
     if left > full and full - (world - rest) >= world:
-        return _Steps(start, left // full - 1, full, (full - (world - rest), world))
+        return Steps(start, left // full - 1, full, (full - (world - rest), world))
     if start == 0:
         raise OptionError(
             f"{nsamples} samples cannot be dealt to {world} ranks in batches of {batch} so that every step has one "
             'for each rank. Choose another batch_size, or tail="drop"'
         )
-    return _Steps(start, left // full, full, (rest,), world - rest)
+    return Steps(start, left // full, full, (rest,), world - rest)
 
 
 @dataclass(frozen=True, slots=True)
-class _Steps(Sequence[Step]):
-    """Some full steps, then a tail; not a list: an epoch of 100 M samples has many."""
+class Steps:
+    """Some full steps, then a tail, by number; not a list: an epoch of 100 M samples has many."""
 
     start: int
     nfull: int
@@ -214,7 +214,10 @@ class _Steps(Sequence[Step]):
     def __len__(self) -> int:
         return self.nfull + len(self.tail)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __iter__(self) -> Iterator[Step]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, index: int) -> Step:
         if not 0 <= index < len(self):
             raise IndexError(index)
         if index < self.nfull:

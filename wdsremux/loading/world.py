@@ -19,7 +19,7 @@ def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Arguments, else torch.distributed, else the environment of torchrun or srun, else (0, 1).
 
     Raises:
-        OptionError: if only one of the two is given, or the rank is not below the world size.
+        OptionError: if only one of the two is given, or they are no rank and world size.
     """
     if (rank is None) != (world_size is None):
         given, missing = ("rank", "world_size") if world_size is None else ("world_size", "rank")
@@ -28,9 +28,9 @@ def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:
         return _checked(rank, world_size, "the arguments")
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    for rank_name, world_name in _VARIABLES:
-        if rank_name in os.environ and world_name in os.environ:
-            return _checked(int(os.environ[rank_name]), int(os.environ[world_name]), f"{rank_name} and {world_name}")
+    for names in _VARIABLES:
+        if all(name in os.environ for name in names):
+            return _checked(_integer(names[0]), _integer(names[1]), " and ".join(names))
     if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
         raise OptionError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but RANK is not set. Set both, as torchrun does")
     return 0, 1
@@ -44,6 +44,15 @@ def _checked(rank: int, world: int, where: str) -> tuple[int, int]:
     return rank, world
 
 
+def _integer(variable: str) -> int:
+    value = os.environ[variable]
+    if not value.isdecimal():
+        raise OptionError(
+            f"the environment variable {variable} is {value!r}, which is no number. Set it right or unset it"
+        )
+    return int(value)
+
+
 def threads() -> int:
     """The cores this process may use: affinity and cgroup quota, shared with the other ranks of this machine."""
     cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -51,4 +60,4 @@ def threads() -> int:
         quota, period = _CGROUP_QUOTA.read_text().split()
         if quota != "max":
             cores = min(cores, int(quota) / int(period))
-    return max(1, int(cores / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, int(cores / (_integer("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in os.environ else 1)))

@@ -34,8 +34,8 @@ class TorchvisionBackend:
         self._pool = BufferPool(2 * _AHEAD + 2)
         self._threads = _decoding_threads(num_threads)
         # (u8 / 255 - mean) / std as one multiplication and one addition.
-        self._scale = torch.tensor([1 / (255 * s) for s in output.std])
-        self._shift = torch.tensor([-m / s for m, s in zip(output.mean, output.std, strict=True)])
+        self._scale = self._by_channel([1 / (255 * s) for s in output.std])
+        self._shift = self._by_channel([-m / s for m, s in zip(output.mean, output.std, strict=True)])
         self._local = threading.local()
 
     def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
@@ -83,29 +83,40 @@ class TorchvisionBackend:
             self._store(resized.flip(1) if flips[i] else resized, torch.from_numpy(array[i]))
 
     def _store(self, pixels: torch.Tensor, place: torch.Tensor) -> None:
-        """Put uint8 [H, W, 3] pixels into their place in the batch: transposed, converted, normalised, as asked."""
-        if not self._output.channels_last:
-            planes = self._planes()
-            # numpy's strided copy takes 40 us here, torch's 52 to 98.
-            planes.numpy()[...] = pixels.numpy().transpose(2, 0, 1)
-            pixels = planes
+        """Put uint8 [H, W, 3] pixels into their place in the batch: transposed, converted, normalised, as asked.
+
+        An image of 224 px takes 74 us channels_last and 113 as NCHW, of which writing to fresh cache lines is 56. Tried
+        and slower: NCHW by way of uint8 planes (138 to 194), numpy (110, 133), a conversion in place (85, 161).
+        """
+        size = self._output.size
+        if self._output.channels_last:
+            pixels, place = pixels.reshape(size, 3 * size), place.view(size, 3 * size)
+        else:
+            pixels = pixels.permute(2, 0, 1)
         if place.dtype == torch.uint8:
             place.copy_(pixels)
             return
-        scale, shift = self._scale, self._shift
-        if not self._output.channels_last:
-            scale, shift = scale[:, None, None], shift[:, None, None]
-        exact = place if place.dtype == torch.float32 else torch.empty(place.shape)
-        torch.addcmul(shift, exact.copy_(pixels), scale, out=exact)
-        if exact is not place:
-            place.copy_(exact)
+        if self._output.channels_last:
+            pixels = self._scratch().copy_(pixels)
+        if place.dtype == torch.float32:
+            torch.addcmul(self._shift, pixels, self._scale, out=place)
+        else:
+            place.copy_(torch.addcmul(self._shift, pixels, self._scale))
 
-    def _planes(self) -> torch.Tensor:
-        """uint8 [3, size, size] of this thread's own."""
-        if not hasattr(self._local, "planes"):
-            self._local.planes = torch.empty((3, self._output.size, self._output.size), dtype=torch.uint8)
-        planes: torch.Tensor = self._local.planes
-        return planes
+    def _by_channel(self, values: list[float]) -> torch.Tensor:
+        """One value a channel, shaped to meet an image where it is stored; rows of pixels meet whole rows of values.
+
+        Broadcasting over a last dimension of 3 instead takes twice the time: 187 us an image where rows take 95.
+        """
+        by_channel = torch.tensor(values, dtype=torch.float32)
+        return by_channel.repeat(self._output.size) if self._output.channels_last else by_channel[:, None, None]
+
+    def _scratch(self) -> torch.Tensor:
+        """float32 [size, 3 * size] of this thread's own, warm in its cache."""
+        if not hasattr(self._local, "scratch"):
+            self._local.scratch = torch.empty((self._output.size, 3 * self._output.size))
+        scratch: torch.Tensor = self._local.scratch
+        return scratch
 
 
 def _decoding_threads(count: int) -> ThreadPoolExecutor:
