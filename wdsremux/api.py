@@ -35,6 +35,10 @@ def convert(
     Raises:
         WdsremuxError: one sentence saying what, where and what to do. What is finished stays; the same call goes on.
     """
+    from wdsremux.conversion.engines import server
+
+    if options.get("engine", "local") == "local":
+        server.start()
     from wdsremux.conversion.job import convert_split
     from wdsremux.conversion.spec import make_spec
 

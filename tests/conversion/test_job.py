@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from tests.conftest import ConvertTiny, WriteSource, jpeg, tiny_jpeg
 from tests.reading import check_split, digests, read_split
 from wdsremux.conversion import environment, report
 from wdsremux.conversion.job import Event, Finished, Planned, Warned
-from wdsremux.errors import FormatError, OptionError, OutputError, RejectError, SourceError
+from wdsremux.errors import FormatError, OptionError, OutputError, RejectError, SourceError, VersionError
 
 SIZES: dict[str, Any] = {"samples_per_shard": 10, "samples_per_task": 30}
 
@@ -349,3 +350,23 @@ def test_defaults_make_sixteen_shards(convert_tiny: ConvertTiny) -> None:
     assert [shard.nsamples for shard in wdsremux.manifest(out).shards] == [4] * 16
     table = np.load(out / "train" / "samples.npy")
     assert sorted(table["label"].tolist()) == list(range(64))
+
+
+def test_a_damaged_manifest_is_made_anew(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path)
+    before = digests(tmp_path)
+    manifest = tmp_path / "train" / "index.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"seed": 0', b'"seed": 1'))
+    convert(source, tmp_path)
+    assert digests(tmp_path) == before
+    assert before["train/index.json"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
+
+
+def test_a_manifest_of_another_version_is_left_alone(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path)
+    manifest = tmp_path / "train" / "index.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"version": 1,', b'"version": 2,', 1))
+    before = everything(tmp_path)
+    with pytest.raises(VersionError, match="has version 2"):
+        convert(source, tmp_path)
+    assert everything(tmp_path) == before

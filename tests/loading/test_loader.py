@@ -265,15 +265,6 @@ def test_shards_cut_otherwise_are_another_order(convert_tiny: ConvertTiny) -> No
         another.load_state_dict(loader.state_dict())
 
 
-@pytest.mark.parametrize("state", [{}, {"epoch": 1}, {"format": "wdsremux.loader", "version": 99}])
-def test_what_is_no_state_is_refused(converted: Path, state: dict[str, Any]) -> None:
-    with (
-        DataLoader(converted, 20, **BARE) as loader,
-        pytest.raises(StateError, match="is no state of a wdsremux loader of version 1"),
-    ):
-        loader.load_state_dict(state)
-
-
 # Going through epochs
 
 
@@ -510,6 +501,28 @@ def test_a_read_error_reaches_the_caller(converted: Path, tmp_path: Path) -> Non
             assert feeds() == []
         shard.with_suffix(".away").rename(shard)
         assert len(list(loader)) == 6
+
+
+def test_a_read_error_does_not_use_up_a_loaded_state(converted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(converted, out)
+    with DataLoader(out, 50, size=32) as loader:
+        batches = iter(loader)
+        next(batches), next(batches)
+        state = loader.state_dict()
+        rest = [images for images, _ in batches]
+    for shard in out.glob("train/*.tar"):
+        shard.rename(shard.with_suffix(".away"))
+    with DataLoader(out, 50, size=32) as loader:
+        loader.load_state_dict(state)
+        with pytest.raises(FormatError, match="cannot be opened"):
+            next(iter(loader))
+        assert loader.state_dict() == state
+        for shard in out.glob("train/*.away"):
+            shard.rename(shard.with_suffix(".tar"))
+        again = [images for images, _ in loader]
+    assert len(again) == len(rest) == 4
+    assert all(torch.equal(a, b) for a, b in zip(again, rest, strict=True))
 
 
 def test_damage_is_found_with_verify_crc(converted: Path, tmp_path: Path) -> None:

@@ -109,3 +109,9 @@ def test_threads_are_this_process_share(
     if ranks is not None:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
     assert world.threads() == threads
+
+
+def test_a_variable_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, RANK="first", WORLD_SIZE="2")
+    with pytest.raises(OptionError, match="RANK is 'first' in the environment"):
+        rank_and_world(None, None)

@@ -46,11 +46,12 @@ def _checked(rank: int, world: int, where: str) -> tuple[int, int]:
 
 def _integer(variable: str) -> int:
     value = os.environ[variable]
-    if not value.isdecimal():
+    try:
+        return int(value)
+    except ValueError:
         raise OptionError(
-            f"the environment variable {variable} is {value!r}, which is no number. Set it right or unset it"
-        )
-    return int(value)
+            f"{variable} is {value!r} in the environment, which is no number. Set it right or unset it"
+        ) from None
 
 
 def threads() -> int:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from wdsremux.conversion.bake import Bakery, Progress
-from wdsremux.conversion.plan import Task
 from wdsremux.errors import OptionError
+
+if TYPE_CHECKING:
+    from wdsremux.conversion.bake import Bakery, Progress
+    from wdsremux.conversion.plan import Task
 
 ENGINES = {"local": "wdsremux.conversion.engines.local:LocalEngine"}
 

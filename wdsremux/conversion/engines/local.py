@@ -26,11 +26,10 @@ from typing import Any, cast
 
 from wdsremux.conversion import bake as baking
 from wdsremux.conversion.bake import Bakery, Progress
-from wdsremux.conversion.engines import Done
+from wdsremux.conversion.engines import Done, server
 from wdsremux.conversion.plan import Task
 from wdsremux.errors import ConversionError, WdsremuxError, WorkerError
 
-_PRELOAD = ["wdsremux.conversion.engines.local", "datasets.packaged_modules.parquet.parquet"]
 _STOP_AFTER_S = 5.0  #: how long a worker may take to end before it is killed
 
 
@@ -65,8 +64,7 @@ class LocalEngine:
 
 
 def _start(bakery: Bakery) -> _Worker:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
+    context = server.start()
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, bakery), daemon=True, name="wdsremux-worker")
     with _without_main():
