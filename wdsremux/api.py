@@ -11,7 +11,7 @@ from wdsremux.format import manifest as manifests
 from wdsremux.format.manifest import Manifest
 
 if TYPE_CHECKING:
-    from wdsremux.conversion.job import Event
+    from wdsremux.conversion.events import Event
 
 
 def convert(
@@ -26,7 +26,7 @@ def convert(
     Args:
         source: a folder of parquet files, laid out as on the Hub, or a glob of parquet files.
         out: the folder that gets a folder for the split.
-        tell: called with every event (`wdsremux.conversion.job.Event`): progress, warnings, the end.
+        tell: called with every event (`wdsremux.conversion.events.Event`): progress, warnings, the end.
         **options: those of `wdsremux convert`, with underscores; see `wdsremux.conversion.spec.Spec`.
 
     Returns:

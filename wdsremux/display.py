@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from wdsremux.conversion import job
-from wdsremux.conversion.bake import Progress as Baked
+from wdsremux.conversion import events
 
 if TYPE_CHECKING:
     from wdsremux.conversion.report import SplitInfo
@@ -53,19 +52,19 @@ class Display:
         """One line, above the bar if there is one."""
         self.console.print(f"wdsremux: {text}", markup=False, soft_wrap=True)
 
-    def tell(self, event: job.Event) -> None:
+    def tell(self, event: events.Event) -> None:
         """Draw what happened."""
         match event:
-            case job.Planned():
+            case events.Planned():
                 self._plan(event)
-            case Baked():
+            case events.Progress():
                 self._add(event)
-            case job.Warned():
+            case events.Warned():
                 self.say(f"warning: {event.text}")
-            case job.Finished():
+            case events.Finished():
                 self._finish(event)
 
-    def _plan(self, event: job.Planned) -> None:
+    def _plan(self, event: events.Planned) -> None:
         self._began_s = self._spoke_s = time.monotonic()
         self._rows, self._total = event.rows_done, event.plan.rows
         self._bar.update(self._row, total=event.plan.rows, completed=event.rows_done, rates="starting")
@@ -74,7 +73,7 @@ class Display:
         tasks = f"{len(event.plan.tasks)} task{'s' if len(event.plan.tasks) > 1 else ''}"
         self.say(f"{self._title}: {self._total:,} rows in {tasks} for {shards} shards{done}")
 
-    def _add(self, event: Baked) -> None:
+    def _add(self, event: events.Progress) -> None:
         self._rows += event.rows
         self._images += event.samples
         self._rejects += len(event.rejects)
@@ -98,7 +97,7 @@ class Display:
         rate = self._images / self._seconds()
         return f"{(self._total - self._rows) / rate:,.0f} s" if rate else "unknown"
 
-    def _finish(self, event: job.Finished) -> None:
+    def _finish(self, event: events.Finished) -> None:
         result = event.manifest
         if event.already:
             self.say(f"{self._title}: already converted, {result.nsamples:,} images in {len(result.shards)} shards")

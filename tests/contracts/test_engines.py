@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
-from wdsremux.conversion.bake import Bakery, Progress, Record, bake, journal_names
+from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
 from wdsremux.conversion.engines import ENGINES, Done, make_engine
 from wdsremux.conversion.engines import local as local_engine
+from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Task, make_plan
 from wdsremux.conversion.recipe import Reject, Sample, make_recipe
 from wdsremux.conversion.source import Rows, open_source

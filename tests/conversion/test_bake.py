@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import WriteSource, tiny_jpeg
 from tests.reading import digests, read_tar
 from wdsremux.conversion import bake as baking
-from wdsremux.conversion.bake import Bakery, Progress, Record, bake, journal_names
+from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
+from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Plan, make_plan
 from wdsremux.conversion.recipe import make_recipe
 from wdsremux.conversion.source import open_source

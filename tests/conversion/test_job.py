@@ -17,7 +17,7 @@ import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, jpeg, tiny_jpeg
 from tests.reading import check_split, digests, read_split
 from wdsremux.conversion import environment, report
-from wdsremux.conversion.job import Event, Finished, Planned, Warned
+from wdsremux.conversion.events import Event, Finished, Planned, Warned
 from wdsremux.errors import FormatError, OptionError, OutputError, RejectError, SourceError, VersionError
 
 SIZES: dict[str, Any] = {"samples_per_shard": 10, "samples_per_task": 30}

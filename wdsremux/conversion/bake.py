@@ -24,23 +24,13 @@ import numpy as np
 import webdataset
 
 from wdsremux import files, rng
+from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Block, Task
 from wdsremux.conversion.recipe import NO_LABEL, Recipe, Reject, Sample
 from wdsremux.conversion.source import Source
 from wdsremux.format import archive, manifest, samples
 
 SPOOL_BYTES = 64 * 2**20  #: of encoded samples held in memory; past that the spool is a file
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a worker has done since its last report."""
-
-    rows: int
-    samples: int
-    rejects: list[dict[str, object]]  #: lines of rejects.jsonl
-    bytes_in: int  #: of images read
-    bytes_out: int  #: of images written
 
 
 @dataclass(frozen=True, slots=True)

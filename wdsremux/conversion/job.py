@@ -11,13 +11,13 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from wdsremux import files
 from wdsremux.conversion import environment, journal, report
-from wdsremux.conversion.bake import Bakery, Progress
+from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, make_engine
+from wdsremux.conversion.events import Event, Finished, Planned, Progress, Warned
 from wdsremux.conversion.journal import Journal, Request
 from wdsremux.conversion.plan import Plan, make_plan
 from wdsremux.conversion.recipe import make_recipe
@@ -30,34 +30,6 @@ from wdsremux.format.manifest import Manifest
 _OURS = re.compile(
     r"\.wdsremux|index\.json|samples\.npy|rejects\.jsonl|.*-\d{6,}\.(?:tar|idx)|\..*" + re.escape(files.PARTIAL)
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """Work is about to begin, or to go on."""
-
-    plan: Plan
-    rows_done: int  #: by an earlier run
-    bytes_source: int  #: of the split in the source, in bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something the user should know, though the work goes on."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The split is whole."""
-
-    manifest: Manifest
-    already: bool  #: it was before this run
-    bytes_source: int
-
-
-Event = Planned | Progress | Warned | Finished
 
 
 def convert_split(spec: Spec, tell: Callable[[Event], None]) -> Manifest:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from wdsremux.errors import OptionError
 
 if TYPE_CHECKING:
-    from wdsremux.conversion.bake import Bakery, Progress
+    from wdsremux.conversion.bake import Bakery
+    from wdsremux.conversion.events import Progress
     from wdsremux.conversion.plan import Task
 
 ENGINES = {"local": "wdsremux.conversion.engines.local:LocalEngine"}

@@ -25,8 +25,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
 from wdsremux.conversion import bake as baking
-from wdsremux.conversion.bake import Bakery, Progress
+from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, server
+from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Task
 from wdsremux.errors import ConversionError, WdsremuxError, WorkerError
 

@@ -1,0 +1,49 @@
+"""What a conversion tells while it runs: plain values, for a progress bar or a log. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wdsremux.conversion.plan import Plan
+    from wdsremux.format.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Work is about to begin, or to go on."""
+
+    plan: Plan
+    rows_done: int  #: by an earlier run
+    bytes_source: int  #: of the split in the source, in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a worker has done since its last report."""
+
+    rows: int
+    samples: int
+    rejects: list[dict[str, object]]  #: lines of rejects.jsonl
+    bytes_in: int  #: of images read
+    bytes_out: int  #: of images written
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the user should know, though the work goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The split is whole."""
+
+    manifest: Manifest
+    already: bool  #: it was before this run
+    bytes_source: int
+
+
+Event = Planned | Progress | Warned | Finished
