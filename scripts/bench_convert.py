@@ -33,7 +33,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_load import (
+from bench_machine import (
     MET,
     QUIET_CORES,
     ROOT,

@@ -17,188 +17,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-import importlib.metadata
 import json
 import os
-import platform
-import resource
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Generator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bench_loaders import BATCH, CONTENDERS, SIZE, Contender, shards_of
+from bench_machine import (
+    CORES,
+    MET,
+    QUIET_CORES,
+    ROOT,
+    Spread,
+    busy_cpu_s,
+    children_cpu_s,
+    environment,
+    header,
+    make_source,
+    two_cores,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import torch
 
-    Images = Generator[torch.Tensor, None, None]  #: endless; each batch seen as [N, 3, 224, 224]
-
-ROOT = Path(__file__).resolve().parent.parent
-SIZE = 224  #: pixels, side of the crop
-BATCH = 256
-CORES = 2
 WARMUP_BATCHES = 4  #: more than any contender's prefetch needs to settle; even, see `batches_for`
-SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  #: ImageNet's, for pixels in [0, 1]
 RUN_TIMEOUT_S = 1800
-QUIET_CORES = 0.1  #: a run is quiet if others took no more than this of its two cores
-PACKAGES = (
-    "wdsremux",
-    "torch",
-    "torchvision",
-    "torchcodec",
-    "webdataset",
-    "nvidia-dali-cuda120",
-    "nvidia-dali-cuda130",
-    "datasets",
-    "pyarrow",
-    "simplejpeg",
-    "pillow",
-    "numpy",
-)
-
-
-# Contenders. Each is a function OUT -> Images. What has no complete annotations is imported as Any, by name.
-
-
-def ours(out: Path, *, backend: str, dtype: str, channels_last: bool) -> Images:
-    """`wdsremux.DataLoader` as its users write it; dtype "uint8" is not normalised."""
-    import torch
-
-    # Not `import wdsremux`: this file has to check and run where only the peers are installed.
-    loader = importlib.import_module("wdsremux").DataLoader(
-        out,
-        batch_size=BATCH,
-        split="train",
-        augment="train",
-        size=SIZE,
-        backend=backend,
-        dtype=getattr(torch, dtype),
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-    )
-    with loader:
-        while True:
-            for images, _ in loader:
-                yield images
-
-
-def webdataset_v2(out: Path, *, tuned: bool) -> Images:
-    """webdataset and torchvision's v2 transforms in a torch DataLoader with a worker a core.
-
-    As webdataset's README has it: its own decoder gives uint8 tensors, `batched` makes the batches, WebLoader carries
-    them over. `tuned` is the quickest form that we found: TorchCodec decodes, and torch's DataLoader collates straight
-    into shared memory. In both, v2 works on uint8 until ToDtype. `repeat` makes the stream endless, so that no epoch's
-    start is timed.
-    """
-    import torch
-    from torchvision.transforms import v2
-
-    wds: Any = importlib.import_module("webdataset")
-    decode_jpeg: Any = importlib.import_module("torchcodec.decoders").decode_jpeg
-    transform = v2.Compose(
-        [
-            v2.RandomResizedCrop(SIZE, scale=SCALE, ratio=RATIO, antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(MEAN, STD),
-        ]
-    )
-
-    def image(encoded: bytes) -> torch.Tensor:
-        pixels: torch.Tensor = transform(decode_jpeg(torch.frombuffer(bytearray(encoded), dtype=torch.uint8)))
-        return pixels
-
-    dataset = wds.WebDataset(shards_of(out), shardshuffle=100).shuffle(1000)
-    loader: Any
-    if tuned:
-        dataset = dataset.to_tuple("jpg", "cls").map_tuple(image, int).repeat()
-        loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, num_workers=CORES)
-    else:
-        dataset = dataset.decode("torchrgb8").to_tuple("jpg", "cls").map_tuple(transform, int).repeat()
-        loader = wds.WebLoader(dataset.batched(BATCH), batch_size=None, num_workers=CORES)
-    for images, _ in loader:
-        yield images
-
-
-def dali_readers_webdataset(out: Path, *, channels_last: bool) -> Images:
-    """DALI's own tar reader and CPU operators as in its ResNet-50 example, given out by DALIGenericIterator.
-
-    `image_random_crop` decodes only the crop; decoding all and then `random_resized_crop` was not quicker.
-    """
-    fn: Any = importlib.import_module("nvidia.dali.fn")
-    types: Any = importlib.import_module("nvidia.dali.types")
-    plugin: Any = importlib.import_module("nvidia.dali.plugin.pytorch")
-
-    shards = shards_of(out)
-    # exec_dynamic is the default: the tensors handed out are the caller's to keep, without a copy.
-    pipeline = importlib.import_module("nvidia.dali").Pipeline(batch_size=BATCH, num_threads=CORES, device_id=None)
-    with pipeline:
-        encoded, labels = fn.readers.webdataset(
-            paths=shards,
-            index_paths=[shard.removesuffix(".tar") + ".idx" for shard in shards],
-            ext=["jpg", "cls"],
-            missing_component_behavior="error",
-            random_shuffle=True,
-            name="reader",
-        )
-        crops = fn.decoders.image_random_crop(encoded, random_area=SCALE, random_aspect_ratio=RATIO)
-        images = fn.crop_mirror_normalize(
-            fn.resize(crops, size=(SIZE, SIZE)),
-            mirror=fn.random.coin_flip(),
-            dtype=types.FLOAT,
-            output_layout="HWC" if channels_last else "CHW",
-            mean=[255 * value for value in MEAN],
-            std=[255 * value for value in STD],
-        )
-        # Labels are digits of ASCII, one or more: without padding they make no tensor.
-        pipeline.set_outputs(images, fn.pad(labels))
-    batches = plugin.DALIGenericIterator(
-        pipeline,
-        ["images", "labels"],
-        reader_name="reader",
-        auto_reset=True,
-        last_batch_policy=plugin.LastBatchPolicy.DROP,
-    )
-    while True:
-        for [batch] in batches:
-            yield batch["images"].permute(0, 3, 1, 2) if channels_last else batch["images"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
-    """A loader, and the form of the batches it claims to give."""
-
-    stream: Callable[[Path], Images]
-    dtype: str = "float32"
-    channels_last: bool = False
-
-
-def _ours(backend: str, dtype: str = "float32", channels_last: bool = False) -> Contender:
-    stream = partial(ours, backend=backend, dtype=dtype, channels_last=channels_last)
-    return Contender(stream=stream, dtype=dtype, channels_last=channels_last)
-
-
-def _dali(channels_last: bool) -> Contender:
-    stream = partial(dali_readers_webdataset, channels_last=channels_last)
-    return Contender(stream=stream, channels_last=channels_last)
-
-
-CONTENDERS: dict[str, Contender] = {
-    "auto-float": _ours("auto"),
-    "auto-float-cl": _ours("auto", channels_last=True),
-    "auto-uint8-cl": _ours("auto", dtype="uint8", channels_last=True),
-    "dali-float": _ours("dali"),
-    "dali-float-cl": _ours("dali", channels_last=True),
-    "peer-webdataset-v2": Contender(stream=partial(webdataset_v2, tuned=False)),
-    "peer-webdataset-v2-tuned": Contender(stream=partial(webdataset_v2, tuned=True)),
-    "peer-dali-float": _dali(channels_last=False),
-    "peer-dali-float-cl": _dali(channels_last=True),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,46 +103,10 @@ def time_stream(contender: Contender, out: Path, images: int) -> float:
         return count * BATCH / (time.perf_counter() - start)
 
 
-def two_cores() -> list[int]:
-    """Two CPUs this process may use, on two physical cores where there are such: siblings share one core."""
-    chosen: dict[str, int] = {}
-    allowed = sorted(os.sched_getaffinity(0))
-    for cpu in allowed:
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        chosen.setdefault(siblings.read_text() if siblings.exists() else str(cpu), cpu)
-    cores = (list(chosen.values()) + [cpu for cpu in allowed if cpu not in chosen.values()])[:CORES]
-    if len(cores) < CORES:
-        raise SystemExit(f"This process may use {len(cores)} CPU; the benchmark needs {CORES}.")
-    return cores
-
-
 def run_child(name: str, out: Path, images: int) -> None:
     """Time one contender and print the figure as the last line of stdout."""
     os.sched_setaffinity(0, two_cores())  # before torch or DALI count the CPUs
     print(json.dumps(time_stream(CONTENDERS[name], out, images)), flush=True)
-
-
-def busy_cpu_s(cores: Collection[int]) -> float:
-    """Seconds that these cores have worked since the machine started, for whomever."""
-    ticks = 0
-    for line in Path("/proc/stat").read_text().splitlines():
-        name, *fields = line.split()
-        if name in {f"cpu{core}" for core in cores}:
-            user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[:8])
-            ticks += user + nice + system + irq + softirq + steal
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def children_cpu_s() -> float:
-    """CPU seconds of every process that this one, or a child of it, has waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def environment() -> dict[str, str]:
-    """This process's environment, in which `import wdsremux` finds this checkout, installed or not."""
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,23 +167,6 @@ def run_rounds(names: list[str], out: Path, images: int, rounds: int) -> tuple[R
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """The middle and the ends of one figure over the rounds."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        return cls(median=statistics.median(values), low=min(values), high=max(values))
-
-    def text(self, form: str) -> tuple[str, str]:
-        """Median, and the ends, in the given format."""
-        return format(self.median, form), f"{self.low:{form}} - {self.high:{form}}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """A target beside what was measured; `ratio` is taken round by round, where both saw the same machine."""
 
@@ -397,9 +192,6 @@ def verdicts(runs: Runs) -> list[Verdict]:
             met = ratio.median >= target.factor if ratio else None
             found.append(Verdict(target=target, quiet_rounds=len(ratios), ratio=ratio, met=met))
     return found
-
-
-MET = {None: "?", True: "yes", False: "NO"}
 
 
 def print_report(runs: Runs, failures: dict[str, str]) -> None:
@@ -430,44 +222,7 @@ def print_report(runs: Runs, failures: dict[str, str]) -> None:
         console.print(table)
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on: CPU model, CPUs this process may use, system."""
-    with open("/proc/cpuinfo") as lines:
-        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.machine()
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
-
-
-def versions() -> dict[str, str]:
-    """Python's version and that of every package that takes part and is installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
-
-
-def header() -> dict[str, Any]:
-    """What stands first in a benchmark's JSON."""
-    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"date": date, "machine": machine(), "versions": versions()}
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write the JSON of a benchmark."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
-
-
 # The set that is read.
-
-
-def shards_of(out: Path) -> list[str]:
-    """Paths of the training tars, in order."""
-    shards = sorted(str(path) for path in (out / "train").glob("*.tar"))
-    if not shards:
-        raise SystemExit(f"No tars in {out / 'train'}: give an OUT of `wdsremux convert`, or none.")
-    return shards
 
 
 def make_set() -> Path:
@@ -477,13 +232,6 @@ def make_set() -> Path:
     command = [sys.executable, "-m", "wdsremux", "convert", str(source), str(out)]
     subprocess.run(command, check=True, env=environment())
     return out
-
-
-def make_source(source: Path, images: int) -> None:
-    """Photos of 400 to 700 px as Hub-style parquet, all in the split "train"."""
-    script = str(ROOT / "scripts/sample_source.py")
-    command = [sys.executable, script, str(source), "--train", str(images), "--test", "0"]
-    subprocess.run(command, check=True)
 
 
 def warm_cache(out: Path) -> dict[str, int]:
