@@ -15,7 +15,7 @@ import pytest
 
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, jpeg, tiny_jpeg
-from tests.reading import check_split, digests, read_split
+from tests.reading import check_split, digests, read_split, read_tar
 from wdsremux.conversion import environment, report
 from wdsremux.conversion.events import Event, Finished, Planned, Warned
 from wdsremux.errors import FormatError, OptionError, OutputError, RejectError, SourceError, VersionError
@@ -370,3 +370,19 @@ def test_a_manifest_of_another_version_is_left_alone(source: Path, tmp_path: Pat
     with pytest.raises(VersionError, match="has version 2"):
         convert(source, tmp_path)
     assert everything(tmp_path) == before
+
+
+def test_a_resume_follows_the_plan_that_was_saved(source: Path, tmp_path: Path) -> None:
+    """A later version may plan otherwise; the records of finished tasks mean the tasks of the saved plan."""
+    convert(source, tmp_path)
+    work = tmp_path / "train" / ".wdsremux"
+    plan = json.loads((work / "plan.json").read_text())
+    first, second = plan["tasks"]
+    first["fragments"], second["fragments"] = second["fragments"], first["fragments"]
+    (work / "plan.json").write_text(json.dumps(plan))
+    for path in (tmp_path / "train" / "index.json", *work.glob("task-*")):
+        path.unlink()
+    convert(source, tmp_path)
+    check_split(tmp_path / "train", 60)
+    mixed = {sample[:6] for sample in read_tar(tmp_path / "train" / "train-000000.tar")}
+    assert mixed <= {f"{fragment:06d}" for fragment in first["fragments"]}

@@ -19,7 +19,7 @@ from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, make_engine
 from wdsremux.conversion.events import Event, Finished, Planned, Progress, Warned
 from wdsremux.conversion.journal import Journal, Request
-from wdsremux.conversion.plan import Plan, make_plan
+from wdsremux.conversion.plan import Task, make_plan
 from wdsremux.conversion.recipe import make_recipe
 from wdsremux.conversion.source import Source, open_source
 from wdsremux.conversion.spec import Spec
@@ -61,8 +61,8 @@ def convert_split(spec: Spec, tell: Callable[[Event], None]) -> Manifest:
         if begun.changed:
             tell(Warned(f"the environment changed since this conversion began: {begun.changed}. Bytes may differ"))
         bakery = Bakery(source, recipe, spec.folder, work, spec.split, spec.seed)
-        _bake(spec, plan, begun, bakery, tell)
-        result = _assemble(spec, source, request, plan, begun)
+        _bake(spec, begun, bakery, tell)
+        result = _assemble(spec, source, request, begun)
     report.write_card(spec.out)
     tell(Finished(result, False, source.size_bytes))
     return result
@@ -118,12 +118,14 @@ def _index(shard: Path) -> Path:
     return shard.with_name(archive.index_name(shard.name))
 
 
-def _bake(spec: Spec, plan: Plan, begun: Journal, bakery: Bakery, tell: Callable[[Event], None]) -> None:
+def _bake(spec: Spec, begun: Journal, bakery: Bakery, tell: Callable[[Event], None]) -> None:
     """Run the tasks that have no record yet."""
-    pending = [task for task in plan.tasks if not begun.has(task, spec.folder)]
-    done = [task for task in plan.tasks if task not in pending]
-    tell(Planned(plan, sum(task.rows for task in done), bakery.source.size_bytes))
-    allowed = spec.rejects_allowed(plan.rows)
+    done: list[Task] = []
+    pending: list[Task] = []
+    for task in begun.plan.tasks:
+        (done if begun.has(task, spec.folder) else pending).append(task)
+    tell(Planned(begun.plan, sum(task.rows for task in done), bakery.source.size_bytes))
+    allowed = spec.rejects_allowed(begun.plan.rows)
     rejects = sum(len(begun.record(task.number).rejects) for task in done)
     _check_rejects(rejects, allowed, None)
     with contextlib.closing(make_engine(spec.engine, spec.workers).map(pending, bakery)) as messages:
@@ -147,9 +149,9 @@ def _check_rejects(rejects: int, allowed: int, last: Progress | None) -> None:
     )
 
 
-def _assemble(spec: Spec, source: Source, request: Request, plan: Plan, begun: Journal) -> Manifest:
+def _assemble(spec: Spec, source: Source, request: Request, begun: Journal) -> Manifest:
     """Put the journal's records together: the sample table, the rejects, and last the manifest."""
-    records = [begun.record(task.number) for task in plan.tasks]
+    records = [begun.record(task.number) for task in begun.plan.tasks]
     shards = [shard for record in records for shard in record.shards]
     nsamples = sum(shard.nsamples for shard in shards)
     with files.atomic(spec.folder / samples.NAME) as file:

@@ -19,7 +19,7 @@ import numpy as np
 from wdsremux import files
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Record, journal_names
-from wdsremux.conversion.plan import Plan, Task
+from wdsremux.conversion.plan import Block, Plan, Task
 from wdsremux.errors import OutputError
 from wdsremux.format import samples
 
@@ -51,7 +51,7 @@ class Request:
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for name in before.keys() | now.keys():
+    for name in before | now:
         old, new = before.get(name), now.get(name)
         if old != new and isinstance(old, dict) and isinstance(new, dict):
             yield from ((f"{name} {inner}", a, b) for inner, a, b in _differences(old, new))
@@ -64,6 +64,7 @@ class Journal:
     """The journal of a conversion that has begun."""
 
     work: Path
+    plan: Plan  #: the one that was saved: records of tasks mean its tasks
     environment: dict[str, Any]  #: as the manifest will say it
     changed: str  #: how the environment differs from the one begun in; empty if it does not
 
@@ -108,9 +109,19 @@ def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any]) -> Jour
     if before is not None:
         changed = environment.difference(before["environment"], now)
         if not changed:
-            return Journal(work, before["environment"], "")
+            return Journal(work, _saved_plan(before, plan), before["environment"], "")
+        plan = _saved_plan(before, plan)
         now = before["environment"] | {environment.MIXED: True}
     with files.atomic(path) as file:
         saved = {"version": 1} | asdict(request) | {"environment": now, "tasks": [asdict(task) for task in plan.tasks]}
         file.write(json.dumps(saved, indent=1).encode())
-    return Journal(work, now, changed)
+    return Journal(work, plan, now, changed)
+
+
+def _saved_plan(saved: dict[str, Any], plan: Plan) -> Plan:
+    """The plan that the records were made by: another version of this package may plan the same request otherwise."""
+    tasks = (
+        Task(task["number"], tuple(task["fragments"]), tuple(Block(**block) for block in task["blocks"]))
+        for task in saved["tasks"]
+    )
+    return Plan(tuple(tasks), plan.samples_per_shard, plan.samples_per_task)

@@ -74,10 +74,6 @@ class Source:
     vocabulary: tuple[str, ...] | None = None  #: of a column of strings: its sorted values, by label
 
     @property
-    def nrows(self) -> int:
-        return sum(fragment.rows for fragment in self.fragments)
-
-    @property
     def size_bytes(self) -> int:
         return sum(fragment.size_bytes for fragment in self.fragments)
 
@@ -239,8 +235,9 @@ def _classes(
     if _dtype(feature).startswith(_LABEL_DTYPES):
         values: set[str] = set()
         for file in files:
-            for batch in pq.ParquetFile(file).iter_batches(columns=[label]):
-                values.update(value for value in pa.compute.unique(batch.column(0)).to_pylist() if value is not None)
+            with pq.ParquetFile(file) as opened:
+                for batch in opened.iter_batches(columns=[label]):
+                    values.update(v for v in pa.compute.unique(batch.column(0)).to_pylist() if v is not None)
         vocabulary = tuple(sorted(values))
         return list(vocabulary), vocabulary
     raise SourceError(
