@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,10 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
+from tests.reading import check_split, digests
 from wdsremux import cli
 from wdsremux.errors import OptionError, WdsremuxError
 
@@ -74,7 +79,8 @@ def test_convert_says_what_it_does(run: Run, write_source: WriteSource, tmp_path
 
 def test_every_option_arrives(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
     images = [tiny_jpeg(i) for i in range(40)]
-    source = write_source(images, range(40), split="valid", rows_a_group=10)
+    row = {"row": (datasets.Value("int64"), list(range(40)))}
+    source = write_source(images, range(40), split="valid", rows_a_group=10, columns=row)
     options: dict[str, Any] = {
         "split": "valid",
         "image-column": "image",
@@ -88,21 +94,30 @@ def test_every_option_arrives(run: Run, write_source: WriteSource, tmp_path: Pat
         "workers": 2,
         "engine": "local",
         "max-rejects": "0",
+        "keep": "row",
+        "limit": 30,
+        "patience": 5.0,
+        "batch-size": 10,
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+    flags += ["--no-shuffle", "--strict"]
     assert run("convert", source, tmp_path / "out", *flags).code == 0
     made = wdsremux.manifest(tmp_path / "out", "valid")
     assert (made.split, made.seed, made.recipe["name"]) == ("valid", 5, "square:8")
     assert made.options == {
         "image_column": "image",
         "label_column": "label",
+        "keep": ["row"],
         "quality": 80,
         "subsampling": "444",
         "samples_per_shard": 7,
         "samples_per_task": 20,
+        "shuffle": False,
+        "limit": 30,
     }
     by_function = tmp_path / "api"
-    wdsremux.convert(source, by_function, **{name.replace("-", "_"): value for name, value in options.items()})
+    by_name: dict[str, Any] = {name.replace("-", "_"): value for name, value in options.items()}
+    wdsremux.convert(source, by_function, no_shuffle=True, strict=True, **by_name)
     assert wdsremux.manifest(by_function, "valid") == made
 
 
@@ -174,22 +189,83 @@ def test_usage_exits_with_2(run: Run, arguments: list[str]) -> None:
     assert "Traceback" not in done.err
 
 
-def test_source_and_out_exit_with_1(
-    run: Run, write_source: WriteSource, convert_tiny: ConvertTiny, tmp_path: Path
-) -> None:
-    source, out = write_source([tiny_jpeg(0)] * 3), tmp_path / "out"
-    assert "is no folder" in sentence(run("convert", tmp_path / "nowhere", out), 1)
-    assert "has no split 'valid'" in sentence(run("convert", source, out, "--split", "valid"), 1)
-    assert "has no column 'x'" in sentence(run("convert", source, out, "--image-column", "x"), 1)
-    assert "no single label" in sentence(run("convert", source, out, "--label-column", "image"), 1)
+def test_bad_sources_exit_with_1(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
+    """One sentence each, and OUT is not even made."""
+    out = tmp_path / "out"
+    two: dict[str, Any] = {"thumbnail": (datasets.Image(), [{"bytes": tiny_jpeg(0), "path": None}] * 3)}
+    source = write_source([tiny_jpeg(0)] * 3)
+    doubled = write_source([tiny_jpeg(0)] * 3, name="doubled", columns=two)
+    (tmp_path / "text" / "data").mkdir(parents=True)
+    pq.write_table(pa.table({"caption": ["a", "b"], "n": [1, 2]}), tmp_path / "text" / "data" / "train.parquet")
+
+    def refused(*arguments: object) -> str:
+        return sentence(run("convert", *arguments), 1)
+
+    assert "is no folder" in refused(tmp_path / "nowhere", out)
+    assert "is no folder but a file" in refused(next(source.glob("data/*.parquet")), out)
+    assert "no file matches" in refused(source / "*.tar", out)
+    assert "has no split 'valid'. Its splits: train" in refused(source, out, "--split", "valid")
+    assert "has no column 'x'. Its columns: image" in refused(source, out, "--image-column", "x")
+    assert "no single label" in refused(source, out, "--label-column", "image")
+    assert "has no column 'x'" in refused(source, out, "--keep", "x")
+    assert "--keep cannot write as JSON" in refused(source, out, "--keep", "image")
+    assert "has no image column. Its columns: caption (string), n (int64)" in refused(tmp_path / "text", out)
+    assert "2 image columns: image, thumbnail. Choose one with --image-column" in refused(doubled, out)
+    assert "no --revision main" in refused(source, out, "--revision", "main")
     assert not out.exists()
+
+
+def test_bad_outs_exit_with_1(run: Run, write_source: WriteSource, convert_tiny: ConvertTiny, tmp_path: Path) -> None:
+    """One sentence each, and what OUT holds stays as it is."""
+    source = write_source([tiny_jpeg(0)] * 3)
     (tmp_path / "file").write_text("mine")
     assert "cannot be written to" in sentence(run("convert", source, tmp_path / "file"), 1)
-    assert "holds no finished split" in sentence(run("info", out), 1)
+    assert "holds no finished split" in sentence(run("info", tmp_path / "out"), 1)
+    assert "out cannot be read: No such file" in sentence(run("verify", tmp_path / "out"), 1)
+    (tmp_path / "theirs" / "train").mkdir(parents=True)
+    (tmp_path / "theirs" / "train" / "notes.txt").write_text("mine")
+    assert "not of a conversion, such as notes.txt" in sentence(run("convert", source, tmp_path / "theirs"), 1)
+    assert [path.name for path in (tmp_path / "theirs").rglob("*")] == ["train", "notes.txt"]
     tiny = convert_tiny(3)
+    before = digests(tiny)
     assert "was begun with" in sentence(run("convert", source, tiny), 1)
+    assert digests(tiny) == before
     (tiny / "train" / "index.json").write_text("{}")
     assert "is not a wdsremux manifest" in sentence(run("info", tiny), 1)
+
+
+@pytest.mark.skipif(not os.path.isdir("/sys/kernel"), reason="no folder that even root cannot write to")
+def test_a_folder_that_cannot_be_written_to(run: Run, write_source: WriteSource) -> None:
+    done = run("convert", write_source([tiny_jpeg(0)] * 3), "/sys/kernel/out")
+    assert "/sys/kernel/out/train cannot be written to: " in sentence(done, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+def test_a_disk_that_takes_no_more(sample: Path, tmp_path: Path) -> None:
+    """A real fault of writing, in a worker: one sentence, nothing half-written under a final name, and it goes on."""
+    command = [sys.executable, "-m", "wdsremux", "convert", str(sample), str(tmp_path / "out"), "--workers", "2"]
+    script = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000)); "
+    script += f"sys.argv[1:] = {command[3:]!r}; runpy.run_module('wdsremux', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("wdsremux: task 0: ")
+    assert last.endswith("Run the same command again to go on.")
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "out" / "train").iterdir()] == [".wdsremux"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    check_split(tmp_path / "out" / "train", 300)
+
+
+def test_verify(run: Run, convert_tiny: ConvertTiny) -> None:
+    out = convert_tiny(100)
+    assert run("verify", out, "--decode") == (0, f"{out} is sound\n", "")
+    (out / "train" / "train-000001.tar").unlink()
+    (out / "train" / "stray.txt").write_text("x")
+    done = run("verify", out, "--split", "train")
+    assert done.code == 1
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["train/train-000001.tar", "train/stray.txt"]
+    assert "run the same conversion again" in done.err
 
 
 def test_damaged_parquet_exits_with_1(run: Run, write_source: WriteSource, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
     wdsremux.convert(source, out)              stream a source into shards
     wdsremux.DataLoader(out, batch_size=256)   in place of torch.utils.data.DataLoader
     wdsremux.manifest(out)                     what a converted split holds
+    wdsremux.verify(out)                       whether it still does
+    @wdsremux.recipe(images="tensor")          for a recipe of your own that wants tensors
 
 Importing this package is light: torch, DALI and datasets load when first used.
 """
@@ -13,16 +15,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wdsremux.api import convert, manifest
+    from wdsremux.api import convert, manifest, verify
+    from wdsremux.conversion.asking import recipe
     from wdsremux.loading.augment import Augment
     from wdsremux.loading.loader import DataLoader
 
 __version__ = "0.1.0"
-__all__ = ["Augment", "DataLoader", "__version__", "convert", "manifest"]
+__all__ = ["Augment", "DataLoader", "__version__", "convert", "manifest", "recipe", "verify"]
 
 _HOMES = {
     "convert": "wdsremux.api",
     "manifest": "wdsremux.api",
+    "verify": "wdsremux.api",
+    "recipe": "wdsremux.conversion.asking",
     "Augment": "wdsremux.loading.augment",
     "DataLoader": "wdsremux.loading.loader",
 }

@@ -12,6 +12,7 @@ from wdsremux.format.manifest import Manifest
 
 if TYPE_CHECKING:
     from wdsremux.conversion.events import Event
+    from wdsremux.conversion.verification import Damage
 
 
 def convert(
@@ -24,10 +25,11 @@ def convert(
     """Convert one split of a source, or finish what an earlier run began.
 
     Args:
-        source: a folder of parquet files, laid out as on the Hub, or a glob of parquet files.
+        source: a Hub id; a folder of parquet, Arrow (`save_to_disk` too), image or WebDataset tar files; or a glob.
         out: the folder that gets a folder for the split.
         tell: called with every event (`wdsremux.conversion.events.Event`): progress, warnings, the end.
-        **options: those of `wdsremux convert`, with underscores; see `wdsremux.conversion.spec.Spec`.
+        **options: those of `wdsremux convert`, with underscores; see `wdsremux.conversion.spec.Spec`. `recipe` may also
+            be a function that maps a batch of rows to a batch of rows, `keep` a list, `max_rejects` a number.
 
     Returns:
         The manifest of the finished split.
@@ -52,6 +54,25 @@ def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
         FormatError: if there is no finished split, or its manifest is damaged.
     """
     return manifests.read(Path(out) / split)
+
+
+def verify(out: str | os.PathLike[str], split: str | None = None, *, decode: bool = False) -> list[Damage]:
+    """Check every file of a converted set against its manifest.
+
+    Args:
+        out: the converted set.
+        split: None: all of them.
+        decode: whether to decode every image, too.
+
+    Returns:
+        A damage for each file that is damaged, missing, extra, swapped or renamed; none for a sound set.
+
+    Raises:
+        FormatError: if there is no finished split.
+    """
+    from wdsremux.conversion import verification
+
+    return verification.verify(Path(out), split, decode)
 
 
 def _ignore(event: Event) -> None:

@@ -1,6 +1,7 @@
 """The command line: parse, call, exit code.
 
-Exit codes: 0 done; 2 wrong by the command line alone; 1 whatever took a look at a file, the source or OUT; 130 Ctrl-C.
+Exit codes: 0 done; 2 wrong by the command line alone; 1 whatever took a look at a file, the source or OUT; 130 Ctrl-C,
+143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -57,52 +60,80 @@ def _root(
 @app.command()
 def convert(
     source: Annotated[
-        str, typer.Argument(help="A folder of parquet files, laid out as on the Hub, or a glob of them.")
+        str,
+        typer.Argument(
+            help="A Hub id; a folder of parquet, Arrow, image or WebDataset tar files; or a glob of such files."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="The folder that gets a folder for the split.")],
+    config: Annotated[str | None, typer.Option(help="Of a source that has several.")] = None,
     split: Annotated[str, typer.Option(help="The split of the source.")] = "train",
+    revision: Annotated[str | None, typer.Option(help="Of a Hub id: a branch, tag or commit.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Where there are several.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Where it is not found by itself.")] = None,
-    recipe: Annotated[str, typer.Option(help="What is baked in: resize:N, square:N or copy.")] = "resize:256",
+    keep: Annotated[str, typer.Option(help="Columns to keep as JSON, with commas between.")] = "",
+    recipe: Annotated[
+        str, typer.Option(help="What is baked in: resize:N, square:N, copy, FILE.py:FUNC or pkg.mod:FUNC.")
+    ] = "resize:256",
+    recipe_version: Annotated[
+        str | None, typer.Option(help="Of a recipe of your own; stands in for its source text.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows that a recipe of your own gets at once.")] = 64,
     quality: Annotated[int, typer.Option(help="Of the JPEGs, 1 to 100.")] = 90,
     subsampling: Annotated[str, typer.Option(help="Of their chroma: 420 or 444.")] = "420",
     samples_per_shard: Annotated[int | None, typer.Option(help="2,000; fewer for a small source.")] = None,
     samples_per_task: Annotated[int | None, typer.Option(help="Rows that one worker mixes; 8,192.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the mixing.")] = 0,
+    no_shuffle: Annotated[bool, typer.Option("--no-shuffle", help="Keep the order of the source.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the mixing, and of a recipe's random transforms.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
-    engine: Annotated[str, typer.Option(help="Where tasks run: local.")] = "local",
+    engine: Annotated[str, typer.Option(help="Where tasks run: local or ray.")] = "local",
     max_rejects: Annotated[str, typer.Option(help="Rows that may fail: a number, or a share of all.")] = "1%",
+    limit: Annotated[int | None, typer.Option(help="Convert so many rows only, from all over the source.")] = None,
+    patience: Annotated[float, typer.Option(help="Seconds to meet faults of the network with another try.")] = 600,
+    strict: Annotated[bool, typer.Option("--strict", help="Do not go on under other library versions.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever OUT/SPLIT holds.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # main looks for it
 ) -> None:
     """Convert one split of SOURCE into OUT/SPLIT, or go on where an earlier run was stopped."""
-    # What `datasets` would print beside our own sentence and bar; set before it is imported, here and in workers.
+    options = {name: value for name, value in locals().items() if name not in ("source", "out", "debug")}
+    # What `datasets` and the Hub's client would print beside our own sentence and bar; set before they are imported,
+    # here and in workers.
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     from wdsremux import api
     from wdsremux.display import Display
 
+    signal.signal(signal.SIGTERM, _terminated)
     with Display(f"{source} ({split})") as display:
         try:
-            api.convert(
-                source,
-                out,
-                tell=display.tell,
-                split=split,
-                image_column=image_column,
-                label_column=label_column,
-                recipe=recipe,
-                quality=quality,
-                subsampling=subsampling,
-                samples_per_shard=samples_per_shard,
-                samples_per_task=samples_per_task,
-                seed=seed,
-                workers=workers,
-                engine=engine,
-                max_rejects=max_rejects,
-            )
-        except KeyboardInterrupt:
+            api.convert(source, out, tell=display.tell, **options)
+        except KeyboardInterrupt as stop:
             display.say("stopped; run the same command again to go on")
-            raise typer.Exit(130) from None
+            raise typer.Exit(stop.args[0] if stop.args else 128 + signal.SIGINT) from None
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """End as Ctrl-C does: workers first, nothing left half-written."""
+    raise KeyboardInterrupt(128 + number)
+
+
+@app.command()
+def verify(
+    out: Annotated[Path, typer.Argument(help="A converted set.")],
+    split: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image, too.")] = False,
+) -> None:
+    """Check every file of a converted set against its manifest; name each that is damaged, missing or extra."""
+    from wdsremux import api
+
+    damages = api.verify(out, split, decode=decode)
+    for damage in damages:
+        typer.echo(damage)
+    if damages:
+        typer.echo("Delete what is named, and run the same conversion again to rebuild it.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{out}{f' ({split})' if split else ''} is sound")
 
 
 @app.command()

@@ -13,6 +13,7 @@ import re
 import struct
 import warnings
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 import simplejpeg
@@ -239,6 +240,34 @@ def resize_square(data: Data, side: int) -> Pixels:
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
     return resize(pixels[top : top + short, left : left + short], side, side)
+
+
+def is_pil(value: object) -> TypeGuard[Image.Image]:
+    """Whether it is one of Pillow's pictures."""
+    return isinstance(value, Image.Image)
+
+
+def to_pil(pixels: Pixels) -> Image.Image:
+    """A Pillow picture in mode RGB, of uint8 [H, W, 3]."""
+    return Image.fromarray(pixels)
+
+
+def from_pil(image: Image.Image) -> Pixels:
+    """A Pillow picture of any mode as `decode` would give it, but for EXIF: it is taken as it stands.
+
+    Returns:
+        uint8 [H, W, 3] RGB, contiguous.
+
+    Raises:
+        ImageError: if its pixels cannot be loaded, or are of a mode without a known range.
+    """
+    try:
+        image.load()  # it may still be a file, and that cut short
+        return np.array(_rgb(image))
+    except ImageError:
+        raise
+    except Exception as error:  # as in _decode_any
+        raise ImageError(f"undecodable: {_reason(error)}") from error
 
 
 def encode(pixels: Pixels, quality: int, subsampling: str) -> Jpeg:

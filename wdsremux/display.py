@@ -37,7 +37,8 @@ class Display:
         self._title = title
         self._row = self._bar.add_task(title, total=None, rates="reading the source")
         self._began_s = self._spoke_s = time.monotonic()
-        self._rows = self._total = self._images = self._rejects = self._bytes_in = self._bytes_out = 0
+        self._rows = self._images = self._rejects = self._bytes_in = self._bytes_out = 0
+        self._total: int | None = 0  #: rows; None where nobody knows
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -71,19 +72,22 @@ class Display:
         shards = sum(block.shards for task in event.plan.tasks for block in task.blocks)
         done = f", {event.rows_done:,} of them done by an earlier run" if event.rows_done else ""
         tasks = f"{len(event.plan.tasks)} task{'s' if len(event.plan.tasks) > 1 else ''}"
-        self.say(f"{self._title}: {self._total:,} rows in {tasks} for {shards} shards{done}")
+        rows = "an unknown number of" if self._total is None else f"{self._total:,}"
+        upto = "" if self._total is not None else "up to "
+        self.say(f"{self._title}: {rows} rows in {tasks} for {upto}{shards:,} shards{done}")
 
     def _add(self, event: events.Progress) -> None:
         self._rows += event.rows
         self._images += event.samples
-        self._rejects += len(event.rejects)
+        self._rejects += event.nrejects
         self._bytes_in += event.bytes_in
         self._bytes_out += event.bytes_out
         self._bar.update(self._row, completed=self._rows, rates=self._rates())
         now_s = time.monotonic()
         if not self.console.is_terminal and now_s - self._spoke_s >= LINE_EVERY_S:
             self._spoke_s = now_s
-            self.say(f"{self._title}: {self._rows:,} of {self._total:,} rows, {self._rates()}, {self._left_s()} left")
+            of = "" if self._total is None else f" of {self._total:,}"
+            self.say(f"{self._title}: {self._rows:,}{of} rows, {self._rates()}, {self._left_s()} left")
 
     def _seconds(self) -> float:
         return max(time.monotonic() - self._began_s, 1e-3)
@@ -95,7 +99,7 @@ class Display:
 
     def _left_s(self) -> str:
         rate = self._images / self._seconds()
-        return f"{(self._total - self._rows) / rate:,.0f} s" if rate else "unknown"
+        return f"{(self._total - self._rows) / rate:,.0f} s" if rate and self._total is not None else "unknown"
 
     def _finish(self, event: events.Finished) -> None:
         result = event.manifest
@@ -104,10 +108,11 @@ class Display:
             return
         size = sum(shard.size_bytes for shard in result.shards)
         self._bar.update(self._row, completed=self._total)
+        before = f"{event.bytes_source / 1e6:,.1f} MB before, " if event.bytes_source else ""
         dropped = f", {result.ndropped:,} dropped by the recipe" if result.ndropped else ""
         self.say(
             f"{self._title}: {result.nsamples:,} images in {len(result.shards)} shards, "
-            f"{event.bytes_source / 1e6:,.1f} MB before, {size / 1e6:,.1f} MB after, "
+            f"{before}{size / 1e6:,.1f} MB after, "
             f"{self._images / self._seconds():,.0f} images/s, {result.nrejects} rejects{dropped}"
         )
 

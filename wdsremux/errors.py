@@ -8,6 +8,8 @@
     │   └── VersionError     it is of a version that this wdsremux does not know
     ├── ConversionError      a conversion began and cannot go on; running it again resumes
     │   ├── RejectError      more rows could not be baked than --max-rejects allows
+    │   ├── RecipeError      a user's recipe cannot be loaded, raised, or returned what cannot be baked
+    │   ├── SpaceError       the disk is too small for what is still to come
     │   └── WorkerError      a worker process failed or died
     ├── ImageError           bytes that are no image we can decode; a conversion turns it into a reject
     ├── StateError           a loader state does not belong to this loader
@@ -51,6 +53,14 @@ class ConversionError(WdsremuxError):
 
 class RejectError(ConversionError):
     """More rows could not be baked than the user allows."""
+
+
+class RecipeError(ConversionError):
+    """A recipe of the user's cannot be loaded, raised, or returned something that is no batch of images."""
+
+
+class SpaceError(ConversionError):
+    """What is still to be written does not fit on the disk."""
 
 
 class WorkerError(ConversionError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,11 @@ def locked(path: Path, busy: str, timeout_s: float = 0.0) -> Iterator[None]:
             yield
     except Timeout as error:
         raise OutputError(busy) from error
+
+
+def free_bytes(folder: Path) -> int:
+    """What a user may still write on the disk of a folder that exists."""
+    return shutil.disk_usage(folder).free
 
 
 def sha256(path: Path) -> str:

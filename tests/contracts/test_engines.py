@@ -1,145 +1,312 @@
-"""What every engine must do: bake all tasks, pass on errors as they are, and leave nothing behind."""
+"""What every engine must do: bake all tasks, do lost ones again, pass errors on as they are, leave nothing behind."""
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
+from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
 from wdsremux.conversion.engines import ENGINES, Done, make_engine
 from wdsremux.conversion.engines import local as local_engine
-from wdsremux.conversion.events import Progress
-from wdsremux.conversion.plan import Task, make_plan
-from wdsremux.conversion.recipe import Reject, Sample, make_recipe
-from wdsremux.conversion.source import Rows, open_source
-from wdsremux.errors import ConversionError, OptionError, SourceError, WorkerError
+from wdsremux.conversion.engines.attempts import MOST, Attempts
+from wdsremux.conversion.events import Progress, Warned
+from wdsremux.conversion.plan import Extent, Task, make_plan
+from wdsremux.conversion.recipes import Reject, Sample, Settings, make_recipe
+from wdsremux.conversion.source import Rows
+from wdsremux.conversion.source.opening import open_source
+from wdsremux.errors import BackendError, ConversionError, OptionError, RecipeError, SourceError, WorkerError
 
-Job = tuple[tuple[Task, ...], Bakery]
+ROWS = 120
+PATIENCE_S = 30.0
 
 
-class BrokenRecipe:
-    """Fails in a way that nobody foresaw."""
+@dataclass(frozen=True)
+class Job:
+    """Twelve tasks of ten rows, each in five batches."""
 
-    identity: dict[str, Any] = {}  # noqa: RUF012  # a Protocol's property
+    tasks: Sequence[Task]
+    bakery: Bakery
+    source: Path
+
+    def cooking(self, recipe: Any) -> Bakery:
+        return replace(self.bakery, recipe=recipe)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A recipe that does as `copy` does, until it does something else in one batch, or in all."""
+
+    happening: Callable[[], object]
+    fragment: int | None = None
+    identity = {}  # noqa: RUF012  # of a Protocol
+    batch_size = 2
 
     def bake(self, rows: Rows) -> list[Sample | Reject]:
-        raise ZeroDivisionError("a defect")
+        if self.fragment is None or (rows.fragment, rows.first) == (self.fragment, 6):
+            self.happening()
+        return make_recipe("copy", Settings()).bake(rows)
 
 
-class DeadlyRecipe:
-    """Ends its process, as the system's out-of-memory killer would."""
+def defect() -> NoReturn:
+    raise ZeroDivisionError("a defect")
+
+
+def noted() -> NoReturn:
+    error = RecipeError("recipe f failed on rows 0 to 1")
+    error.add_note("line 7 of the user's")
+    raise error
+
+
+def death() -> None:
+    """As the system's out-of-memory killer would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Once:
+    """Dies so many times, over all processes."""
+
+    folder: Path
+    times: int = 1
+
+    def __call__(self) -> None:
+        for number in range(self.times):
+            try:
+                (self.folder / f"death {number}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            death()
+
+
+class Unopenable:
+    """Comes apart when a worker unpickles it."""
 
     identity: dict[str, Any] = {}  # noqa: RUF012
+    batch_size = 2
 
     def bake(self, rows: Rows) -> list[Sample | Reject]:
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise SystemError("unreachable")
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[Callable[[], NoReturn], tuple[()]]:
+        return noted, ()
 
 
 @pytest.fixture
 def job(write_source: WriteSource, tmp_path: Path) -> Job:
-    """Twelve tasks of ten rows."""
-    source = open_source(str(write_source([tiny_jpeg(i) for i in range(120)], range(120), rows_a_group=10)), "train")
-    folder = tmp_path / "out" / "train"
-    (folder / ".wdsremux").mkdir(parents=True)
-    plan = make_plan([f.rows for f in source.fragments], 0, 5, 10)
-    recipe = make_recipe("copy", 90, "420")
-    return plan.tasks, Bakery(source, recipe, folder, folder / ".wdsremux", "train", 0)
+    folder = write_source([tiny_jpeg(i) for i in range(ROWS)], range(ROWS), rows_a_group=10)
+    source = open_source(str(folder), "train")
+    out = tmp_path / "out" / "train"
+    (out / ".wdsremux").mkdir(parents=True)
+    plan = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, 5, 10)
+    recipe = Odd(list)
+    return Job(plan.tasks, Bakery(source, recipe, out, out / ".wdsremux", "train", 0, environment.describe()), folder)
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One cluster for all tests of this module, to which this process is connected."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    ray.init(
+        "local",
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=80 * 2**20,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=ENGINES, scope="module")
 def engine(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    name: str = request.param
+    if name == "ray":
+        request.getfixturevalue("cluster")
+    return name
 
 
-def no_processes() -> bool:
-    """None of ours that works; those that other libraries keep for later do not count."""
-    return not multiprocessing.active_children()
+def working() -> list[str]:
+    """What works for us; what idles, or starts because the libraries keep it for later, does not count."""
+    nodes = [process.cmdline()[:1] for process in psutil.Process().children(recursive=True) if process.is_running()]
+    workers = [process.name for process in multiprocessing.active_children()]
+    return workers + [title[0] for title in nodes if title and title[0].startswith("ray::bake")]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never came"
+        time.sleep(0.01)
+
+
+def check_whole(messages: Sequence[Progress | Done | Warned], job: Job) -> None:
+    """Each task was done once, and what was told of it adds up."""
+    assert Counter(m.task for m in messages if isinstance(m, Done)) == {task.number: 1 for task in job.tasks}
+    progress = [message for message in messages if isinstance(message, Progress)]
+    for task in job.tasks:
+        told = [message for message in progress if message.task == task.number]
+        assert sum(p.rows for p in told) == sum(p.samples for p in told) == 10
+        [read] = task.reads
+        images = range(10 * read.fragment, 10 * read.fragment + 10)
+        assert sum(p.bytes_out for p in told) == sum(len(tiny_jpeg(number)) for number in images)
+        assert sum(p.nrejects for p in told) == 0
+    journal = {path.name for task in job.tasks for path in journal_names(job.bakery.work, task.number)}
+    assert {path.name for path in job.bakery.work.iterdir()} == journal
+    assert len(list(job.bakery.folder.glob("*.tar"))) == 24
+    wait_until(lambda: not working())
 
 
 @pytest.mark.parametrize("workers", [1, 2, 20])
-def test_all_tasks_are_done(engine: str, job: Job, workers: int, tmp_path: Path) -> None:
-    tasks, bakery = job
-    messages = list(make_engine(engine, workers).map(tasks, bakery))
-    done = [message.task for message in messages if isinstance(message, Done)]
-    assert sorted(done) == [task.number for task in tasks]
-    progress = [message for message in messages if isinstance(message, Progress)]
-    assert sum(p.rows for p in progress) == sum(p.samples for p in progress) == 120
-    assert no_processes()
-    for task in tasks:  # as this process itself would have done it
-        record = journal_names(bakery.work, task.number)[1]
+def test_all_tasks_are_done(engine: str, job: Job, workers: int) -> None:
+    check_whole(list(make_engine(engine, workers).map(job.tasks, job.bakery)), job)
+    for task in job.tasks:  # as this process itself would have done it
+        record = journal_names(job.bakery.work, task.number)[1]
         found = Record.loads(record.read_bytes())
-        bake(task, bakery, lambda _: None)
+        bake(task, job.bakery, lambda _: None)
         assert Record.loads(record.read_bytes()) == found
 
 
 def test_no_tasks(engine: str, job: Job) -> None:
-    assert list(make_engine(engine, 2).map([], job[1])) == []
+    assert list(make_engine(engine, 2).map([], job.bakery)) == []
 
 
 def test_done_comes_after_the_record(engine: str, job: Job) -> None:
-    tasks, bakery = job
-    seen = 0
-    for message in make_engine(engine, 2).map(tasks, bakery):
+    for message in make_engine(engine, 2).map(job.tasks, job.bakery):
         if isinstance(message, Done):
-            assert journal_names(bakery.work, message.task)[1].exists()
-            seen += 1
-    assert seen == len(tasks)
+            assert journal_names(job.bakery.work, message.task)[1].exists()
+
+
+def test_progress_comes_as_it_is_made(engine: str, job: Job) -> None:
+    """Not only when a task is done: the first batch is told while the second waits."""
+    waiting = job.bakery.work.parent.parent / "go"
+    messages = make_engine(engine, 1).map(job.tasks, job.cooking(Odd(Gate(waiting), 0)))
+    rows = 0
+    for message in messages:
+        rows += message.rows if isinstance(message, Progress) and message.task == task_of(job, 0) else 0
+        if rows == 6:
+            break
+    assert not journal_names(job.bakery.work, task_of(job, 0))[1].exists()
+    waiting.touch()
+    assert [message for message in messages if isinstance(message, Done)][-1:]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Waits until a file is there."""
+
+    file: Path
+
+    def __call__(self) -> None:
+        wait_until(self.file.exists)
+
+
+def task_of(job: Job, fragment: int) -> int:
+    return next(task.number for task in job.tasks if task.reads[0].fragment == fragment)
+
+
+# What a worker reports
 
 
 def test_an_error_of_a_worker_comes_as_it_is(engine: str, job: Job) -> None:
-    tasks, bakery = job
-    Path(bakery.source.files[0]).unlink()
-    with pytest.raises(SourceError, match=r"row group \d+ of .* cannot be read"):
-        list(make_engine(engine, 2).map(tasks, bakery))
-    assert no_processes()
+    next((job.source / "data").iterdir()).unlink()
+    with pytest.raises(SourceError, match=r"row group \d+ of .* could not be read"):
+        list(make_engine(engine, 2).map(job.tasks, job.bakery))
+    wait_until(lambda: not working())
+
+
+def test_notes_come_with_it(engine: str, job: Job) -> None:
+    with pytest.raises(RecipeError, match="recipe f failed on rows 0 to 1") as caught:
+        list(make_engine(engine, 2).map(job.tasks, job.cooking(Odd(noted))))
+    assert (type(caught.value), str(caught.value)) == (RecipeError, "recipe f failed on rows 0 to 1")
+    assert caught.value.__notes__ == ["line 7 of the user's"]
+
+
+def test_a_bakery_that_no_worker_can_open(engine: str, job: Job) -> None:
+    with pytest.raises(RecipeError, match="recipe f failed on rows 0 to 1") as caught:
+        list(make_engine(engine, 2).map(job.tasks, job.cooking(Unopenable())))
+    assert caught.value.__notes__ == ["line 7 of the user's"]
 
 
 def test_output_that_cannot_be_written(engine: str, job: Job) -> None:
-    tasks, bakery = job
-    gone = dataclasses.replace(bakery, folder=bakery.folder / "gone")
+    gone = replace(job.bakery, folder=job.bakery.folder / "gone")
     with pytest.raises(ConversionError, match=r"task \d+: .*Run the same command again to go on"):
-        list(make_engine(engine, 2).map(tasks, gone))
-    assert no_processes()
+        list(make_engine(engine, 2).map(job.tasks, gone))
+    wait_until(lambda: not working())
 
 
-def test_a_defect_is_a_sentence_with_its_trace(engine: str, job: Job) -> None:
-    tasks, bakery = job
-    broken = dataclasses.replace(bakery, recipe=BrokenRecipe())
-    with pytest.raises(WorkerError, match=r"task \d+ failed: ZeroDivisionError: a defect") as caught:
-        list(make_engine(engine, 2).map(tasks, broken))
+@pytest.mark.parametrize(
+    ("happening", "said"), [(defect, "ZeroDivisionError: a defect"), (sys.exit, "SystemExit: ")], ids=["raise", "exit"]
+)
+def test_a_defect_is_a_sentence_with_its_trace(
+    engine: str, job: Job, happening: Callable[[], object], said: str
+) -> None:
+    with pytest.raises(WorkerError, match=rf"task \d+ failed: {said}") as caught:
+        list(make_engine(engine, 2).map(job.tasks, job.cooking(Odd(happening))))
     assert "in bake" in "".join(caught.value.__notes__)
-    assert no_processes()
+    wait_until(lambda: not working())
 
 
-def test_closing_early_leaves_no_process(engine: str, job: Job) -> None:
-    tasks, bakery = job
-    messages = make_engine(engine, 2).map(tasks, bakery)
-    assert isinstance(next(messages), Progress | Done)
-    assert not no_processes()
-    messages.close()
-    assert no_processes()
+# What it cannot report
 
 
-def test_a_worker_that_is_killed(engine: str, job: Job) -> None:
-    tasks, bakery = job
-    deadly = dataclasses.replace(bakery, recipe=DeadlyRecipe())
+def test_a_worker_killed_is_no_loss(engine: str, job: Job, tmp_path: Path) -> None:
+    """A task that loses two workers is whole with the third."""
+    bakery = job.cooking(Odd(Once(tmp_path, MOST - 1), 7))
+    messages = list(make_engine(engine, 2).map(job.tasks, bakery))
+    check_whole(messages, job)
+    how = {"local": "signal SIGKILL", "ray": "WorkerCrashedError"}[engine]
+    died = f"a worker died at task {task_of(job, 7)} with {how}; attempt "
+    assert [message.text for message in messages if isinstance(message, Warned)] == [
+        f"{died}2 of 3 follows",
+        f"{died}3 of 3 follows",
+    ]
+    if engine == "local":  # whose pipe keeps what was told by one that is dead
+        undone = [message for message in messages if isinstance(message, Progress) and message.rows < 0]
+        assert [(message.rows, message.samples) for message in undone] == [(-6, -6)] * 2
+
+
+def test_workers_that_die_each_time(engine: str, job: Job) -> None:
+    messages = make_engine(engine, 1).map(job.tasks, job.cooking(Odd(death, 7)))
+    warned: list[Warned] = []
+    last = rf"^3 workers died at task {task_of(job, 7)}, the last with (signal SIGKILL|WorkerCrashedError)\. "
     with pytest.raises(
-        WorkerError, match=r"a worker died at task \d+ with signal SIGKILL\. Run the same command again"
+        WorkerError, match=last + "Run the same command again.*if memory ran out, with fewer --workers$"
     ):
-        list(make_engine(engine, 2).map(tasks, deadly))
-    assert no_processes()
-    assert sum(isinstance(message, Done) for message in make_engine(engine, 2).map(tasks, bakery)) == len(tasks)
+        warned.extend(message for message in messages if isinstance(message, Warned))
+    assert len(warned) == MOST - 1
+    wait_until(lambda: not working())
+    assert not list(job.bakery.work.glob("task-*-*")), "partial files of lost attempts"
+    again = list(make_engine(engine, 2).map(job.tasks, job.bakery))
+    check_whole(again, job)
+
+
+def test_closing_early_ends_the_work(engine: str, job: Job, tmp_path: Path) -> None:
+    endless = make_engine(engine, 2).map(job.tasks, job.cooking(Odd(Gate(tmp_path / "never"), 7)))
+    assert isinstance(next(endless), Progress)
+    assert working()
+    began_s = time.monotonic()
+    endless.close()
+    assert time.monotonic() - began_s < 5
+    wait_until(lambda: not working())
 
 
 def test_the_callers_script_is_never_imported(engine: str, job: Job, tmp_path: Path) -> None:
@@ -151,36 +318,98 @@ def test_the_callers_script_is_never_imported(engine: str, job: Job, tmp_path: P
         import wdsremux
         with open({str(tmp_path / "runs")!r}, "a") as file:
             file.write("run ")
-        source = {str(Path(job[1].source.files[0]).parents[1])!r}
         sizes = dict(samples_per_shard=5, samples_per_task=10)
-        wdsremux.convert(source, {str(tmp_path / "new")!r}, recipe="copy", workers=2, engine={engine!r}, **sizes)
+        out = {str(tmp_path / "new")!r}
+        wdsremux.convert({str(job.source)!r}, out, recipe="copy", workers=2, engine={engine!r}, **sizes)
         """)
     )
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    subprocess.run(
-        [sys.executable, script], check=True, cwd=tmp_path, env=environment, capture_output=True, timeout=120
-    )
+    environment_ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment_.pop("RAY_ADDRESS", None)
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment_, capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert (tmp_path / "runs").read_text() == "run "
     assert len(list((tmp_path / "new" / "train").glob("*.tar"))) == 24
 
 
+# Which there are
+
+
 def test_unknown_engine() -> None:
-    with pytest.raises(OptionError, match=r"Invalid engine \(got 'spark'\)\. Supported: local"):
+    with pytest.raises(OptionError, match=r"Invalid engine \(got 'spark'\)\. Supported: local, ray"):
         make_engine("spark", 1)
 
 
-def test_local_worker_killed_with_a_task_unread(job: Job) -> None:
-    """Then the pipe is reset, which is another error than its end."""
-    worker = local_engine._start(job[1])
+def test_an_engine_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("wdsremux.conversion.engines.ray")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)  # what Python itself does to say that there is none
+    with pytest.raises(BackendError, match=r'needs ray, which is not installed\. Run `pip install "wdsremux\[ray\]"`'):
+        make_engine("ray", 1)
+
+
+# The parts
+
+
+def test_attempts(job: Job, tmp_path: Path) -> None:
+    attempts = Attempts(job.tasks[:2], tmp_path)
+    first, second = attempts.take(), attempts.take()
+    assert (first, second, attempts.take()) == (*job.tasks[:2], None)
+    assert first is not None
+    attempts.put_back(first)
+    assert attempts.take() == first
+    for progress in (
+        Progress(0, 5, 3, 2, 70, 40, {"row": 1}),
+        Progress(0, 5, 5, 0, 80, 50),
+        Progress(1, 9, 9, 0, 9, 9),
+    ):
+        assert attempts.heard(progress) is progress
+    (tmp_path / "task-000000-abc").mkdir()
+    (tmp_path / "task-000001-abc").mkdir()
+    undone, warned = attempts.lost(first, "signal SIGKILL")
+    assert undone == Progress(0, -10, -8, -2, -150, -90)
+    assert warned == Warned("a worker died at task 0 with signal SIGKILL; attempt 2 of 3 follows")
+    assert [path.name for path in tmp_path.glob("task-*")] == ["task-000001-abc"]
+    assert attempts.take() == first
+    assert [type(message) for message in attempts.lost(first, "signal SIGKILL")] == [Warned]
+    attempts.heard(Done(1))
+    assert attempts.take() == first
+    with pytest.raises(WorkerError, match=r"3 workers died at task 0, the last with exit code 1\."):
+        attempts.lost(first, "exit code 1")
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_local_worker_killed_with_a_task_unread(job: Job, served: bool) -> None:
+    """Then the pipe is reset, which is another error than its end. One that never served counts, or it might go on."""
+    worker = local_engine._start(b"")
+    worker.served = served
     assert worker.process.pid is not None
     os.kill(worker.process.pid, signal.SIGSTOP)
-    worker.task = job[0][3]
-    worker.pipe.send(worker.task)
+    local_engine._give(worker, job.tasks[3])
     os.kill(worker.process.pid, signal.SIGKILL)
     worker.process.join()
-    try:
-        with pytest.raises(WorkerError, match="a worker died at task 3 with signal SIGKILL"):
-            local_engine._receive(worker)
-    finally:
-        worker.pipe.close()
+    assert local_engine._receive(worker) == local_engine._Death("signal SIGKILL", idle=served)
+
+
+def test_local_worker_killed_between_two_tasks(job: Job) -> None:
+    messages = make_engine("local", 1).map(job.tasks, job.bakery)
+    heard: list[Progress | Done | Warned] = [next(messages)]
+    first = job.tasks[0].number
+    wait_until(journal_names(job.bakery.work, first)[1].exists)
+    time.sleep(0.2)  # for the word that it is done
+    [process] = multiprocessing.active_children()
+    process.kill()
+    process.join()
+    heard += messages
+    check_whole(heard, job)
+    assert not [message for message in heard if isinstance(message, Warned)]
+
+
+def test_local_worker_killed_within_a_message(job: Job) -> None:
+    worker = local_engine._start(b"")
+    worker.task = job.tasks[3]
+    theirs, ours = worker.pipe, multiprocessing.Pipe()
+    worker.pipe = ours[0]
+    os.write(ours[1].fileno(), b"\0\0\0\xff{half of")
+    ours[1].close()
+    theirs.close()
+    assert re.match("exit code|signal", (local_engine._receive(worker)).how)  # type: ignore[union-attr]

@@ -13,9 +13,10 @@ from tests.reading import digests, read_tar
 from wdsremux.conversion import bake as baking
 from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
 from wdsremux.conversion.events import Progress
-from wdsremux.conversion.plan import Plan, make_plan
-from wdsremux.conversion.recipe import make_recipe
-from wdsremux.conversion.source import open_source
+from wdsremux.conversion.plan import Extent, Plan, make_plan
+from wdsremux.conversion.recipes import Settings, make_recipe
+from wdsremux.conversion.source import Source
+from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 from wdsremux.format import archive, samples
 
@@ -23,12 +24,22 @@ from wdsremux.format import archive, samples
 class Kitchen:
     """A source, its plan, and a folder to bake into; in this process."""
 
-    def __init__(self, source: Path, out: Path, seed: int = 0, **sizes: int) -> None:
-        opened = open_source(str(source), "train")
-        self.plan: Plan = make_plan([f.rows for f in opened.fragments], seed, **sizes)
+    def __init__(self, source: Path | Source, out: Path, seed: int = 0, **options: Any) -> None:
+        opened = open_source(str(source), "train") if isinstance(source, Path) else source
+        extents = [Extent(fragment.rows, fragment.size_bytes) for fragment in opened.fragments]
+        self.plan: Plan = make_plan(extents, seed, **options)
         self.folder, self.work = out / "train", out / "train" / ".wdsremux"
         self.work.mkdir(parents=True)
-        self.bakery = Bakery(opened, make_recipe("copy", 90, "420"), self.folder, self.work, "train", seed)
+        self.bakery = Bakery(
+            source=opened.stored(self.work),
+            recipe=make_recipe("copy", Settings()),
+            folder=self.folder,
+            work=self.work,
+            split="train",
+            seed=seed,
+            environment={},
+            shuffle=bool(options.get("shuffle", True)),
+        )
         self.progress: list[Progress] = []
 
     def bake(self, number: int = 0) -> Record:
@@ -88,7 +99,9 @@ def test_rejects_are_written_down_in_order(write_source: WriteSource, tmp_path: 
     assert sum(shard.nsamples for shard in record.shards) == 27
     assert sum(progress.rows for progress in kitchen.progress) == 30
     assert sum(progress.samples for progress in kitchen.progress) == 27
-    assert [line for progress in kitchen.progress for line in progress.rejects] == record.rejects
+    assert sum(progress.nrejects for progress in kitchen.progress) == 3
+    assert [progress.reject for progress in kitchen.progress] == [record.rejects[-1]]
+    assert {progress.task for progress in kitchen.progress} == {0}
     assert sum(progress.bytes_out for progress in kitchen.progress) == sum(len(i or b"") for i in images) - 16
 
 

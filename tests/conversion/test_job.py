@@ -16,9 +16,18 @@ import pytest
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, jpeg, tiny_jpeg
 from tests.reading import check_split, digests, read_split, read_tar
+from wdsremux import files
 from wdsremux.conversion import environment, report
 from wdsremux.conversion.events import Event, Finished, Planned, Warned
-from wdsremux.errors import FormatError, OptionError, OutputError, RejectError, SourceError, VersionError
+from wdsremux.errors import (
+    FormatError,
+    OptionError,
+    OutputError,
+    RejectError,
+    SourceError,
+    SpaceError,
+    VersionError,
+)
 
 SIZES: dict[str, Any] = {"samples_per_shard": 10, "samples_per_task": 30}
 
@@ -325,6 +334,108 @@ def test_another_environment_warns(source: Path, tmp_path: Path, monkeypatch: py
     check_split(tmp_path / "train", 60)
 
 
+def change_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = environment.describe() | {"torch": "99.0"}
+    monkeypatch.setattr(environment, "describe", lambda: now)
+
+
+def test_strict_refuses_another_environment(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert(source, tmp_path, strict=True)
+    remove("index.json", ".wdsremux/task-*.json")(tmp_path / "train")
+    before = digests(tmp_path)
+    change_torch(monkeypatch)
+    with pytest.raises(OutputError, match=r"another environment: torch .* -> 99\.0\. Install .*without --strict"):
+        convert(source, tmp_path, strict=True)
+    assert digests(tmp_path) == before
+
+
+def test_a_run_that_baked_nothing_leaves_no_environment(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(source, tmp_path)
+    for path in [tmp_path / "train" / "index.json", *(tmp_path / "train" / ".wdsremux").glob("task-*")]:
+        path.unlink()
+    change_torch(monkeypatch)
+    assert not [event for event in convert(source, tmp_path, strict=True) if isinstance(event, Warned)]
+    made = wdsremux.manifest(tmp_path).environment
+    assert made["torch"] == "99.0"
+    assert environment.MIXED not in made
+
+
+def test_a_run_that_only_puts_together_stays_of_its_environment(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(source, tmp_path)
+    whole = digests(tmp_path)
+    remove("index.json")(tmp_path / "train")
+    change_torch(monkeypatch)
+    assert not [event for event in convert(source, tmp_path, strict=True) if isinstance(event, Warned)]
+    assert digests(tmp_path) == whole
+
+
+# Begun anew
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_overwrite(source: Path, tmp_path: Path, finished: bool) -> None:
+    convert(source, tmp_path / "out", seed=1)
+    if not finished:
+        remove("index.json", ".wdsremux/task-*.json")(tmp_path / "out" / "train")
+    (tmp_path / "out" / "train" / "train-000099.tar").write_bytes(b"of a larger one")
+    with pytest.raises(OutputError, match=r"was begun with seed 1.*--overwrite"):
+        convert(source, tmp_path / "out")
+    convert(source, tmp_path / "out", overwrite=True)
+    convert(source, tmp_path / "new")
+    assert digests(tmp_path / "out") == digests(tmp_path / "new")
+
+
+def test_overwrite_spares_files_of_others(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "train").mkdir(parents=True)
+    (out / "train" / "thesis.tex").write_text("mine")
+    with pytest.raises(OutputError, match=r"such as thesis\.tex"):
+        convert(source, out, overwrite=True)
+    assert everything(out) == {"train/thesis.tex": b"mine"}
+
+
+# Which rows, in which order
+
+
+def test_no_shuffle_keeps_the_order_of_the_source(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path, no_shuffle=True, workers=2)
+    table = np.load(tmp_path / "train" / "samples.npy")
+    places = [(int(fragment), int(row)) for fragment, row in zip(table["fragment"], table["row"], strict=True)]
+    assert places == sorted(places)
+    assert len(places) == 59
+    check_split(tmp_path / "train", 60)
+
+
+@pytest.mark.parametrize("limit", [1, 10, 25, 59, 60, 1_000])
+def test_limit(source: Path, tmp_path: Path, limit: int) -> None:
+    """Exactly so many rows, of whole fragments from all over, the last one cut."""
+    convert(source, tmp_path, limit=limit)
+    made, table = wdsremux.manifest(tmp_path), np.load(tmp_path / "train" / "samples.npy")
+    assert made.nsamples + made.nrejects == min(limit, 60)
+    counts = np.unique(table["fragment"], return_counts=True)[1]
+    assert sum(count not in (10, 9) for count in counts) <= 1
+    if limit == 25:
+        assert set(table["fragment"].tolist()) == {0, 4, 2}
+
+
+# The disk
+
+
+def test_a_run_that_cannot_fit_stops_early(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "free_bytes", lambda folder: 50_000)
+    sentence = r"needs about 0\.00 GB more, by the \d+ images baked so far, and 0\.00 GB are free\. Free some"
+    with pytest.raises(SpaceError, match=sentence):
+        convert(source, tmp_path)
+    assert not (tmp_path / "train" / "index.json").exists()
+    monkeypatch.undo()
+    convert(source, tmp_path)
+    check_split(tmp_path / "train", 60)
+
+
 # The manifest
 
 
@@ -378,11 +489,11 @@ def test_a_resume_follows_the_plan_that_was_saved(source: Path, tmp_path: Path) 
     work = tmp_path / "train" / ".wdsremux"
     plan = json.loads((work / "plan.json").read_text())
     first, second = plan["tasks"]
-    first["fragments"], second["fragments"] = second["fragments"], first["fragments"]
+    first["reads"], second["reads"] = second["reads"], first["reads"]
     (work / "plan.json").write_text(json.dumps(plan))
     for path in (tmp_path / "train" / "index.json", *work.glob("task-*")):
         path.unlink()
     convert(source, tmp_path)
     check_split(tmp_path / "train", 60)
     mixed = {sample[:6] for sample in read_tar(tmp_path / "train" / "train-000000.tar")}
-    assert mixed <= {f"{fragment:06d}" for fragment in first["fragments"]}
+    assert mixed <= {f"{read['fragment']:06d}" for read in first["reads"]}

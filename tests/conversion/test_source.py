@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
-from wdsremux.conversion.source import Fragment, Source, open_source
+from wdsremux.conversion.source import Fragment, Source
+from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 
 IMAGES = [tiny_jpeg(i) for i in range(7)]
@@ -22,7 +24,7 @@ TAGS = (datasets.List(datasets.Value("string")), [["a", "b"]] * 7)
 
 
 def labels(source: Source) -> list[int | None]:
-    return [label for i in range(len(source.fragments)) for rows in source.rows(i) for label in rows.labels.to_pylist()]
+    return [label for i in range(len(source.fragments)) for rows in source.rows(i, 64) for label in rows.labels.to_pylist()]
 
 
 def write_table(folder: Path, features: dict[str, Any], values: dict[str, Any]) -> Path:
@@ -34,7 +36,7 @@ def write_table(folder: Path, features: dict[str, Any], values: dict[str, Any]) 
 
 def test_fragments_are_row_groups(write_source: WriteSource) -> None:
     source = open_source(str(write_source(IMAGES, range(7), rows_a_group=3, files=2)), "train")
-    assert [(f.file, f.group, f.groups, f.rows) for f in source.fragments] == [(0, 0, 1, 3), (1, 0, 2, 3), (1, 1, 2, 1)]
+    assert [(f.file, f.part, f.parts, f.rows) for f in source.fragments] == [(0, 0, 1, 3), (1, 0, 2, 3), (1, 1, 2, 1)]
     assert sum(fragment.rows for fragment in source.fragments) == 7
     assert source.size_bytes > sum(map(len, IMAGES))
     assert source.description["files"] == 2
@@ -46,7 +48,7 @@ def test_rows_come_in_order_and_undecoded(write_source: WriteSource) -> None:
     seen: list[bytes] = []
     for number, fragment in enumerate(source.fragments):
         first = 0
-        for rows in source.rows(number):
+        for rows in source.rows(number, 64):
             assert rows.first == first
             assert rows.labels.to_pylist() == list(range(len(seen), len(seen) + len(rows)))
             assert rows.paths.to_pylist() == [f"{i}.jpg" for i in range(len(seen), len(seen) + len(rows))]
@@ -83,7 +85,7 @@ def test_description_has_no_absolute_path(write_source: WriteSource) -> None:
 
 def test_class_labels(write_source: WriteSource) -> None:
     source = open_source(str(write_source(IMAGES[:4], [0, 1, -1, None], classes=["cat", "dog"])), "train")
-    assert (source.label_column, source.classes) == ("label", ["cat", "dog"])
+    assert (source.columns.label, source.classes) == ("label", ["cat", "dog"])
     assert labels(source) == [0, 1, -1, None]
 
 
@@ -102,12 +104,12 @@ def test_string_labels_get_a_vocabulary(write_source: WriteSource) -> None:
 
 def test_no_label(write_source: WriteSource) -> None:
     source = open_source(str(write_source(IMAGES, columns={"score": FLOAT})), "train")
-    assert (source.label_column, source.classes) == (None, None)
+    assert (source.columns.label, source.classes) == (None, None)
     assert labels(source) == [None] * 7
 
 
 def test_a_column_named_label_that_is_none_is_left_alone(write_source: WriteSource) -> None:
-    assert open_source(str(write_source(IMAGES, columns={"labels": TAGS})), "train").label_column is None
+    assert open_source(str(write_source(IMAGES, columns={"labels": TAGS})), "train").columns.label is None
 
 
 def test_a_chosen_label(write_source: WriteSource) -> None:
@@ -126,14 +128,14 @@ def test_null_images(write_source: WriteSource) -> None:
     table = pq.read_table(path)
     images = [None, {"bytes": None, "path": "x.jpg"}, {"bytes": IMAGES[2], "path": None}]
     pq.write_table(pa.table({"image": images}, schema=table.schema), path)
-    (rows,) = open_source(str(folder), "train").rows(0)
+    (rows,) = open_source(str(folder), "train").rows(0, 64)
     assert rows.images.to_pylist() == [None, None, IMAGES[2]]
     assert rows.paths.to_pylist() == [None, "x.jpg", None]
 
 
 def test_a_binary_column_can_be_chosen(tmp_path: Path) -> None:
     folder = write_table(tmp_path / "binary", {"jpg": datasets.Value("binary")}, {"jpg": IMAGES})
-    (rows,) = open_source(str(folder), "train", image_column="jpg").rows(0)
+    (rows,) = open_source(str(folder), "train", image_column="jpg").rows(0, 64)
     assert rows.images.to_pylist() == IMAGES
 
 
@@ -185,7 +187,7 @@ def test_image_columns(tmp_path: Path, write_source: WriteSource) -> None:
     mask = (datasets.Image(), [{"bytes": image, "path": None} for image in IMAGES])
     two = write_source(IMAGES, range(7), columns={"mask": mask, "score": FLOAT}, name="two")
     assert "has 2 image columns: image, mask. Choose one with --image-column" in refused(two)
-    assert open_source(str(two), "train", image_column="mask").image_column == "mask"
+    assert open_source(str(two), "train", image_column="mask").columns.image == "mask"
     assert "has no column 'img'. Its columns: image, label, mask, score" in refused(two, image_column="img")
     for column in ("label", "score"):
         assert f"column {column!r} is Value(" in refused(two, image_column=column)
@@ -210,13 +212,13 @@ def test_damaged_files(write_source: WriteSource) -> None:
     assert "cannot be read as parquet" in refused(folder)
     path.write_bytes(whole[:50] + bytes(100) + whole[150:])
     with pytest.raises(SourceError, match=r"row group 0 of .* cannot be read"):
-        list(open_source(str(folder), "train").rows(0))
+        list(open_source(str(folder), "train").rows(0, 64))
 
 
 def test_a_label_that_no_table_holds(write_source: WriteSource) -> None:
     folder = write_source(IMAGES, columns={"big": (datasets.Value("uint64"), [2**64 - 1] * 7)})
     with pytest.raises(SourceError, match="not in range"):
-        list(open_source(str(folder), "train", label_column="big").rows(0))
+        list(open_source(str(folder), "train", label_column="big").rows(0, 64))
 
 
 def test_fewer_rows_than_promised(write_source: WriteSource) -> None:
@@ -229,20 +231,18 @@ def test_fewer_rows_than_promised(write_source: WriteSource) -> None:
     shorter = reopened()
     write_source(IMAGES[:2])
     with pytest.raises(SourceError, match=r"row group 0 of .* gave 2 rows where its footer promises 3"):
-        list(shorter.rows(0))
+        list(shorter.rows(0, 64))
     fewer = reopened()
     write_source(IMAGES[:2])
     with pytest.raises(SourceError, match=r"row group 2 of .* cannot be read"):
-        list(fewer.rows(2))
+        list(fewer.rows(2, 64))
     gone = reopened()
     next(folder.glob("data/*.parquet")).unlink()
     with pytest.raises(SourceError, match=r"row group 0 of .* cannot be read"):
-        list(gone.rows(0))
+        list(gone.rows(0, 64))
 
 
 def test_an_empty_row_group_is_read_as_nothing(write_source: WriteSource) -> None:
     source = open_source(str(write_source(IMAGES)), "train")
-    hollow = Source(
-        **{name: getattr(source, name) for name in Source.__slots__} | {"fragments": (Fragment(0, 0, 1, 0, 0),)}
-    )
-    assert list(hollow.rows(0)) == []
+    hollow = replace(source, fragments=(Fragment(0, 0, 1, 0, 0),))
+    assert list(hollow.rows(0, 64)) == []

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdsremux import rng
-from wdsremux.conversion.plan import Block, Plan, make_plan
+from wdsremux.conversion.plan import Block, Extent, Plan, make_plan
 from wdsremux.loading.order import Order
 
 ROWS, CLASSES, GROUP, BATCH = 1_800_000, 365, 100, 256  #: Places365, sorted by class, with row groups of 100
@@ -19,7 +19,7 @@ def converted(plan: Plan) -> tuple[list[int], NDArray[np.int64]]:
     """(samples of each shard, the source row of each sample), as baking makes them, without images."""
     counts, rows = [], []
     for task in plan.tasks:
-        read = (np.array(task.fragments)[:, None] * GROUP + np.arange(GROUP)).reshape(-1)
+        read = (np.array([read.fragment for read in task.reads])[:, None] * GROUP + np.arange(GROUP)).reshape(-1)
         for block in task.blocks:
             here, read = read[: block.rows], read[block.rows :]
             rows.append(here[rng.permutation(rng.key(SEED, "bake"), len(here), block.first_shard)])
@@ -41,7 +41,7 @@ def mean_entropy(labels: NDArray[np.int64]) -> float:
 
 
 def test_batches_of_a_sorted_source_are_mixed_as_by_a_full_shuffle() -> None:
-    counts, rows = converted(make_plan([GROUP] * (ROWS // GROUP), SEED))
+    counts, rows = converted(make_plan([Extent(GROUP, 1)] * (ROWS // GROUP), SEED))
     assert np.sort(rows).tolist() == list(range(ROWS))
     labels = rows * CLASSES // ROWS
     full = mean_entropy(labels[rng.permutation(rng.key(SEED, "test"), ROWS)])

@@ -5,50 +5,147 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wdsremux.conversion.plan import Plan, make_plan
+from wdsremux.conversion.plan import Extent, Plan, Read, Task, make_plan
 
 FRAGMENTS = st.lists(st.integers(0, 400), min_size=1, max_size=60).filter(any)
-SHARD, TASK, SEED = st.integers(1, 150), st.integers(1, 300), st.integers(0, 9)
+UNKNOWN = st.lists(st.tuples(st.none() | st.integers(0, 400), st.integers(0, 400_000)), min_size=1, max_size=30)
+SHARD, TASK, SEED, LIMIT = st.integers(1, 150), st.integers(1, 300), st.integers(0, 9), st.integers(1, 5_000)
+SHUFFLE = st.booleans()
 
 
-@given(rows=FRAGMENTS, per_shard=SHARD | st.none(), per_task=TASK | st.none(), seed=SEED)
-def test_every_fragment_once_and_whole(rows: list[int], per_shard: int | None, per_task: int | None, seed: int) -> None:
-    plan = make_plan(rows, seed, per_shard, per_task)
-    dealt = [fragment for task in plan.tasks for fragment in task.fragments]
-    assert sorted(dealt) == [i for i, count in enumerate(rows) if count]
+def known(rows: list[int]) -> list[Extent]:
+    return [Extent(count, 1_000 * count) for count in rows]
+
+
+def reads(plan: Plan) -> list[Read]:
+    return [read for task in plan.tasks for read in task.reads]
+
+
+@given(rows=FRAGMENTS, per_shard=SHARD | st.none(), per_task=TASK | st.none(), seed=SEED, shuffle=SHUFFLE)
+def test_every_row_once(rows: list[int], per_shard: int | None, per_task: int | None, seed: int, shuffle: bool) -> None:
+    plan = make_plan(known(rows), seed, per_shard, per_task, shuffle=shuffle)
+    dealt = sorted((read.fragment, read.rows) for read in reads(plan))
+    assert dealt == [(number, count) for number, count in enumerate(rows) if count]
     assert plan.rows == sum(rows)
     for task in plan.tasks:
-        assert task.rows == sum(rows[i] for i in task.fragments) > 0
+        assert task.rows == sum(rows[read.fragment] for read in task.reads) > 0
+        assert task.rows == sum(block.rows for block in task.blocks)
 
 
-@given(rows=FRAGMENTS, per_shard=SHARD, per_task=TASK, seed=SEED)
-def test_numbers_run_on(rows: list[int], per_shard: int, per_task: int, seed: int) -> None:
-    plan = make_plan(rows, seed, per_shard, per_task)
+@given(rows=FRAGMENTS, per_task=TASK | st.none(), limit=LIMIT | st.none())
+def test_the_order_is_kept_without_shuffling(rows: list[int], per_task: int | None, limit: int | None) -> None:
+    plan = make_plan(known(rows), 0, 10, per_task, shuffle=False, limit=limit)
+    order = [read.fragment for read in reads(plan)]
+    assert order == sorted(set(order))
+
+
+@given(rows=FRAGMENTS, per_task=TASK | st.none(), seed=SEED, shuffle=SHUFFLE, limit=LIMIT)
+def test_a_limit_takes_so_many_rows(
+    rows: list[int], per_task: int | None, seed: int, shuffle: bool, limit: int
+) -> None:
+    """Of whole fragments, but for one; and never more of one than it has."""
+    plan = make_plan(known(rows), seed, 10, per_task, shuffle=shuffle, limit=limit)
+    assert plan.rows == min(limit, sum(rows))
+    taken = {read.fragment: read.rows or 0 for read in reads(plan)}
+    assert len(taken) == len(reads(plan))
+    assert all(0 < count <= rows[number] for number, count in taken.items())
+    assert sum(count < rows[number] for number, count in taken.items()) <= 1
+
+
+@given(count=st.integers(1, 200), taken=st.integers(1, 200))
+def test_a_limit_is_spread(count: int, taken: int) -> None:
+    """Of `taken` equal fragments, any run of the source holds its share, to within a factor of two and one more."""
+    taken = min(taken, count)
+    chosen = {read.fragment for read in reads(make_plan(known([7] * count), 0, limit=7 * taken))}
+    gaps = sorted(chosen)
+    assert len(chosen) == taken
+    assert all(
+        after - before <= 2 * -(-count // taken) + 1 for before, after in zip(gaps, [*gaps[1:], count], strict=True)
+    )
+
+
+@given(rows=FRAGMENTS, per_shard=SHARD, per_task=TASK, seed=SEED, shuffle=SHUFFLE, limit=LIMIT | st.none())
+def test_numbers_run_on(
+    rows: list[int], per_shard: int, per_task: int, seed: int, shuffle: bool, limit: int | None
+) -> None:
+    plan = make_plan(known(rows), seed, per_shard, per_task, shuffle=shuffle, limit=limit)
+    check_numbers(plan)
+    for task in plan.tasks:
+        for block in task.blocks:
+            assert block.shards == -(-block.rows // per_shard)
+
+
+def check_numbers(plan: Plan) -> None:
     assert [task.number for task in plan.tasks] == list(range(len(plan.tasks)))
     shard = 0
     for block in (block for task in plan.tasks for block in task.blocks):
         assert block.first_shard == shard
-        assert block.shards == -(-block.rows // per_shard)
+        assert block.rows > 0
+        assert block.shards > 0
         shard += block.shards
 
 
 @given(rows=FRAGMENTS, per_task=TASK, seed=SEED)
 def test_sizes_of_tasks(rows: list[int], per_task: int, seed: int) -> None:
     """About equal and about `per_task`, to within one fragment; a larger fragment stands alone, in blocks of that."""
-    plan = make_plan(rows, seed, 10, per_task)
+    plan = make_plan(known(rows), seed, 10, per_task)
     small = [count for count in rows if 0 < count <= per_task]
     mean = sum(small) / -(-sum(small) // per_task) if small else 0
     for task in plan.tasks:
-        if len(task.fragments) == 1 and rows[task.fragments[0]] > per_task:
+        if len(task.reads) == 1 and rows[task.reads[0].fragment] > per_task:
             sizes = [block.rows for block in task.blocks]
             assert sizes[:-1] == [per_task] * (len(sizes) - 1)
             assert 0 < sizes[-1] <= per_task
         else:
             assert len(task.blocks) == 1
-            assert abs(task.rows - mean) <= max(small)
+            assert abs((task.rows or 0) - mean) <= max(small)
+
+
+@given(rows=FRAGMENTS, per_task=TASK)
+def test_sizes_of_tasks_in_order(rows: list[int], per_task: int) -> None:
+    """No task is larger, unless it is of one fragment; two neighbours would not have fitted into one."""
+    plan = make_plan(known(rows), 0, 10, per_task, shuffle=False)
+    sizes = [task.rows or 0 for task in plan.tasks]
+    assert all(len(task.reads) == 1 or (task.rows or 0) <= per_task for task in plan.tasks)
+    for before, task in zip(sizes, plan.tasks[1:], strict=False):
+        assert before + (task.reads[0].rows or 0) > per_task
 
 
 @given(rows=FRAGMENTS, seed=SEED)
 def test_the_same_every_time(rows: list[int], seed: int) -> None:
-    plans: list[Plan] = [make_plan(rows, seed), make_plan(tuple(rows), seed)]
-    assert plans[0] == plans[1]
+    assert make_plan(known(rows), seed) == make_plan(tuple(known(rows)), seed)
+
+
+# Unknown rows
+
+
+@given(extents=UNKNOWN, per_shard=SHARD, per_task=TASK, seed=SEED, shuffle=SHUFFLE)
+def test_every_fragment_once_where_rows_are_unknown(
+    extents: list[tuple[int | None, int]], per_shard: int, per_task: int, seed: int, shuffle: bool
+) -> None:
+    plan = make_plan([Extent(*extent) for extent in extents], seed, per_shard, per_task, shuffle=shuffle)
+    check_numbers(plan)
+    dealt = {read.fragment: read.rows for read in reads(plan)}
+    assert len(dealt) == len(reads(plan))
+    assert dealt == {number: rows for number, (rows, _) in enumerate(extents) if rows != 0}
+    for task in plan.tasks:
+        if task.rows is None:
+            (read,) = task.reads
+            check_room(task, extents[read.fragment][1], per_shard)
+
+
+def check_room(task: Task, size_bytes: int, per_shard: int) -> None:
+    """A tar of that many bytes cannot hold more samples than its task has room for, and all blocks but the last fill
+    their shards: where a block begins then depends on no count."""
+    assert sum(block.rows for block in task.blocks) >= size_bytes // 1_024
+    assert all(block.rows == block.shards * per_shard for block in task.blocks[:-1])
+    assert all(block.rows <= block.shards * per_shard for block in task.blocks)
+
+
+@given(sizes=st.lists(st.integers(1, 400_000), min_size=1, max_size=20), limit=LIMIT, per_shard=SHARD, per_task=TASK)
+def test_a_limit_where_rows_are_unknown(sizes: list[int], limit: int, per_shard: int, per_task: int) -> None:
+    plan = make_plan([Extent(None, size) for size in sizes], 0, per_shard, per_task, limit=limit)
+    check_numbers(plan)
+    (task,) = plan.tasks
+    assert sorted(read.fragment for read in task.reads) == list(range(len(sizes)))
+    assert sum(block.rows for block in task.blocks) == limit == task.limit

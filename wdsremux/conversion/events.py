@@ -21,13 +21,15 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a worker has done since its last report."""
+    """What a worker has done since its last report. Negative where a worker was lost, and its work with it."""
 
+    task: int
     rows: int
     samples: int
-    rejects: list[dict[str, object]]  #: lines of rejects.jsonl
+    nrejects: int
     bytes_in: int  #: of images read
     bytes_out: int  #: of images written
+    reject: dict[str, object] | None = None  #: the last of the rejects, as a line of rejects.jsonl
 
 
 @dataclass(frozen=True, slots=True)

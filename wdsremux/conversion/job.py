@@ -8,32 +8,33 @@ OUT/SPLIT/index.json               written last; with it the split is finished
 from __future__ import annotations
 
 import contextlib
-import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wdsremux import files
-from wdsremux.conversion import environment, journal, report
+from wdsremux.conversion import environment, folder, journal, mending, report
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, make_engine
 from wdsremux.conversion.events import Event, Finished, Planned, Progress, Warned
 from wdsremux.conversion.journal import Journal, Request
-from wdsremux.conversion.plan import Task, make_plan
-from wdsremux.conversion.recipe import make_recipe
-from wdsremux.conversion.source import Source, open_source
+from wdsremux.conversion.plan import Extent, Plan, Task, make_plan
+from wdsremux.conversion.recipes import BUILT_IN, Recipe, make_recipe
+from wdsremux.conversion.source import Source
+from wdsremux.conversion.source.opening import open_source
+from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec
-from wdsremux.errors import FormatError, OutputError, RejectError, VersionError
-from wdsremux.format import archive, manifest, samples
+from wdsremux.errors import ConversionError, OutputError, RejectError
+from wdsremux.format import manifest, samples
 from wdsremux.format.manifest import Manifest
 
-_OURS = re.compile(
-    r"\.wdsremux|index\.json|samples\.npy|rejects\.jsonl|.*-\d{6,}\.(?:tar|idx)|\..*" + re.escape(files.PARTIAL)
-)
+Tell = Callable[[Event], None]
+_LEAST_ROWS = 8_192  #: that a share of rejects is taken of where nobody knows the rows
 
 
-def convert_split(spec: Spec, tell: Callable[[Event], None]) -> Manifest:
-    """Convert one split, or finish what an earlier run began.
+def convert_split(spec: Spec, tell: Tell) -> Manifest:
+    """Convert one split, finish what an earlier run began, or mend a finished split of which files are missing.
 
     Args:
         spec: what is asked for.
@@ -42,130 +43,203 @@ def convert_split(spec: Spec, tell: Callable[[Event], None]) -> Manifest:
     Raises:
         WdsremuxError: one sentence; what is finished stays, and the same call goes on from there.
     """
-    source = open_source(spec.source, spec.split, spec.image_column, spec.label_column)
-    plan = make_plan([f.rows for f in source.fragments], spec.seed, spec.samples_per_shard, spec.samples_per_task)
-    recipe = make_recipe(spec.recipe, spec.quality, spec.subsampling)
-    request = Request(
-        source=source.description,
-        recipe=recipe.identity,
-        options=spec.shaping(plan.samples_per_shard, plan.samples_per_task)
-        | {"image_column": source.image_column, "label_column": source.label_column},
-        seed=spec.seed,
-    )
-    with _folder(spec.folder) as work:
-        if (done := _finished(spec.folder, request)) is not None:
-            report.write_card(spec.out)  # a kill may have come between manifest and card
-            tell(Finished(done, True, source.size_bytes))
-            return done
-        begun = journal.begin(work, request, plan, environment.describe())
-        if begun.changed:
-            tell(Warned(f"the environment changed since this conversion began: {begun.changed}. Bytes may differ"))
-        bakery = Bakery(source, recipe, spec.folder, work, spec.split, spec.seed)
-        _bake(spec, begun, bakery, tell)
-        result = _assemble(spec, source, request, begun)
-    report.write_card(spec.out)
-    tell(Finished(result, False, source.size_bytes))
+    recipe = make_recipe(spec.recipe, spec.settings)
+    source = _open(spec)
+    plan = _plan(spec, source)
+    request = Request(source.description, recipe.identity, spec.shaping(source.columns, plan), spec.seed)
+    with _disk_faults(spec.folder), folder.held(spec.folder, spec.overwrite) as work:
+        done = folder.finished(spec.folder)
+        if done is not None:
+            request.check(Request(done.source, done.recipe, done.options, done.seed), spec.folder)
+        lacking = None if done is None else mending.missing(spec.folder, done)
+        if done is None or lacking:
+            now = environment.describe()
+            begun = journal.begin(work, request, plan, done.environment if done else now)
+            run = _Run(spec, source.stored(work), recipe, begun, now, tell)
+            result = _mend(run, done, lacking) if done and lacking else _finish(run, request)
+            journal.clear(work)
+        else:
+            result = done
+        report.write_card(spec.out)  # each time: a kill may have come between manifest and card
+    tell(Finished(result, result is done and not lacking, source.size_bytes))
     return result
 
 
-@contextlib.contextmanager
-def _folder(folder: Path) -> Iterator[Path]:
-    """OUT/SPLIT, made and locked; gives the folder of plan and journal.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the steps of one run have in common."""
 
-    Raises:
-        OutputError: if it cannot be made, holds files of others, or another process is converting into it.
-    """
-    try:
-        foreign = sorted(p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name)) if folder.exists() else []
-        if foreign:
+    spec: Spec
+    source: Source
+    recipe: Recipe
+    begun: Journal
+    environment: dict[str, Any]
+    tell: Tell
+
+    def bakery(self, mended: Manifest | None) -> Bakery:
+        return Bakery(
+            source=self.source,
+            recipe=self.recipe,
+            folder=self.spec.folder,
+            work=self.begun.work,
+            split=self.spec.split,
+            seed=self.spec.seed,
+            environment=self.environment,
+            shuffle=not self.spec.no_shuffle,
+            mended=None if mended is None else {shard.url: shard for shard in mended.shards},
+        )
+
+    def check_environment(self, changed: str) -> None:
+        """Say that it changed since the conversion began.
+
+        Raises:
+            OutputError: with --strict.
+        """
+        if not changed:
+            return
+        if self.spec.strict:
             raise OutputError(
-                f"{folder} holds files that are not of a conversion, such as {foreign[0]}. Choose another OUT"
+                f"{self.spec.folder} was begun in another environment: {changed}. Install what it was begun with, "
+                "go on without --strict, or begin anew with --overwrite"
             )
-        work = folder / journal.FOLDER
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written to: {error.strerror}. Choose another OUT") from error
-    with files.locked(
-        work / "lock", f"another process is converting into {folder}. Wait for it, or choose another OUT"
-    ):
-        yield work
+        self.tell(Warned(f"the environment changed since this conversion began: {changed}. Bytes may differ"))
 
 
-def _finished(folder: Path, request: Request) -> Manifest | None:
-    """The manifest of a split that is whole, with every file of it in its place; None if there is work to do.
-
-    Raises:
-        OutputError: if it was made of something else, or otherwise.
-    """
-    if not (folder / manifest.NAME).exists():
-        return None
-    try:
-        done = manifest.read(folder)
-    except VersionError:
-        raise
-    except FormatError:  # edited or torn: it is made anew from the journal
-        return None
-    request.check(Request(done.source, done.recipe, done.options, done.seed), folder)
-    for shard in done.shards:
-        path = folder / shard.url
-        if not path.exists() or path.stat().st_size != shard.size_bytes or not _index(path).exists():
-            return None
-    whole = all((folder / n).exists() and files.sha256(folder / n) == f["sha256"] for n, f in done.files.items())
-    return done if whole else None
-
-
-def _index(shard: Path) -> Path:
-    return shard.with_name(archive.index_name(shard.name))
-
-
-def _bake(spec: Spec, begun: Journal, bakery: Bakery, tell: Callable[[Event], None]) -> None:
-    """Run the tasks that have no record yet."""
-    done: list[Task] = []
-    pending: list[Task] = []
-    for task in begun.plan.tasks:
-        (done if begun.has(task, spec.folder) else pending).append(task)
-    tell(Planned(begun.plan, sum(task.rows for task in done), bakery.source.size_bytes))
-    allowed = spec.rejects_allowed(begun.plan.rows)
-    rejects = sum(len(begun.record(task.number).rejects) for task in done)
-    _check_rejects(rejects, allowed, None)
-    with contextlib.closing(make_engine(spec.engine, spec.workers).map(pending, bakery)) as messages:
-        for message in messages:
-            if not isinstance(message, Done):
-                tell(message)
-                rejects += len(message.rejects)
-                _check_rejects(rejects, allowed, message)
-
-
-def _check_rejects(rejects: int, allowed: int, last: Progress | None) -> None:
-    if rejects <= allowed:
-        return
-    example = ""
-    if last is not None:
-        line = last.rejects[-1]
-        example = f", for example row {line['row']} of fragment {line['fragment']}: {line['reason']}"
-    raise RejectError(
-        f"{rejects} rows could not be baked, where {allowed} are allowed{example}. "
-        "Look at the source, or allow more with --max-rejects and run the command again"
+def _open(spec: Spec) -> Source:
+    """The source; where an earlier run of the same has pinned its commit, at that one."""
+    pinned = None
+    if not spec.overwrite:
+        done = folder.finished(spec.folder)
+        before = done.source if done else journal.source(spec.folder / journal.FOLDER)
+        pinned = before["revision"] if before and before["name"] == spec.source else None
+    return open_source(
+        spec.source,
+        spec.split,
+        config=spec.config,
+        revision=spec.revision,
+        pinned=pinned,
+        image_column=spec.image_column,
+        label_column=spec.label_column,
+        keep=spec.keep,
+        columns_made=not (isinstance(spec.recipe, str) and BUILT_IN.fullmatch(spec.recipe)),
+        patience_s=spec.patience,
     )
 
 
-def _assemble(spec: Spec, source: Source, request: Request, begun: Journal) -> Manifest:
+def _plan(spec: Spec, source: Source) -> Plan:
+    return make_plan(
+        [Extent(fragment.rows, fragment.size_bytes) for fragment in source.fragments],
+        spec.seed,
+        spec.samples_per_shard,
+        spec.samples_per_task,
+        shuffle=not spec.no_shuffle,
+        limit=spec.limit,
+    )
+
+
+@contextlib.contextmanager
+def _disk_faults(folder_: Path) -> Iterator[None]:
+    """Turn what the disk says (full, read-only, gone) into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise ConversionError(
+            f"{folder_} cannot be written to: {error.strerror or error}. Run the same command again to go on"
+        ) from error
+
+
+def _finish(run: _Run, request: Request) -> Manifest:
+    """Bake what is not baked yet, and put all together."""
+    run.check_environment(run.begun.changed)
+    _bake(run, run.begun.plan.tasks, run.bakery(None))
+    return _assemble(run, request)
+
+
+def _mend(run: _Run, done: Manifest, lacking: set[str]) -> Manifest:
+    """Make the missing files of a finished split again."""
+    run.check_environment(environment.difference(done.environment, run.environment))
+    run.tell(Warned(f"{len(lacking)} files of {run.spec.folder} are missing or damaged, and are made again"))
+    tasks = mending.tasks(run.begun.plan, done, lacking, run.begun.recorded)
+    _bake(run, tasks, run.bakery(done))
+    mending.rebuild(run.spec.folder, done, lacking, run.begun.records)
+    return done
+
+
+def _bake(run: _Run, tasks: Sequence[Task], bakery: Bakery) -> None:
+    """Run those of the tasks that are not done."""
+    begun, spec = run.begun, run.spec
+    pending = [task for task in tasks if bakery.mended is not None or not begun.has(task, spec.folder)]
+    waiting = {task.number for task in pending}
+    records = [
+        begun.record(task.number) for task in begun.plan.tasks if begun.recorded(task) and task.number not in waiting
+    ]
+    rows_done = sum(record.rows for record in records)
+    run.tell(Planned(begun.plan, rows_done, run.source.size_bytes))
+    tally = _Tally(spec, begun.plan.rows, rows_done, sum(len(record.rejects) for record in records))
+    tally.check(None)
+    rows = [task.rows for task in pending]
+    estimate = Estimate(
+        spec.folder,
+        None if None in rows else sum(count or 0 for count in rows),
+        run.source.size_bytes,
+        begun.plan.samples_per_shard,
+    )
+    with contextlib.closing(make_engine(spec.engine, spec.workers).map(pending, bakery)) as messages:
+        for message in messages:
+            if isinstance(message, Done):
+                continue
+            run.tell(message)
+            if isinstance(message, Progress):
+                tally.add(message)
+                estimate.add(message)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts rejects against what is allowed."""
+
+    spec: Spec
+    planned: int | None  #: rows; None: not known, and a share is of those that came
+    rows: int
+    rejects: int
+
+    def add(self, progress: Progress) -> None:
+        self.rows += progress.rows
+        self.rejects += progress.nrejects
+        self.check(progress.reject)
+
+    def check(self, last: dict[str, object] | None) -> None:
+        """
+        Raises:
+            RejectError: if there are too many.
+        """
+        rows = max(self.rows, _LEAST_ROWS) if self.planned is None else self.planned
+        allowed = self.spec.rejects_allowed(rows)
+        if self.rejects <= allowed:
+            return
+        example = f", for example row {last['row']} of fragment {last['fragment']}: {last['reason']}" if last else ""
+        raise RejectError(
+            f"{self.rejects} rows could not be baked, where {allowed} are allowed{example}. "
+            "Look at the source, or allow more with --max-rejects and run the command again"
+        )
+
+
+def _assemble(run: _Run, request: Request) -> Manifest:
     """Put the journal's records together: the sample table, the rejects, and last the manifest."""
-    records = [begun.record(task.number) for task in begun.plan.tasks]
-    shards = [shard for record in records for shard in record.shards]
+    spec, begun = run.spec, run.begun
+    shards = [shard for record in begun.records() for shard in record.shards]
     nsamples = sum(shard.nsamples for shard in shards)
     with files.atomic(spec.folder / samples.NAME) as file:
-        samples.write(file, begun.tables(records), nsamples)
+        samples.write(file, begun.tables(), nsamples)
     with files.atomic(spec.folder / manifest.REJECTS) as file:
-        for record in records:
-            for line in record.rejects:
-                file.write(json.dumps(line).encode() + b"\n")
+        for record in begun.records():
+            file.write(record.rejected())
     result = Manifest(
         split=spec.split,
         nsamples=nsamples,
-        nrejects=sum(len(record.rejects) for record in records),
-        ndropped=sum(record.ndropped for record in records),
-        classes=source.classes,
+        nrejects=sum(len(record.rejects) for record in begun.records()),
+        ndropped=sum(record.ndropped for record in begun.records()),
+        classes=run.source.classes,
         source=request.source,
         recipe=request.recipe,
         options=request.options,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from wdsremux.codec import SUBSAMPLINGS
 from wdsremux.conversion.engines import ENGINES
-from wdsremux.conversion.recipe import make_recipe
+from wdsremux.conversion.plan import Plan
+from wdsremux.conversion.recipes import ROWS_A_BATCH, Settings, check_name
+from wdsremux.conversion.source.columns import Columns
 from wdsremux.errors import OptionError
 
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # what `datasets` allows as a split's name; it stands in file names
@@ -27,18 +30,28 @@ class Spec:
 
     source: str
     out: Path
+    config: str | None = None
     split: str = "train"
+    revision: str | None = None
     image_column: str | None = None
     label_column: str | None = None
-    recipe: str = "resize:256"
+    keep: tuple[str, ...] = ()
+    recipe: str | Callable[..., Any] = "resize:256"
+    recipe_version: str | None = None  #: stands in for the source text of a user's recipe
+    batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once
     quality: int = 90
     subsampling: str = "420"
     samples_per_shard: int | None = None
     samples_per_task: int | None = None
+    no_shuffle: bool = False
     seed: int = 0
     workers: int = 1
     engine: str = "local"
     max_rejects: str = "1%"  #: a share of the planned rows, or a number
+    limit: int | None = None
+    patience: float = 600.0  #: in seconds, for faults of the network
+    strict: bool = False  #: refuse to go on in another environment
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if not _SPLIT.fullmatch(self.split):
@@ -49,12 +62,15 @@ class Spec:
             raise OptionError(f"Invalid subsampling (got {self.subsampling!r}). Supported: {', '.join(SUBSAMPLINGS)}")
         if self.engine not in ENGINES:
             raise OptionError(f"Invalid engine (got {self.engine!r}). Supported: {', '.join(ENGINES)}")
-        for name in ("samples_per_shard", "samples_per_task", "workers"):
+        for name in ("samples_per_shard", "samples_per_task", "workers", "batch_size", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise OptionError(f"Invalid {name} (got {value}). Supported: 1 or more")
+        if self.patience < 0:
+            raise OptionError(f"Invalid patience (got {self.patience:g}). Supported: 0 seconds or more")
         self.rejects_allowed(0)
-        make_recipe(self.recipe, self.quality, self.subsampling)
+        if isinstance(self.recipe, str):
+            check_name(self.recipe)
 
     @property
     def folder(self) -> Path:
@@ -70,20 +86,36 @@ class Spec:
             return int(self.max_rejects)
         raise OptionError(f"Invalid max_rejects (got {self.max_rejects!r}). Supported: a number, or a share such as 1%")
 
-    def shaping(self, samples_per_shard: int, samples_per_task: int) -> dict[str, Any]:
+    def shaping(self, columns: Columns, plan: Plan) -> dict[str, Any]:
         """The options that shape bytes, beside recipe and seed: what the manifest says and a resume must repeat."""
         return {
-            "image_column": self.image_column,
-            "label_column": self.label_column,
+            "image_column": columns.image,
+            "label_column": columns.label,
+            "keep": list(self.keep),
             "quality": self.quality,
             "subsampling": self.subsampling,
-            "samples_per_shard": samples_per_shard,
-            "samples_per_task": samples_per_task,
+            "samples_per_shard": plan.samples_per_shard,
+            "samples_per_task": plan.samples_per_task,
+            "shuffle": not self.no_shuffle,
+            "limit": self.limit,
         }
+
+    @property
+    def settings(self) -> Settings:
+        """What the recipe is made with."""
+        return Settings(
+            quality=self.quality,
+            subsampling=self.subsampling,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            version=self.recipe_version,
+            keep=self.keep,
+        )
 
 
 def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **options: Any) -> Spec:
-    """A Spec of loose arguments; `workers` None means one for each core that this process may use.
+    """A Spec of loose arguments: `workers` None means one for each core that this process may use, `keep` may be one
+    string with commas, `max_rejects` a number.
 
     Raises:
         OptionError: for an option that does not exist, or a wrong value.
@@ -92,6 +124,10 @@ def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **opt
     for name in options:
         if name not in known:
             raise OptionError(f"Invalid option {name!r}. Supported: {', '.join(sorted(known - {'source', 'out'}))}")
+    keep = options.get("keep") or ()
+    options["keep"] = tuple(name for name in (keep.split(",") if isinstance(keep, str) else keep) if name)
+    if "max_rejects" in options:
+        options["max_rejects"] = str(options["max_rejects"])
     if options.get("workers") is None:
         options["workers"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Spec(source=os.fspath(source), out=Path(out), **options)

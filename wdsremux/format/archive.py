@@ -45,6 +45,11 @@ def shard_name(split: str, number: int) -> str:
     return f"{split}-{number:06d}.tar"
 
 
+def shard_number(name: str) -> int:
+    """The number in a shard's file name; the inverse of `shard_name`."""
+    return int(name.removesuffix(".tar").rpartition("-")[2])
+
+
 def index_name(shard: str) -> str:
     """The file name of DALI's index beside a shard."""
     return shard.removesuffix(".tar") + ".idx"

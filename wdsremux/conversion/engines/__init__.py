@@ -1,5 +1,9 @@
 """Engines map tasks over processes or machines, and do nothing else.
 
+    attempts.py    what they share: a task whose worker dies is done again
+    local.py       processes of this machine; server.py: what they are forked from
+    ray.py         a Ray cluster; ray_cluster.py: joining or starting one; ray_worker.py: what runs on its nodes
+
 A plug is named in `ENGINES` and imported when used. What comes back is progress and finished task numbers; image bytes
 never cross a process border.
 """
@@ -11,14 +15,17 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from wdsremux.errors import OptionError
+from wdsremux.errors import BackendError, OptionError
 
 if TYPE_CHECKING:
     from wdsremux.conversion.bake import Bakery
-    from wdsremux.conversion.events import Progress
+    from wdsremux.conversion.events import Progress, Warned
     from wdsremux.conversion.plan import Task
 
-ENGINES = {"local": "wdsremux.conversion.engines.local:LocalEngine"}
+ENGINES = {  #: a name is also that of the extra which installs what it needs
+    "local": "wdsremux.conversion.engines.local:LocalEngine",
+    "ray": "wdsremux.conversion.engines.ray:RayEngine",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +38,40 @@ class Done:
 class Engine(Protocol):
     """Where tasks run."""
 
-    def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done]:
+    def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done | Warned]:
         """Bake all tasks, in any order.
+
+        A task whose worker dies from outside is done again, three times in all at most; a Progress with negative sums
+        then takes back what was told of it, and a Warned says so. Summing all Progress stays right.
 
         Closing the iterator early, or an exception, ends the work without leaving a process behind.
 
         Raises:
-            ConversionError: if a task cannot be baked.
-            SourceError: if the source cannot be read.
+            WorkerError: if workers keep dying at a task, or one failed in a way that was not foreseen.
+            OutputError: if a machine that is to bake does not see OUT.
+            WdsremuxError: any other that a worker reports, as it is and with its notes.
         """
 
 
 def make_engine(name: str, workers: int) -> Engine:
     """The engine of that name.
 
+    Args:
+        name: one of `ENGINES`.
+        workers: how many tasks it runs at once, at most.
+
     Raises:
         OptionError: if there is none.
+        BackendError: if what it needs is not installed.
     """
     if name not in ENGINES:
         raise OptionError(f"Invalid engine (got {name!r}). Supported: {', '.join(ENGINES)}")
     module, _, attribute = ENGINES[name].partition(":")
-    engine: Engine = getattr(importlib.import_module(module), attribute)(workers)
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f'engine {name} needs {error.name}, which is not installed. Run `pip install "wdsremux[{name}]"`'
+        ) from error
+    engine: Engine = getattr(loaded, attribute)(workers)
     return engine

@@ -13,10 +13,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
-import traceback
 import types
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,12 +24,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
-from wdsremux.conversion import bake as baking
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, server
-from wdsremux.conversion.events import Progress
+from wdsremux.conversion.engines.attempts import Attempts, Message, carry_out
+from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
-from wdsremux.errors import ConversionError, WdsremuxError, WorkerError
 
 _STOP_AFTER_S = 5.0  #: how long a worker may take to end before it is killed
 
@@ -39,6 +38,16 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     task: Task | None = None  #: what it is at
+    served: bool = False  #: whether it has finished a task
+    unread: bool = False  #: whether it was dead already when it was given the task
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """A worker ended without a word."""
+
+    how: str
+    idle: bool  #: between two tasks: it had finished one, and not read the next
 
 
 class LocalEngine:
@@ -47,27 +56,41 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done]:
+    def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done | Warned]:
         """See `Engine.map`."""
-        waiting = list(reversed(tasks))
-        workers = [_start(bakery) for _ in range(min(self.workers, len(waiting)))]
+        attempts, cargo = Attempts(tasks, bakery.work), pickle.dumps(bakery)
+        workers = [_start(cargo) for _ in range(min(self.workers, len(tasks)))]
         try:
             for worker in workers:
-                _send_next(worker, waiting)
+                _give(worker, attempts.take())
             while any(worker.task for worker in workers):
                 for worker in _ready(workers):
-                    message = _receive(worker)
-                    if isinstance(message, Done):
-                        _send_next(worker, waiting)
-                    yield message
+                    yield from _listen(worker, workers, attempts, cargo)
         finally:
             _stop(workers)
 
 
-def _start(bakery: Bakery) -> _Worker:
+def _listen(
+    worker: _Worker, workers: list[_Worker], attempts: Attempts, cargo: bytes
+) -> list[Progress | Done | Warned]:
+    """Hear a worker out, and give it its next task if it has done one, or to a new worker if it has died."""
+    told: list[Progress | Done | Warned] = []
+    message = _receive(worker)
+    if isinstance(message, _Death):
+        told += _bury(worker, message, attempts)
+        workers[workers.index(worker)] = worker = _start(cargo)
+    else:
+        told.append(attempts.heard(message))
+        worker.served |= isinstance(message, Done)
+    if not isinstance(message, Progress):
+        _give(worker, attempts.take())
+    return told
+
+
+def _start(cargo: bytes) -> _Worker:
     context = server.start()
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, bakery), daemon=True, name="wdsremux-worker")
+    process = context.Process(target=_work, args=(theirs, cargo), daemon=True, name="wdsremux-worker")
     with _without_main():
         process.start()
     theirs.close()
@@ -85,10 +108,12 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _send_next(worker: _Worker, waiting: list[Task]) -> None:
-    worker.task = waiting.pop() if waiting else None
-    with contextlib.suppress(BrokenPipeError):  # it died between two tasks: its sentinel says so next
-        worker.pipe.send(worker.task)
+def _give(worker: _Worker, task: Task | None) -> None:
+    worker.task = task
+    try:
+        worker.pipe.send(task)
+    except BrokenPipeError:  # it died between two tasks: its sentinel says so next
+        worker.unread = True
 
 
 def _ready(workers: list[_Worker]) -> list[_Worker]:
@@ -101,25 +126,32 @@ def _ready(workers: list[_Worker]) -> list[_Worker]:
     return list({id(busy[handle]): busy[handle] for handle in ready}.values())
 
 
-def _receive(worker: _Worker) -> Progress | Done:
-    """The worker's next message.
+def _receive(worker: _Worker) -> Message | _Death:
+    """The worker's next message, or how it died."""
+    try:
+        return cast("Message", worker.pipe.recv())
+    except EOFError:
+        unread = worker.unread
+    except OSError as error:  # reset: it left its task unread; otherwise it died within a message
+        unread = isinstance(error, ConnectionResetError)
+    _end(worker)
+    return _Death(_ending(worker.process.exitcode), worker.served and unread)
+
+
+def _bury(worker: _Worker, death: _Death, attempts: Attempts) -> list[Progress | Warned]:
+    """Let the task of a dead worker wait again; gives what is to be told of it.
+
+    A worker that died between two tasks cost none an attempt. A new one that dies before it reads its first did: where
+    all die so, that must come to an end.
 
     Raises:
-        WdsremuxError: the worker's own.
-        WorkerError: if it died, or failed in a way that was not foreseen.
+        WorkerError: if too many have died at that task.
     """
-    try:
-        message = worker.pipe.recv()
-    except (EOFError, ConnectionResetError):  # the second if it died with a message unread
-        worker.process.join()
-        number = worker.task.number if worker.task else None
-        raise WorkerError(
-            f"a worker died at task {number} with {_ending(worker.process.exitcode)}. "
-            "Run the same command again to go on; if memory ran out, with fewer --workers"
-        ) from None
-    if isinstance(message, BaseException):
-        raise message
-    return cast("Progress | Done", message)
+    task = cast("Task", worker.task)
+    if death.idle:
+        attempts.put_back(task)
+        return []
+    return attempts.lost(task, death.how)
 
 
 def _ending(exitcode: int | None) -> str:
@@ -134,13 +166,18 @@ def _stop(workers: list[_Worker]) -> None:
             worker.process.terminate()
         worker.pipe.close()
     for worker in workers:
-        worker.process.join(_STOP_AFTER_S)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+        _end(worker)
 
 
-def _work(pipe: Connection, bakery: Bakery) -> None:
+def _end(worker: _Worker) -> None:
+    worker.pipe.close()
+    worker.process.join(_STOP_AFTER_S)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
+
+
+def _work(pipe: Connection, cargo: bytes) -> None:
     """A worker's life: bake the tasks that come through the pipe, until None comes or the parent is gone."""
     import torch
 
@@ -148,17 +185,7 @@ def _work(pipe: Connection, bakery: Bakery) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
     while (task := pipe.recv()) is not None:
-        try:
-            baking.bake(task, bakery, pipe.send)
-            pipe.send(Done(task.number))
-        except WdsremuxError as error:
-            pipe.send(error)
-        except OSError as error:
-            pipe.send(ConversionError(f"task {task.number}: {error}. Run the same command again to go on"))
-        except Exception as error:  # a defect; the user gets a sentence, and with --debug the trace
-            failure = WorkerError(f"task {task.number} failed: {type(error).__name__}: {error}")
-            failure.add_note(traceback.format_exc())
-            pipe.send(failure)
+        carry_out(task, cargo, pipe.send)
 
 
 def _die_with_parent() -> None:

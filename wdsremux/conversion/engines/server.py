@@ -9,7 +9,12 @@ import multiprocessing
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
-_PRELOAD = ["wdsremux.conversion.engines.local", "datasets.packaged_modules.parquet.parquet"]
+_PRELOAD = [
+    "wdsremux.conversion.engines.local",
+    "wdsremux.conversion.source.opening",
+    "wdsremux.conversion.recipes.builtin",
+    "wdsremux.conversion.engines.freeze",
+]
 
 
 def start() -> ForkServerContext:

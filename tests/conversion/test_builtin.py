@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,16 +12,30 @@ import pytest
 
 from tests.conftest import jpeg, tiny_jpeg
 from wdsremux import codec
-from wdsremux.conversion.recipe import NO_LABEL, Recipe, Reject, Sample, make_recipe
+from wdsremux.conversion.recipes import NO_LABEL, Recipe, Reject, Sample, Settings, make_recipe
 from wdsremux.conversion.source import Rows
 from wdsremux.errors import OptionError
 
 WIDE = jpeg(np.random.default_rng(0).integers(0, 255, (30, 60, 3), np.uint8))
 
 
-def rows(images: Sequence[bytes | None], first: int = 0, labels: Sequence[int | None] | None = None) -> Rows:
+def rows(
+    images: Sequence[bytes | None],
+    first: int = 0,
+    labels: Sequence[int | None] | None = None,
+    kept: pa.Table | None = None,
+) -> Rows:
     paths = [f"{i}.jpg" for i in range(len(images))]
-    return Rows(first, "img", pa.array(images, pa.binary()), pa.array(paths), pa.array(labels or [7] * len(images)))
+    return Rows(
+        fragment=0,
+        first=first,
+        image_column="img",
+        images=pa.array(images, pa.binary()),
+        paths=pa.array(paths),
+        label_column="label",
+        labels=pa.array(labels or [7] * len(images)),
+        kept=pa.table({}) if kept is None else kept,
+    )
 
 
 def bake_one(recipe: Recipe, image: bytes) -> codec.Jpeg:
@@ -33,7 +48,7 @@ def bake_one(recipe: Recipe, image: bytes) -> codec.Jpeg:
     ("name", "size"), [("resize:15", (30, 15)), ("resize:45", (90, 45)), ("square:15", (15, 15)), ("copy", (60, 30))]
 )
 def test_sizes(name: str, size: tuple[int, int]) -> None:
-    image = bake_one(make_recipe(name, 90, "420"), WIDE)
+    image = bake_one(make_recipe(name, Settings()), WIDE)
     assert (image.width, image.height) == size
     assert codec.decode(image.data).shape == (size[1], size[0], 3)
     assert (image.data == WIDE) == (name == "copy")
@@ -41,7 +56,8 @@ def test_sizes(name: str, size: tuple[int, int]) -> None:
 
 def test_quality_and_subsampling_are_used() -> None:
     sizes = [
-        len(bake_one(make_recipe("resize:30", q, s), WIDE).data) for q, s in ((50, "420"), (90, "420"), (90, "444"))
+        len(bake_one(make_recipe("resize:30", Settings(quality=q, subsampling=s)), WIDE).data)
+        for q, s in ((50, "420"), (90, "420"), (90, "444"))
     ]
     assert sizes == sorted(set(sizes))
 
@@ -52,13 +68,13 @@ def test_quality_and_subsampling_are_used() -> None:
 )
 def test_no_such_recipe(name: str) -> None:
     with pytest.raises(
-        OptionError, match=r"^Invalid recipe \(got .*Supported: resize:N, square:N \(N in pixels\) and copy"
+        OptionError, match=r"^Invalid recipe \(got .*Supported: resize:N, square:N \(N in pixels\), copy"
     ):
-        make_recipe(name, 90, "420")
+        make_recipe(name, Settings())
 
 
 def test_samples_and_rejects_keep_the_order_of_rows() -> None:
-    items = make_recipe("copy", 90, "420").bake(rows([tiny_jpeg(1), None, b"", tiny_jpeg(2)], 100, [3, 4, 5, None]))
+    items = make_recipe("copy", Settings()).bake(rows([tiny_jpeg(1), None, b"", tiny_jpeg(2)], 100, [3, 4, 5, None]))
     assert items == [
         Sample(100, 0, codec.Jpeg(tiny_jpeg(1), 8, 8), 3),
         Reject(101, None, "1.jpg", "img", "no image: null"),
@@ -70,18 +86,33 @@ def test_samples_and_rejects_keep_the_order_of_rows() -> None:
 def test_a_slice_of_an_array_gives_its_own_bytes() -> None:
     """Arrow arrays share one buffer: the bytes of a row begin at its offset."""
     whole = rows([tiny_jpeg(i) for i in range(5)])
-    part = Rows(0, "img", whole.images[3:], whole.paths[3:], whole.labels[3:])
-    samples = make_recipe("copy", 90, "420").bake(part)
+    part = replace(whole, images=whole.images[3:], paths=whole.paths[3:], labels=whole.labels[3:])
+    samples = make_recipe("copy", Settings()).bake(part)
     assert [sample.image.data for sample in samples if isinstance(sample, Sample)] == [tiny_jpeg(3), tiny_jpeg(4)]
 
 
+def test_kept_columns_go_along() -> None:
+    kept = pa.table({"id": [7, 8], "tags": [["a", None], None]})
+    samples = make_recipe("copy", Settings()).bake(rows([tiny_jpeg(1), tiny_jpeg(2)], kept=kept))
+    contents = [sample.kept for sample in samples if isinstance(sample, Sample)]
+    assert contents == [b'{"id":7,"tags":["a",null]}', b'{"id":8,"tags":null}']
+
+
+def test_the_fault_of_a_missing_image_is_its_reason() -> None:
+    batch = replace(rows([None, None]), faults={1: "no image: gone"})
+    items = make_recipe("copy", Settings()).bake(batch)
+    assert [item.reason for item in items if isinstance(item, Reject)] == ["no image: null", "no image: gone"]
+
+
 def test_identity_tells_recipes_apart() -> None:
-    identities = [make_recipe(name, 90, "420").identity for name in ("copy", "resize:9", "resize:10", "square:9")]
+    identities = [make_recipe(name, Settings()).identity for name in ("copy", "resize:9", "resize:10", "square:9")]
     assert len({identity["sha256"] for identity in identities}) == 4
-    assert identities[0] == make_recipe("copy", 50, "444").identity  # quality and subsampling stand in the options
+    assert (
+        identities[0] == make_recipe("copy", Settings(quality=50, subsampling="444")).identity
+    )  # quality and subsampling stand in the options
     assert identities[0]["name"] == "copy"
 
 
 def test_recipes_travel_to_workers() -> None:
-    recipe = make_recipe("resize:15", 90, "420")
+    recipe = make_recipe("resize:15", Settings())
     assert bake_one(pickle.loads(pickle.dumps(recipe)), WIDE) == bake_one(recipe, WIDE)

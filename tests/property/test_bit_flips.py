@@ -1,0 +1,82 @@
+"""One law: whatever is done to one file of a split, verify names that file and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.splits import write_split
+from wdsremux.conversion.verification import records, verify
+from wdsremux.errors import FormatError
+
+KINDS = ["train-000000.tar", "train-000002.tar", "train-000000.idx", "samples.npy", "rejects.jsonl", "index.json"]
+PLACE = st.floats(0, 1, exclude_max=True)  #: in a file, as a share of its bytes
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two splits; every example puts back what it damaged."""
+    out = tmp_path_factory.mktemp("flips")
+    write_split(out, "train", shards=(3, 1, 4), numbers=(0, 2, 3), kept=True, classes=5)
+    write_split(out, "test", shards=(2,), rejects=0)
+    return out
+
+
+def named(out: Path, file: str, content: bytes, decode: bool = False) -> list[tuple[str, str]]:
+    """What verify names while a file has other content."""
+    path = out / "train" / file
+    before = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        return [(damage.split, damage.file) for damage in verify(out, decode=decode)]
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize("file", KINDS)
+@settings(max_examples=30, deadline=None)
+@given(at=PLACE, bit=st.integers(0, 7), decode=st.booleans())
+def test_a_flipped_bit(out: Path, file: str, at: float, bit: int, decode: bool) -> None:
+    content = bytearray((out / "train" / file).read_bytes())
+    content[int(at * len(content))] ^= 1 << bit
+    assert named(out, file, bytes(content), decode) == [("train", file)]
+
+
+@pytest.mark.parametrize("file", KINDS)
+@settings(max_examples=15, deadline=None)
+@given(at=PLACE, noise=st.binary(min_size=1, max_size=600), kept=st.booleans())
+def test_noise(out: Path, file: str, at: float, noise: bytes, kept: bool) -> None:
+    """Written over, or put in."""
+    content = (out / "train" / file).read_bytes()
+    start = int(at * len(content))
+    changed = content[:start] + noise + content[start + (len(noise) if kept else 0) :]
+    assert named(out, file, changed) == ([("train", file)] if changed != content else [])
+
+
+@pytest.mark.parametrize("file", KINDS)
+@settings(max_examples=15, deadline=None)
+@given(at=PLACE)
+def test_a_cut(out: Path, file: str, at: float) -> None:
+    content = (out / "train" / file).read_bytes()
+    assert named(out, file, content[: int(at * len(content))]) == [("train", file)]
+
+
+def test_sound(out: Path) -> None:
+    assert verify(out, decode=True) == []
+
+
+def test_the_last_lines_of_the_manifest(out: Path) -> None:
+    """Its own digest does not cover them; it vouches for all the others."""
+    content = (out / "test" / "index.json").read_bytes()
+    for at in range(len(content) - 90, len(content)):
+        changed = bytearray(content)
+        changed[at] ^= 1 << at % 8
+        (out / "test" / "index.json").write_bytes(changed)
+        try:
+            with pytest.raises(FormatError, match=r"^index\.json "):
+                records.read_manifest(out / "test")
+        finally:
+            (out / "test" / "index.json").write_bytes(content)

@@ -1,0 +1,86 @@
+"""A finished split of which files are missing: made again, and put in place only if they are what its manifest says.
+
+A missing tar is baked again with the rest of its task. A missing index is read from its tar, a missing sample table
+from all tars; a missing list of rejects takes the journal, or a second look at every row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from wdsremux import codec, files
+from wdsremux.conversion.bake import Record
+from wdsremux.conversion.plan import Plan, Task
+from wdsremux.errors import OutputError
+from wdsremux.format import archive, contents, manifest, samples
+from wdsremux.format.manifest import Manifest
+
+
+def missing(folder: Path, done: Manifest) -> set[str]:
+    """The files of a split that are not there, of another size, or, where they are small, of another content."""
+    lacking = set()
+    for shard in done.shards:
+        path, index = folder / shard.url, folder / archive.index_name(shard.url)
+        if not path.exists() or path.stat().st_size != shard.size_bytes:
+            lacking.add(shard.url)
+        if not _is(index, shard.idx_sha256):
+            lacking.add(index.name)
+    return lacking | {name for name, file in done.files.items() if not _is(folder / name, file["sha256"])}
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.exists() and files.sha256(path) == sha256
+
+
+def tasks(plan: Plan, done: Manifest, lacking: Collection[str], recorded: Callable[[Task], bool]) -> list[Task]:
+    """The tasks to bake again."""
+    numbers = {archive.shard_number(name) for name in lacking if name.endswith(".tar")}
+    rejects = manifest.REJECTS in lacking and done.nrejects > 0
+    return [task for task in plan.tasks if numbers.intersection(task.shards) or (rejects and not recorded(task))]
+
+
+def rebuild(folder: Path, done: Manifest, lacking: Collection[str], records: Callable[[], Iterable[Record]]) -> None:
+    """Make the missing files that are no tars, once all tars stand.
+
+    Raises:
+        FormatError: if a tar that they are read from is damaged.
+        OutputError: if one comes out otherwise than the manifest says.
+    """
+    for shard in done.shards:
+        name = archive.index_name(shard.url)
+        if name in lacking and not _is(folder / name, shard.idx_sha256):
+            text = contents.index_of(folder / shard.url)
+            _place(folder / name, shard.idx_sha256, [text])
+    if manifest.REJECTS in lacking:
+        lines = (record.rejected() for record in records()) if done.nrejects else ()
+        _place(folder / manifest.REJECTS, done.files[manifest.REJECTS]["sha256"], lines)
+    if samples.NAME in lacking:
+        tables = (contents.table_of(folder / shard.url, number, _sides) for number, shard in enumerate(done.shards))
+        with files.atomic(folder / samples.NAME) as file:
+            samples.write(file, tables, done.nsamples)
+            file.flush()
+            _check(folder / samples.NAME, files.sha256(Path(file.name)), done.files[samples.NAME]["sha256"])
+
+
+def _sides(jpeg: bytes) -> tuple[int, int]:
+    head = codec.header(jpeg)
+    return head.width, head.height
+
+
+def _place(path: Path, sha256: str, pieces: Iterable[bytes]) -> None:
+    digest = hashlib.sha256()
+    with files.atomic(path) as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+        _check(path, digest.hexdigest(), sha256)
+
+
+def _check(path: Path, got: str, wanted: str) -> None:
+    if got != wanted:
+        raise OutputError(
+            f"{path} came out otherwise than {manifest.NAME} says: files it is made of were changed. "
+            "Run `wdsremux verify`, delete what it names and run the same command again"
+        )

@@ -1,0 +1,109 @@
+"""The deterministic work that is baked in: a batch of rows in, samples and rejects out.
+
+A built-in recipe treats each row by itself; a recipe of the user's may use the whole batch, drop rows, or make several
+samples of one. Both have the same shape, `bake(rows) -> list[Sample | Reject]`, and give the same for the same rows in
+every process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wdsremux import codec
+from wdsremux.conversion.source import Rows
+from wdsremux.errors import OptionError
+
+NO_LABEL = -1
+ROWS_A_BATCH = 64
+
+BUILT_IN = re.compile(r"(?:(resize|square):([1-9]\d{0,4})|(copy))")
+USERS = re.compile(r"(?P<home>.+\.py|[A-Za-z_][\w.]*):(?P<function>[A-Za-z_][\w.]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One encoded sample, ready for a tar."""
+
+    row: int  #: of the fragment
+    part: int  #: which of the samples made of that row
+    image: codec.Jpeg
+    label: int  #: NO_LABEL where there is none
+    kept: bytes | None = None  #: the kept columns, as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that could not be baked, as it stands in rejects.jsonl."""
+
+    row: int  #: of the fragment
+    part: int | None  #: None: the whole row
+    where: str | None  #: what the source calls the image
+    column: str | None  #: whose value was at fault
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a recipe is made with, beside its name."""
+
+    quality: int = 90  #: of the JPEGs, 1 to 100
+    subsampling: str = "420"  #: of their chroma
+    seed: int = 0  #: what a user's random transforms are seeded from
+    batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once
+    version: str | None = None  #: stands in for a user's source text in the hash
+    keep: tuple[str, ...] = ()  #: columns that go into the samples' JSON
+
+
+class Recipe(Protocol):
+    """What bakes the rows. It travels to workers, so it pickles."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the manifest says of it: name, sha256, and what else tells it from others."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many rows `bake` gets at once; fewer at the end of a fragment."""
+
+    def bake(self, rows: Rows) -> list[Sample | Reject]:
+        """Samples and rejects of some consecutive rows of one fragment, in the order of the rows."""
+
+
+def check_name(recipe: str) -> None:
+    """Refuse what cannot name a recipe, without a look at any file.
+
+    Raises:
+        OptionError: if it is neither a built-in recipe nor FILE.py:FUNC nor pkg.mod:FUNC.
+    """
+    if not BUILT_IN.fullmatch(recipe) and not USERS.fullmatch(recipe):
+        raise OptionError(
+            f"Invalid recipe (got {recipe!r}). Supported: resize:N, square:N (N in pixels), copy, "
+            "FILE.py:FUNC and package.module:FUNC"
+        )
+
+
+def make_recipe(recipe: str | Callable[..., Any], settings: Settings) -> Recipe:
+    """The recipe that a name or a function means.
+
+    Args:
+        recipe: `resize:N` (short side N pixels, the picture kept whole), `square:N` (the largest square from the
+            middle, N x N pixels), `copy` (the source's own bytes, where every decoder takes them), `FILE.py:FUNC`,
+            `package.module:FUNC`, or a function that maps a batch of rows to a batch of rows.
+        settings: what it is made with.
+
+    Raises:
+        OptionError: if there is no such recipe, or its identity cannot be told.
+        RecipeError: if the user's file or function cannot be loaded.
+    """
+    if isinstance(recipe, str):
+        check_name(recipe)
+        if BUILT_IN.fullmatch(recipe):
+            from wdsremux.conversion.recipes import builtin
+
+            return builtin.make(recipe, settings)
+    from wdsremux.conversion.recipes import user
+
+    return user.make(recipe, settings)

@@ -1,0 +1,61 @@
+"""The recipes that come with the package: one sample a row, each row by itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wdsremux import codec, rng
+from wdsremux.conversion.recipes import BUILT_IN, NO_LABEL, ROWS_A_BATCH, Reject, Sample, Settings, kept
+from wdsremux.conversion.source import Rows
+from wdsremux.errors import ImageError
+
+VERSION = 1  #: of what these recipes do to pixels; part of their hash
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """One sample a row, each row by itself."""
+
+    name: str
+    encode: Callable[[codec.Data], codec.Jpeg]
+    batch_size: int = ROWS_A_BATCH  #: without influence on the result
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "sha256": rng.digest("built-in", self.name, VERSION), "version": VERSION}
+
+    def bake(self, rows: Rows) -> list[Sample | Reject]:
+        columns = rows.kept.to_pylist() if rows.kept.num_columns else None
+        return [self._row(rows, i, columns[i] if columns else None) for i in range(len(rows))]
+
+    def _row(self, rows: Rows, i: int, columns: dict[str, Any] | None) -> Sample | Reject:
+        image, label = rows.images[i], rows.labels[i].as_py()
+        try:
+            if not image.is_valid:
+                raise ImageError(rows.faults.get(i, "no image: null"))
+            jpeg = self.encode(memoryview(image.as_buffer()).cast("B"))  # Arrow's are signed, which simplejpeg refuses
+        except ImageError as error:
+            return Reject(rows.first + i, None, rows.paths[i].as_py(), rows.image_column, str(error))
+        content = None if columns is None else kept.dumps(columns)
+        return Sample(rows.first + i, 0, jpeg, NO_LABEL if label is None else label, content)
+
+
+def make(name: str, settings: Settings) -> BuiltIn:
+    """The built-in recipe of that name."""
+    match = BUILT_IN.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is no built-in recipe")
+    if match[3]:
+        return BuiltIn(name, functools.partial(codec.keep, quality=settings.quality, subsampling=settings.subsampling))
+    pixels = {"resize": codec.resize_short_side, "square": codec.resize_square}[match[1]]
+    return BuiltIn(name, functools.partial(_resize, pixels, int(match[2]), settings.quality, settings.subsampling))
+
+
+def _resize(
+    pixels: Callable[[codec.Data, int], codec.Pixels], side: int, quality: int, subsampling: str, data: codec.Data
+) -> codec.Jpeg:
+    """Top-level, because recipes travel to workers."""
+    return codec.encode(pixels(data, side), quality, subsampling)

@@ -1,0 +1,187 @@
+"""FILE.py:FUNC, package.module:FUNC or a callable -> the function, and where it is at home.
+
+A FILE is run as `python FILE.py` would run it: its folder is importable meanwhile, and what it imports from there is
+its own. Afterwards neither stays in `sys.modules`, where a `utils.py` of the user's would hide another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import sys
+import sysconfig
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import decode_source
+from pathlib import Path
+from typing import Any, NoReturn
+
+from wdsremux.conversion.recipes import USERS
+from wdsremux.errors import OptionError, RecipeError
+
+MAIN = "__main__"
+_INSTALLED = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A user's function, and where it comes from."""
+
+    name: str  #: for the manifest: no folder in it
+    function: Callable[..., Any]
+    homes: frozenset[str]  #: `__name__` of the modules whose code is the recipe's own
+    folder: str | None  #: where its neighbours lie, which it may import at a call
+
+
+def find(recipe: str | Callable[..., Any]) -> Found:
+    """Load a user's function.
+
+    Raises:
+        OptionError: if `recipe` is neither a name nor callable.
+        RecipeError: if its file or module is missing or fails, or holds no such function.
+    """
+    if isinstance(recipe, str):
+        match = USERS.fullmatch(recipe)
+        if match is None:
+            raise OptionError(f"Invalid recipe (got {recipe!r}). Supported: FILE.py:FUNC and package.module:FUNC")
+        place, path = match["home"], match["function"]
+        if place.endswith(".py"):
+            file = Path(place)
+            module, name, folder = _load_file(file), f"{file.name}:{path}", file.resolve().parent
+        else:
+            module, name, folder = _load_module(place), recipe, Path.cwd()
+        function = _attribute(module, path, name)
+        return Found(name, function, frozenset({module.__name__, _home(function)}), str(folder))
+    if not callable(recipe):
+        raise OptionError(f"Invalid recipe (got {recipe!r}). Supported: a name, or a function of a batch of rows")
+    home = _home(recipe)
+    return Found(_name(recipe), recipe, frozenset({home}), _script_folder() if home == MAIN else None)
+
+
+def _script_folder() -> str | None:
+    """Where the running script lies; None in a notebook or a prompt."""
+    file = getattr(sys.modules[MAIN], "__file__", None)
+    return None if file is None else str(Path(file).resolve().parent)
+
+
+@contextlib.contextmanager
+def importable(folder: str | None) -> Iterator[None]:
+    """Have a folder first on `sys.path` for a while."""
+    if folder is None or folder in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the user's code took it away itself
+            sys.path.remove(folder)
+
+
+def installed(module: types.ModuleType) -> bool:
+    """Whether other processes and machines can be expected to have a module: it is no file of the user's own."""
+    file = getattr(module, "__file__", None)
+    return file is None or file.startswith(_INSTALLED) or bool({"site-packages", "dist-packages"} & {*Path(file).parts})
+
+
+def _load_file(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise RecipeError(f"recipe file {path} does not exist (looked for in {Path.cwd()}). Name a file FILE.py:FUNC")
+    folder = path.resolve().parent
+    module = types.ModuleType(f"wdsremux recipe {path.stem}")  # a name that no import can ask for
+    module.__file__ = str(path.resolve())
+    before = set(sys.modules)
+    sys.modules[module.__name__] = module  # dataclasses look their module up while they are made
+    try:
+        with importable(str(folder)):
+            # Not by an import loader: it would leave a __pycache__ beside the file, and may take a stale one.
+            exec(compile(decode_source(path.read_bytes()), module.__file__, "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        _fail(f"recipe file {path}", error)
+    finally:
+        del sys.modules[module.__name__]
+        for name in [name for name in set(sys.modules) - before if _is_neighbour(sys.modules[name], folder)]:
+            del sys.modules[name]
+    return module
+
+
+def _is_neighbour(module: types.ModuleType, folder: Path) -> bool:
+    """Whether it is Python source of the user's, from the recipe's folder; only that can travel by value."""
+    file = getattr(module, "__file__", None)
+    return (
+        file is not None
+        and file.endswith(".py")
+        and not installed(module)
+        and Path(file).resolve().is_relative_to(folder)
+    )
+
+
+def _load_module(name: str) -> types.ModuleType:
+    try:
+        with importable(str(Path.cwd())):
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise RecipeError(
+                f"there is no module {error.name!r} for recipe {name} (looked for in {Path.cwd()} and among the "
+                "installed packages)"
+            ) from error
+        _fail(f"recipe module {name}", error)
+    except (Exception, SystemExit) as error:
+        _fail(f"recipe module {name}", error)
+
+
+def _fail(what: str, error: BaseException) -> NoReturn:
+    raise failure(f"{what} cannot be imported", error) from error
+
+
+def failure(text: str, error: BaseException) -> RecipeError:
+    """An error that ends with what the user's code raised, and has its trace as a note."""
+    result = RecipeError(f"{text}: {one_line(error)}")
+    result.add_note("".join(traceback.format_exception(error)))
+    return result
+
+
+def one_line(error: BaseException) -> str:
+    """Type and text of an exception of the user's, in one line of bounded length."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+
+
+def _attribute(module: types.ModuleType, path: str, name: str) -> Callable[..., Any]:
+    found: Any = module
+    for part in path.split("."):
+        if not hasattr(found, part):
+            known = [key for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"]
+            raise RecipeError(f"recipe {name}: there is no {path!r}. Functions there: {', '.join(known[:9]) or 'none'}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise RecipeError(f"recipe {name}: {path!r} is no function but a value of type {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _name(function: Callable[..., Any]) -> str:
+    if isinstance(function, functools.partial):
+        return _name(function.func)
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _home(function: Any) -> str:
+    """`__name__` of the module that the code is from; a decorator of a library's does not hide it."""
+    while True:
+        inner = getattr(function, "func" if isinstance(function, functools.partial) else "__wrapped__", None)
+        if inner is None:
+            break
+        function = inner
+    function = getattr(function, "__func__", function)
+    if isinstance(function, types.FunctionType):
+        return str(function.__globals__.get("__name__", MAIN))
+    return str(getattr(function if isinstance(function, type) else type(function), "__module__", MAIN))

@@ -1,0 +1,172 @@
+"""SOURCE -> a builder of `datasets`: a Hub id, a folder laid out as on the Hub, `save_to_disk`, or a glob."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import load_dataset_builder
+from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from wdsremux.conversion.source import files, patience
+from wdsremux.errors import SourceError
+
+if TYPE_CHECKING:
+    from wdsremux.conversion.source import Fragment, Reader
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_STATE, _SPLITS = "state.json", "dataset_dict.json"  #: what save_to_disk leaves in a folder
+_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}  #: of a glob's files; images otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A split that `datasets` knows how to build."""
+
+    builder: Any  #: datasets.DatasetBuilder
+    name: str  #: of the folder, or the Hub id
+    root: str  #: what file names are relative to
+    files: tuple[str, ...]  #: in the order in which `datasets` reads them
+    revision: str | None = None  #: the commit on the Hub
+    license: str | None = None
+
+    @property
+    def remote(self) -> bool:
+        return self.revision is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files, relative to the root."""
+        return tuple(self.relative(file) for file in self.files)
+
+    def relative(self, file: str) -> str:
+        return files.name(file, self.root)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a look at a whole split found."""
+
+    fragments: tuple[Fragment, ...]
+    revision: str  #: SHA-256 over what was looked at: names, sizes, footers or headers
+    reader: Reader
+
+
+def open_builder(
+    source: str, split: str, config: str | None, revision: str | None, pinned: str | None, faults: patience.Faults
+) -> Opened:
+    """Find a split's files. Arguments as those of `open_source`.
+
+    Raises:
+        SourceError: one sentence saying what is missing, or what there is instead.
+    """
+    path = Path(source)
+    local = glob.has_magic(source) or path.exists()
+    if local and revision is not None:
+        raise SourceError(f"{source} is on this machine, where there is no --revision {revision}. Leave it out")
+    if glob.has_magic(source):
+        return _of_glob(source, split)
+    if path.is_dir():
+        saved = _saved_to_disk(path, split)
+        return saved or _of_builder(source, split, str(path.resolve()), path.resolve().name, {"name": config})
+    if path.exists():
+        raise SourceError(f"{source} is no folder but a file. Give a folder, a glob of files, or a Hub id")
+    if not _HUB_ID.fullmatch(source):
+        raise SourceError(f"{source} is no folder. Give a folder, a glob of files, or a Hub id such as uoft-cs/cifar10")
+    return _of_hub(source, split, config, revision or pinned, faults)
+
+
+def _of_hub(source: str, split: str, config: str | None, revision: str | None, faults: patience.Faults) -> Opened:
+    info = patience.call(lambda: _info(source, revision), faults, source)
+    asked = {"name": config, "revision": info.sha}
+    root = f"hf://datasets/{info.id}@{info.sha}"
+    opened = patience.call(lambda: _of_builder(source, split, root, info.id, asked, info.sha), faults, source)
+    return opened
+
+
+def _info(source: str, revision: str | None) -> Any:
+    """What the Hub says of a data set: its id and the commit that the revision is now."""
+    try:
+        return HfApi().dataset_info(source, revision=revision)
+    except GatedRepoError as error:
+        raise SourceError(
+            f"{source} is gated. Ask for access on its page, then log in (`hf auth login`, or HF_TOKEN)"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise SourceError(f"{source} has no revision {revision!r}. Give a branch, a tag or a commit") from error
+    except RepositoryNotFoundError as error:
+        raise SourceError(
+            f"{source} is no folder here and no data set on the Hub, or a private one. "
+            "Look at its name; for a private one log in (`hf auth login`, or HF_TOKEN)"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise SourceError(f"{source} is no folder here, and the Hub cannot be asked: HF_HUB_OFFLINE is set") from error
+
+
+def _of_builder(
+    source: str, split: str, root: str, name: str, asked: dict[str, Any], revision: str | None = None
+) -> Opened:
+    try:
+        builder = load_dataset_builder(name if revision else root, **asked)
+    except HfHubHTTPError:
+        raise  # the caller has patience
+    except (DatasetNotFoundError, DataFilesNotFoundError, ValueError, FileNotFoundError) as error:
+        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}") from error
+    return _opened(builder, source, split, root, name, revision)
+
+
+def _opened(builder: Any, source: str, split: str, root: str, name: str, revision: str | None = None) -> Opened:
+    data_files = builder.config.data_files or {}
+    if split not in data_files:
+        raise SourceError(f"{source} has no split {split!r}. Its splits: {', '.join(data_files) or 'none'}")
+    found = tuple(str(file) for file in data_files[split])
+    return Opened(builder, name, root, found, revision, builder.info.license or None)
+
+
+def _saved_to_disk(folder: Path, split: str) -> Opened | None:
+    """A folder of `save_to_disk`; None if it is none."""
+    if (folder / _SPLITS).is_file():
+        splits = json.loads((folder / _SPLITS).read_bytes())["splits"]
+        if split not in splits:
+            raise SourceError(f"{folder} has no split {split!r}. Its splits: {', '.join(splits)}")
+        return _saved_to_disk(folder / split, split)
+    if not (folder / _STATE).is_file():
+        return None
+    try:
+        state = json.loads((folder / _STATE).read_bytes())
+        found = [str(folder.resolve() / entry["filename"]) for entry in state["_data_files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{folder / _STATE} is not what save_to_disk writes: {_one_line(error)}") from error
+    if state.get("_split") not in (None, split):
+        raise SourceError(f"{folder} has no split {split!r}. Its splits: {state['_split']}")
+    builder = load_dataset_builder("arrow", data_files={split: found})
+    return _opened(builder, str(folder), split, str(folder.resolve()), folder.resolve().name)
+
+
+def _of_glob(source: str, split: str) -> Opened:
+    found = sorted(path for path in glob.glob(os.path.abspath(source), recursive=True) if os.path.isfile(path))
+    if not found:
+        raise SourceError(f"no file matches {source}")
+    kinds = {_KINDS.get(Path(file).suffix.lower(), "imagefolder") for file in found}
+    if len(kinds) > 1:
+        raise SourceError(f"{source} matches files of several kinds ({', '.join(sorted(kinds))}). Give a narrower glob")
+    root = os.path.commonpath([os.path.dirname(file) for file in found])
+    builder = load_dataset_builder(kinds.pop(), data_files={split: found})
+    return _opened(builder, source, split, root, os.path.basename(root))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,94 @@
+"""Images of which the rows hold only the path: read when their rows are baked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute
+
+_AT_ONCE = 16  #: of a remote source: each file is two requests of a tenth of a second
+_FAULTS = {  #: what is wrong with one file, and not with all; the words are the same on every machine
+    FileNotFoundError: "no image: there is no such file",
+    NotADirectoryError: "no image: there is no such file",
+    IsADirectoryError: "no image: it is a folder",
+    PermissionError: "no image: the file may not be read",
+}
+_OUTSIDE = "no image: the file lies outside the source"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Reads files that a source refers to, and names them as the source would."""
+
+    root: str  #: what their names are relative to: a folder, or hf://datasets/ORG/NAME@SHA
+    remote: bool
+
+    def fill(self, images: pa.Array, paths: pa.Array) -> tuple[pa.Array, dict[int, str]]:
+        """Images with the content of the files in place of nulls that have a path; and why some are null still.
+
+        Raises:
+            OSError: if a file that is there cannot be read.
+        """
+        if not images.null_count:
+            return images, {}
+        content: list[bytes | None] = images.to_pylist()
+        wanted = {place: path for place, path in enumerate(paths.to_pylist()) if path and content[place] is None}
+        faults = {}
+        for place, found in zip(wanted, self._read_all(list(wanted.values())), strict=True):
+            if isinstance(found, bytes):
+                content[place] = found
+            else:
+                faults[place] = found
+        return pa.array(content, images.type), faults
+
+    def _read_all(self, paths: Sequence[str]) -> list[bytes | str]:
+        if not self.remote:
+            return [self._read(path) for path in paths]
+        with ThreadPoolExecutor(_AT_ONCE, "wdsremux-file") as pool:
+            return list(pool.map(self._read, paths))
+
+    def _read(self, path: str) -> bytes | str:
+        """A file's content, or what is wrong with it."""
+        if not self._may_read(path):
+            return _OUTSIDE
+        try:
+            if "://" not in path:
+                return (Path(self.root) / path).read_bytes()
+            with fsspec.open(path, "rb") as file:
+                return bytes(file.read())
+        except tuple(_FAULTS) as error:
+            return next(reason for kind, reason in _FAULTS.items() if isinstance(error, kind))
+
+    def _may_read(self, path: str) -> bool:
+        """Whether a path is one that this kind of source may refer to; only a file in a zip has two links.
+
+        A remote source's rows are from strangers, and must not have files of this machine read.
+        """
+        inner, _, last = path.rpartition("::")
+        if inner and (not inner.startswith("zip://") or "::" in inner):
+            return False
+        if self.remote:
+            return last.startswith(f"{self.root}/") and ".." not in last.split("/")
+        return "://" not in last
+
+    def relative(self, paths: pa.Array) -> pa.Array:
+        """Paths without the root: rejects.jsonl has to be the same on every machine."""
+        compute = pyarrow.compute
+        if not compute.any(compute.match_substring_regex(paths, "^/|://")).as_py():
+            return paths  # at no cost a row where they are all relative, as they are in parquet
+        return pa.array([path and name(path, self.root) for path in paths.to_pylist()], pa.string())
+
+
+def name(path: str, root: str) -> str:
+    """A path relative to a root, also inside zip://…::…; the last part of one that lies elsewhere on this machine."""
+    inner, link, last = path.rpartition("::")
+    if last.startswith(f"{root}/"):
+        last = last[len(root) + 1 :]
+    elif last.startswith("/"):
+        last = last.rpartition("/")[2]
+    return inner + link + last

@@ -1,0 +1,126 @@
+"""SOURCE -> Source: find the split, choose the columns, survey the fragments."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import datasets
+import httpx2
+import pyarrow as pa
+from datasets import IterableDataset
+from datasets.packaged_modules.arrow.arrow import Arrow
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+from datasets.packaged_modules.parquet.parquet import Parquet
+from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+
+from wdsremux.conversion.source import Source, columns, patience
+from wdsremux.conversion.source.builder import Opened, Survey, open_builder
+from wdsremux.conversion.source.columns import Columns
+from wdsremux.conversion.source.files import Files
+from wdsremux.conversion.source.parquet import BLOCK_BYTES
+from wdsremux.errors import SourceError
+
+PATIENCE_S = 600.0
+KINDS = {  #: the builders of `datasets` that give images, and the module that knows their fragments
+    Parquet: "parquet",
+    Arrow: "arrow",
+    ImageFolder: "images",
+    WebDataset: "tars",
+}
+_FAULTS = (OSError, httpx2.HTTPError, pa.ArrowException, IndexError)  # IndexError: row groups that are no longer there
+_FINAL = (EntryNotFoundError, RepositoryNotFoundError, GatedRepoError)
+
+
+def open_source(
+    source: str,
+    split: str,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    pinned: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    keep: tuple[str, ...] = (),
+    columns_made: bool = False,
+    patience_s: float = PATIENCE_S,
+) -> Source:
+    """Find a split of a source, its columns and fragments. Reads footers, headers and listings, never remote images.
+
+    Args:
+        source: a Hub id; a folder laid out as on the Hub, or of `save_to_disk`; or a glob of parquet, Arrow, image or
+            tar files.
+        split: its name.
+        config: of a data set that has several.
+        revision: of a Hub id: branch, tag or commit; None: the main branch. It is resolved to a commit once.
+        pinned: the commit of an earlier run, taken where `revision` is None.
+        image_column: None: the only one of that kind.
+        label_column: None: the only ClassLabel, else a column named "label", "labels" or "cls", else no label.
+        keep: further columns to read.
+        columns_made: whether the recipe may make some of those.
+        patience_s: how long faults of the network are met with another try.
+
+    Raises:
+        SourceError: one sentence saying what is missing or ambiguous.
+    """
+    faults = patience.Faults(_FAULTS, _FINAL, patience_s)
+    opened = open_builder(source, split, config, revision, pinned, faults)
+    if not opened.remote:
+        faults = patience.Faults(_FAULTS)
+    kind = next((name for class_, name in KINDS.items() if isinstance(opened.builder, class_)), None)
+    if kind is None:
+        raise SourceError(
+            f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
+            f"{type(opened.builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
+        )
+    if opened.remote and kind == "parquet":
+        opened.builder.storage_options = {"hf": {"block_size": BLOCK_BYTES}}
+    stream = patience.call(lambda: _stream(opened, split, source, kind), faults, source)
+    features = stream.features
+    chosen = columns.choose(features, source, image_column, label_column, keep, columns_made)
+    module: Any = importlib.import_module(f"wdsremux.conversion.source.{kind}")
+    stream = patience.call(lambda: _narrowed(opened, split, chosen), faults, source)
+    found: Survey = module.survey(opened, stream, faults)
+    if all(fragment.rows == 0 for fragment in found.fragments):
+        raise SourceError(f"{source} has no rows in its split {split!r}")
+    chosen, classes = columns.with_classes(chosen, features, found.reader)
+    return Source(
+        description=_description(opened, kind, config, split, found),
+        fragments=found.fragments,
+        columns=chosen,
+        classes=classes,
+        reader=found.reader,
+        files=Files(opened.root, opened.remote),
+        faults=faults,
+    )
+
+
+def _stream(opened: Opened, split: str, source: str, kind: str) -> IterableDataset:
+    try:
+        return opened.builder.as_streaming_dataset(split=split)
+    except (ValueError, pa.ArrowException) as error:
+        raise SourceError(f"{source} cannot be read as {kind}: {' '.join(str(error).split())}") from error
+
+
+def _narrowed(opened: Opened, split: str, chosen: Columns) -> IterableDataset:
+    """The stream of only the columns that are read, images undecoded."""
+    if hasattr(opened.builder.config, "columns"):  # parquet: the others are then not even fetched
+        opened.builder.config.columns = chosen.names
+    stream = opened.builder.as_streaming_dataset(split=split).select_columns(chosen.names)
+    return stream.cast_column(chosen.image, datasets.Image(decode=False))
+
+
+def _description(opened: Opened, kind: str, config: str | None, split: str, found: Survey) -> dict[str, Any]:
+    """What the manifest says of the source."""
+    info = opened.builder.info
+    return {
+        "kind": kind,
+        "name": opened.name,
+        "config": opened.builder.config.name if opened.remote else config,
+        "split": split,
+        "files": len(opened.files),
+        "revision": opened.revision or found.revision,
+        "license": opened.license or info.license or None,
+        "citation": info.citation or None,
+    }

@@ -1,0 +1,81 @@
+"""A reading that a fault of the network cut short goes on where it stopped.
+
+The clients of the Hub ride out most faults by themselves. What still comes through (a refused connection, a body cut
+short, an expired signature's 403) is met here: wait, with backoff and jitter, and begin again after what was already
+given, until nothing has come for `--patience` seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from wdsremux.errors import SourceError
+
+T = TypeVar("T")
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Which errors are faults of a source, and how long to try again."""
+
+    kinds: tuple[type[Exception], ...]  #: what reading raises
+    final: tuple[type[Exception], ...] = ()  #: those of them that no waiting cures
+    patience_s: float = 0.0  #: 0: they are all final (a disk)
+
+    def passing(self, error: BaseException) -> bool:
+        """Whether another try may help."""
+        return isinstance(error, self.kinds) and not isinstance(error, self.final)
+
+
+def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
+    """What `attempt` returns, tried again after a fault.
+
+    Raises:
+        SourceError: naming `where` and the last fault.
+    """
+    try:
+        return Retrying(
+            retry=retry_if_exception(faults.passing),
+            stop=_out_of_patience(faults.patience_s),
+            wait=wait_exponential_jitter(initial=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, jitter=_FIRST_WAIT_S),
+            reraise=True,
+        )(attempt)
+    except SourceError:
+        raise
+    except faults.kinds as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        waited = f" for {faults.patience_s:g} s" if faults.passing(error) and faults.patience_s else ""
+        hint = "Run the same command again to go on" + ("; wait longer with --patience" if waited else "")
+        raise SourceError(f"{where} could not be read{waited}: {reason}. {hint}") from error
+
+
+def _out_of_patience(patience_s: float) -> Callable[[RetryCallState], bool]:
+    return stop_after_delay(patience_s)
+
+
+def read(begin: Callable[[int], Iterator[T]], faults: Faults, where: str) -> Iterator[T]:
+    """What `begin(0)` iterates over; after a fault, `begin(n)` goes on, n being the sum of the lengths given so far.
+
+    Patience starts anew with everything that comes.
+    """
+    given = 0
+    running: Iterator[T] | None = None
+
+    def advance() -> T | None:
+        nonlocal running
+        if running is None:
+            running = begin(given)
+        try:
+            return next(running, None)
+        except faults.kinds:
+            running = None
+            raise
+
+    while (item := call(advance, faults, where)) is not None:
+        given += len(item)  # type: ignore[arg-type]
+        yield item

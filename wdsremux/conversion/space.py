@@ -1,0 +1,51 @@
+"""Will the rest fit on the disk? Estimated from what was baked so far, so that a run stops early, not at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wdsremux import files
+from wdsremux.conversion.events import Progress
+from wdsremux.errors import SpaceError
+
+_TAR_BYTES = 2_048  #: of a sample beside its image: two headers, a label's block, padding, table row, index line
+
+
+@dataclass(slots=True)
+class Estimate:
+    """What is still to be written, by what this run has written."""
+
+    folder: Path
+    rows: int | None  #: to bake in this run; None: not known
+    bytes_source: int  #: to read in this run; counts where the rows do not
+    enough: int  #: rows to have seen before an estimate is worth anything
+    _rows: int = 0
+    _samples: int = 0
+    _bytes_in: int = 0
+    _bytes_out: int = 0
+
+    def add(self, progress: Progress) -> None:
+        """Take note of some work.
+
+        Raises:
+            SpaceError: if what is left does not fit.
+        """
+        self._rows += progress.rows
+        self._samples += progress.samples
+        self._bytes_in += progress.bytes_in
+        self._bytes_out += progress.bytes_out
+        if self._rows < self.enough:
+            return
+        left, free = self._left_bytes(), files.free_bytes(self.folder)
+        if left > free:
+            raise SpaceError(
+                f"{self.folder} needs about {left / 1e9:,.2f} GB more, by the {self._samples:,} images baked so far, "
+                f"and {free / 1e9:,.2f} GB are free. Free some, or move OUT, and run the same command again to go on"
+            )
+
+    def _left_bytes(self) -> float:
+        written = self._bytes_out + self._samples * _TAR_BYTES
+        if self.rows is not None:
+            return written * max(0, self.rows - self._rows) / self._rows
+        return written * max(0, self.bytes_source - self._bytes_in) / max(1, self._bytes_in)

@@ -1,0 +1,172 @@
+"""What lies beside the shards: manifest, sample table, rejects. Each is taken for hostile until shown to be sound."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdsremux.conversion.verification.reading import readable, said, size_of
+from wdsremux.errors import FormatError
+from wdsremux.format import archive, manifest, samples
+from wdsremux.format.contents import MEND
+from wdsremux.format.manifest import Manifest, Shard
+
+MANIFEST_BYTES = 2**30  #: no manifest is larger: 4 million shards
+LINE_BYTES = 2**24  #: nor a line of rejects.jsonl
+_SEALED = re.compile(rb'\n"sha256": "[0-9a-f]{64}"\n}\n\Z')
+_SHARD = re.compile(r"(?P<split>.+)-\d{6,}\.tar", re.DOTALL)
+_FILE = re.compile(r"\w[\w.-]*")
+_TABLE_START = b"\x93NUMPY\x01\x00"  #: of an .npy file, version 1.0; with any other, np.load takes zips and pickles
+_U4 = 2**32
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """A split's manifest, with the types and names that the rest relies on.
+
+    Raises:
+        FormatError: if it is missing, damaged, of another version, or of another split.
+    """
+    path = folder / manifest.NAME
+    if (size := size_of(path)) > MANIFEST_BYTES:
+        raise FormatError(f"{path.name} has {size:,} bytes, more than any manifest. {MEND}")
+    with readable(path):
+        content = path.read_bytes()
+    try:
+        read = manifest.loads(content, manifest.NAME)
+    except RecursionError as error:
+        raise FormatError(f"{path.name} is not JSON of a sane depth. {MEND}") from error
+    if not _SEALED.search(content[-256:]):
+        raise FormatError(f"{path.name} was changed after its last line. {MEND}")
+    if read.split != folder.name:
+        raise FormatError(
+            f"{path.name} is that of split {read.split!r}: swapped or renamed. Give it its own place back"
+        )
+    if not _well_formed(read):
+        raise FormatError(f"{path.name} holds values that no conversion writes. {MEND}")
+    if sum(shard.nsamples for shard in read.shards) != read.nsamples:
+        raise FormatError(f"{path.name} counts {read.nsamples} samples, and its shards do not add up to that. {MEND}")
+    return read
+
+
+def _well_formed(read: Any) -> bool:
+    """Whether counts are counts, digests are text, and no name leads out of the split's folder."""
+    shards, others = read.shards, read.files
+    counts = [read.nsamples, read.nrejects, *(n for shard in shards for n in (shard.nsamples, shard.size_bytes))]
+    return (
+        isinstance(others, dict)
+        and {samples.NAME, manifest.REJECTS} <= others.keys()
+        and all(_FILE.fullmatch(name) for name in others)
+        and all(isinstance(d, dict) and isinstance(d.get("sha256"), str) for d in others.values())
+        and all(isinstance(count, int) and 0 <= count < 2**63 for count in counts)
+        and all(_well_named(shard, read.split) for shard in shards)
+        and len({shard.url for shard in shards}) == len(shards)
+        and (read.classes is None or isinstance(read.classes, list))
+    )
+
+
+def _well_named(shard: Shard, split: str) -> bool:
+    texts: list[Any] = [shard.url, shard.sha256, shard.idx_sha256]
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    match = _SHARD.fullmatch(shard.url)
+    return match is not None and match["split"] == split and shard.nsamples > 0
+
+
+def open_table(path: Path, count: int) -> samples.Table:
+    """Map the sample table into memory.
+
+    Raises:
+        FormatError: if it is no table of `count` samples.
+    """
+    size_of(path)
+    with readable(path), open(path, "rb") as file:
+        if file.read(len(_TABLE_START)) != _TABLE_START:
+            raise FormatError(f"{path.name} does not begin like a sample table. {MEND}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that look like Python 2's
+            table = samples.read(path)
+    except FormatError as error:
+        raise FormatError(f"{path.name} {said(error, path)}") from error
+    except Exception as error:  # numpy raises what a garbage header provokes: TokenError, TypeError, OverflowError …
+        raise FormatError(f"{path.name} has a damaged header: {error}. {MEND}") from error
+    if len(table) != count:
+        raise FormatError(f"{path.name} holds {len(table)} records, where the manifest says {count}. {MEND}")
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places in the source of all samples, sorted: 20 bytes a sample."""
+
+    ids: NDArray[np.int64]  #: [N], sample ids in the order of their places
+    rows: NDArray[np.uint64]  #: [N], fragment * 2^32 + row
+    parts: NDArray[np.uint32]  #: [N]
+
+    @staticmethod
+    def of(table: samples.Table) -> Places:
+        """The places of a table's samples."""
+        rows = table["fragment"].astype(np.uint64) << np.uint64(32) | table["row"]
+        ids = np.lexsort((table["part"], rows))
+        return Places(ids, rows[ids], table["part"][ids])
+
+    def repeated(self) -> tuple[int, int] | None:
+        """Two samples of one place, the earlier first; None if each is alone."""
+        same = (self.rows[1:] == self.rows[:-1]) & (self.parts[1:] == self.parts[:-1])
+        if not same.any():
+            return None
+        at = int(same.argmax())
+        first, second = sorted(self.ids[at : at + 2].tolist())
+        return first, second
+
+    def holds(self, fragment: int, row: int, part: int | None) -> bool:
+        """Whether a sample was made of that row, or of that part of it."""
+        wanted = np.uint64(fragment << 32 | row)
+        low, high = (int(np.searchsorted(self.rows, wanted, side)) for side in ("left", "right"))
+        return low < high if part is None else part in self.parts[low:high]
+
+
+def check_rejects(path: Path, count: int, places: Places | None) -> None:
+    """Read the rejects line by line.
+
+    Raises:
+        FormatError: at the first line that is no reject or names what is also a sample, or if there are not `count`.
+    """
+    number = 0
+    with readable(path), open(path, "rb") as file:
+        while line := file.readline(LINE_BYTES):
+            number += 1
+            place = _reject(line)
+            if place is None:
+                raise FormatError(f"{path.name} is damaged in line {number}: it is no reject. {MEND}")
+            if places is not None and places.holds(*place):
+                key = archive.key(place[0], place[1], place[2] or 0)
+                raise FormatError(f"{path.name} rejects in line {number} what is also a sample, {key}. {MEND}")
+    if number != count:
+        raise FormatError(f"{path.name} holds {number} rejects, where the manifest says {count}. {MEND}")
+
+
+def _reject(line: bytes) -> tuple[int, int, int | None] | None:
+    """The place that a line of rejects.jsonl names; None if it is not such a line."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not line.endswith(b"\n"):
+        return None
+    fragment, row, part = (values.get(name) for name in ("fragment", "row", "part"))
+    if not (_is_number(fragment) and _is_number(row) and (part is None or _is_number(part))):
+        return None
+    described = all(isinstance(values.get(name, 0), str | None) for name in ("where", "column"))
+    return (fragment, row, part) if described and isinstance(values.get("reason"), str) else None
+
+
+def _is_number(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 <= value < _U4

@@ -1,0 +1,192 @@
+"""One shard against what is known of it: its tar, DALI's index beside it, and its rows of the sample table."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from wdsremux.conversion.verification.reading import DIFFERS, Known, digest, hashed, readable, said, size_of
+from wdsremux.errors import FormatError, ImageError
+from wdsremux.format import archive, contents, samples
+from wdsremux.format.contents import MEND
+from wdsremux.format.manifest import Shard
+
+Finding = tuple[str, str]  #: file, what is wrong with it
+NAMED = 8  #: pictures that fail are named, up to so many
+_KEY_COLUMNS = ("fragment", "row", "part")
+_SIDES = ("width", "height")  #: of which a tar tells only when its pictures are decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is known of a shard before it is read."""
+
+    folder: Path
+    shard: Shard
+    number: int  #: its place in the manifest's list
+    first: int  #: sample id of its first sample
+    rows: samples.Table | None  #: of the sample table, if that can be read
+    trusted: bool  #: whether the table is what the manifest says
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What a tar was found to hold, up to its first damage."""
+
+    sha256: str = ""
+    rows: list[tuple[int, ...]] = field(default_factory=list)  #: of the sample table
+    members: list[list[archive.Member]] = field(default_factory=list)
+    fault: str = ""  #: the first damage of tar's own form
+    refused: list[str] = field(default_factory=list)  #: pictures that cannot be decoded, and why
+
+    @property
+    def table(self) -> samples.Table:
+        return np.array(self.rows, samples.SAMPLE)
+
+    def key(self, i: int) -> str:
+        return self.members[i][0].name.partition(".")[0]
+
+
+def check(expected: Expected, known: Known, decode: bool) -> list[Finding]:
+    """Read a shard once.
+
+    Returns:
+        A finding for each of its tar, its index and the sample table, at most.
+    """
+    path, found = expected.folder / expected.shard.url, list[Finding]()
+    reading = None
+    try:
+        reading = _read(path, expected, known, decode)
+    except FormatError as error:
+        found.append((path.name, said(error, path)))
+    else:
+        found += itertools.islice(_judge(reading, expected, known, decode), 1)
+    whole = reading if reading is not None and not any(name == path.name for name, _ in found) else None
+    index = path.with_name(archive.index_name(path.name))
+    try:
+        _check_index(index, expected, known, whole)
+    except FormatError as error:
+        found.append((index.name, said(error, index)))
+    return found
+
+
+def _read(path: Path, expected: Expected, known: Known, decode: bool) -> _Reading:
+    size, wanted = size_of(path), expected.shard.size_bytes
+    if size > wanted and size not in known.sizes:  # of no shard at all, and perhaps endless
+        raise FormatError(f"{path.name} has {size:,} bytes, where the manifest says {wanted:,}. {MEND}")
+    reading = _Reading()
+    with hashed(path) as (file, raw):
+        try:
+            for sample in contents.walk(file, path.name, size):
+                reading.members.append(sample.members)
+                sides = _decode(sample, reading.refused) if decode else (0, 0)
+                reading.rows.append((expected.number, *sample.record, *sides, *sample.place))
+        except FormatError as error:
+            reading.fault = said(error, path)
+            while file.read(2**20):
+                pass
+        reading.sha256 = raw.sha256.hexdigest()
+    return reading
+
+
+def _decode(sample: contents.Sample, refused: list[str]) -> tuple[int, int]:
+    from wdsremux import codec  # loads torch, which nothing else here needs
+
+    try:
+        height, width = codec.decode(sample.image).shape[:2]
+    except ImageError as error:
+        refused.append(f"{sample.key} ({error})")
+        return 0, 0
+    return width, height
+
+
+def _judge(reading: _Reading, expected: Expected, known: Known, decode: bool) -> Iterator[Finding]:
+    """What is wrong with the tar, or with the table if the tar is sound; the most telling first."""
+    url, shard = expected.shard.url, expected.shard
+    if reading.sha256 != shard.sha256:
+        swapped = known.swapped(reading.sha256, expected.folder.name)
+        yield url, swapped or _first_damage(reading, expected) or f"{DIFFERS}. {MEND}"
+    elif reading.fault:
+        yield url, reading.fault
+    elif len(reading.rows) != shard.nsamples:
+        yield url, f"holds {len(reading.rows)} samples, where the manifest says {shard.nsamples}. {MEND}"
+    elif expected.rows is not None and (wrong := _difference(reading.table, expected.rows, _SIDES)) is not None:
+        yield samples.NAME, _untrue(wrong, reading, expected)
+    elif decode and (failing := [*reading.refused, *_other_sides(reading, expected)]):
+        yield url, _failing(failing)
+
+
+def _first_damage(reading: _Reading, expected: Expected) -> str:
+    """Where a tar that differs begins to differ; empty if that cannot be told."""
+    if expected.rows is not None and expected.trusted:
+        wrong = _difference(reading.table, expected.rows, _SIDES)
+        if wrong is not None:
+            i, column = wrong
+            sample = f"sample {reading.key(i)}, whose picture is at byte {reading.rows[i][1]}"
+            return f"is damaged in {sample}: its {column.replace('crc32', 'CRC-32')} differs. {MEND}"
+    return reading.fault or (_failing(reading.refused) if reading.refused else "")
+
+
+def _difference(found: samples.Table, wanted: samples.Table, but: tuple[str, ...]) -> tuple[int, str] | None:
+    """The first sample, and in it the first column, in which two tables differ, as far as both go."""
+    count = min(len(found), len(wanted))
+    columns = [name for name in samples.SAMPLE.names or () if name not in but]
+    unequal = np.stack([found[name][:count] != wanted[name][:count] for name in columns])
+    where = np.flatnonzero(unequal.any(axis=0))
+    return (int(where[0]), columns[int(unequal[:, where[0]].argmax())]) if len(where) else None
+
+
+def _untrue(wrong: tuple[int, str], reading: _Reading, expected: Expected) -> str:
+    i, column = wrong
+    rows = expected.rows if expected.rows is not None else reading.table
+    says = f"{column} {rows[column][i]}, where {expected.shard.url} has {reading.table[column][i]}"
+    record = f"record {expected.first + i} ({reading.key(i)})"
+    return f"{'is not true in' if expected.trusted else f'{DIFFERS}, first in'} {record}: {says}. {MEND}"
+
+
+def _other_sides(reading: _Reading, expected: Expected) -> Iterator[str]:
+    """Pictures whose size is not the table's."""
+    if expected.rows is None or not expected.trusted:
+        return
+    decoded = reading.table
+    for i in np.flatnonzero(
+        ((decoded["width"] != expected.rows["width"]) | (decoded["height"] != expected.rows["height"]))
+        & (decoded["width"] > 0)
+    ).tolist():
+        has, says = (f"{row['width']}x{row['height']}" for row in (decoded[i], expected.rows[i]))
+        yield f"{reading.key(i)} ({has} px, where {samples.NAME} says {says})"
+
+
+def _failing(pictures: list[str]) -> str:
+    more = f" and {len(pictures) - NAMED} more" if len(pictures) > NAMED else ""
+    return f"holds pictures that fail: {', '.join(pictures[:NAMED])}{more}. {MEND}"
+
+
+def _check_index(path: Path, expected: Expected, known: Known, tar: _Reading | None) -> None:
+    """DALI's index against the manifest and, if that is sound, its tar.
+
+    Raises:
+        FormatError: if it differs.
+    """
+    sha256 = digest(path)
+    text = archive.index_text(tar.members) if tar is not None else None
+    if sha256 == expected.shard.idx_sha256:
+        if text is not None and hashlib.sha256(text).hexdigest() != sha256:
+            raise FormatError(f"{path.name} is not true to {expected.shard.url}. {MEND}")
+        return
+    if swapped := known.swapped(sha256, expected.folder.name):
+        raise FormatError(f"{path.name} {swapped}")
+    line = f", first in line {_first_line(path, text)}" if text is not None else ""
+    raise FormatError(f"{path.name} {DIFFERS}{line}. {MEND}")
+
+
+def _first_line(path: Path, text: bytes) -> int:
+    with readable(path), open(path, "rb") as file:
+        found = file.read(len(text) + 1)
+    pairs = itertools.zip_longest(found.split(b"\n"), text.split(b"\n"))
+    return next((number for number, (has, should) in enumerate(pairs, 1) if has != should), 1)
