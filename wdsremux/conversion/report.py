@@ -111,7 +111,9 @@ def _card(splits: list[Manifest]) -> str:
         f"| {s.split} | {s.nsamples:,} | {len(s.shards)} | {sum(x.size_bytes for x in s.shards) / 1e6:,.1f} MB |"
         for s in splits
     )
-    members = "`KEY.jpg` and `KEY.cls` (its label)" if splits[0].options.get("label_column") else "`KEY.jpg`"
+    options = splits[0].options
+    label = ", `KEY.cls` (its label)" if options.get("label_column") else ""
+    kept = f", `KEY.json` ({', '.join(options['keep'])})" if options.get("keep") else ""
     return f"""---
 {license_}configs:
 - config_name: default
@@ -127,7 +129,7 @@ Converted by wdsremux {splits[0].environment["wdsremux"]} from `{source["name"]}
 |---|---|---|---|
 {rows}
 
-Each sample is {members}.
+Each sample is `KEY.jpg`{label}{kept}.
 
 ```python
 import datasets, wdsremux
