@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,18 @@ def test_timm_finds_the_shards(copied: Path) -> None:
     for split, entry in info.items():
         assert [str(copied / name) for name in entry["filenames"]] == tars(copied, split)
         assert sum(entry["shard_lengths"]) == entry["num_samples"] == {"train": 300, "test": 60}[split]
+
+
+def test_timm_reads_every_sample(copied: Path) -> None:
+    """In a process of its own: timm leaves the tars open."""
+    pytest.importorskip("timm", reason="timm is not installed")
+    script = "import sys; from timm.data import create_dataset; "
+    script += "rows = create_dataset('wds/ours', root=sys.argv[1], split='test', batch_size=7, is_training=False); "
+    script += "print(len(rows), *sorted(label for _, label in rows))"
+    done = subprocess.run([sys.executable, "-c", script, str(copied)], capture_output=True, text=True, check=True)
+    length, *labels = map(int, done.stdout.split())
+    assert length == 60
+    assert labels == sorted(samples.read(copied / "test" / samples.NAME)["label"].tolist())
 
 
 def test_unlabelled_samples(write_source: WriteSource, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,8 +56,8 @@ class Odd:
 
     happening: Callable[[], object]
     fragment: int | None = None
-    identity = {}  # noqa: RUF012  # of a Protocol
-    batch_size = 2
+    batch_size: int = 2
+    identity: dict[str, Any] = field(default_factory=dict)
 
     def bake(self, rows: Rows) -> list[Sample | Reject]:
         if self.fragment is None or (rows.fragment, rows.first) == (self.fragment, 6):
@@ -145,10 +146,12 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 def working() -> list[str]:
-    """What works for us; what idles, or starts because the libraries keep it for later, does not count."""
-    nodes = [process.cmdline()[:1] for process in psutil.Process().children(recursive=True) if process.is_running()]
-    workers = [process.name for process in multiprocessing.active_children()]
-    return workers + [title[0] for title in nodes if title and title[0].startswith("ray::bake")]
+    """What works for us; what idles, or is kept by the libraries for later, does not count."""
+    found = [process.name for process in multiprocessing.active_children()]
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            found += [title for title in process.cmdline()[:1] if title.startswith("ray::bake")]
+    return found
 
 
 def wait_until(condition: Callable[[], object]) -> None:

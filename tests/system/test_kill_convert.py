@@ -113,18 +113,31 @@ def test_killed_and_run_again(sample: Path, undisturbed: Path, tmp_path: Path, m
     assert wdsremux.manifest(out) == wdsremux.manifest(undisturbed)
 
 
+def test_killed_five_times_on_its_way(sample: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Each run goes on from where the one before was killed."""
+    out = tmp_path / "out"
+    for moment in (1, 6, 11, 16, 21):
+        with running(sample, out) as process:
+            wait_until(lambda moment=moment: shards(out) >= moment, process)  # type: ignore[misc]
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            wait_until(lambda process=process: not group(process.pid))  # type: ignore[misc]
+    assert "done by an earlier run" in run_again(sample, out)
+    assert digests(out) == digests(undisturbed)
+    assert files_of(out) == files_of(undisturbed)
+
+
 def test_a_worker_is_killed(sample: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """By the system, for its memory: it is said, its task is done again, and the run goes on."""
     out = tmp_path / "out"
     with running(sample, out) as process:
-        wait_until(lambda: any(out.glob("train/.wdsremux/*.tar")), process)
+        wait_until(lambda: any(out.glob("train/.wdsremux/task-*/*.tar")), process)
         workers(process)[0].kill()
         _, said = process.communicate(timeout=PATIENCE_S)
         wait_until(lambda: not group(process.pid))
-    assert process.returncode == 1
+    assert process.returncode == 0, said
     assert "Traceback" not in said
-    assert [line for line in said.splitlines() if "worker" in line] == said.splitlines()[-1:]
-    assert "with signal SIGKILL. Run the same command again to go on" in said
-    run_again(sample, out)
+    assert sum("SIGKILL" in line for line in said.splitlines()) == 1
     assert digests(out) == digests(undisturbed)
     assert files_of(out) == files_of(undisturbed)
 
@@ -133,7 +146,7 @@ def test_the_parent_alone_is_killed(sample: Path, undisturbed: Path, tmp_path: P
     """Its workers end by themselves: they must not write beside the run that follows."""
     out = tmp_path / "out"
     with running(sample, out) as process:
-        wait_until(lambda: any(out.glob("train/.wdsremux/*.tar")), process)
+        wait_until(lambda: any(out.glob("train/.wdsremux/task-*/*.tar")), process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         wait_until(lambda: not group(process.pid))
@@ -142,15 +155,37 @@ def test_the_parent_alone_is_killed(sample: Path, undisturbed: Path, tmp_path: P
     assert files_of(out) == files_of(undisturbed)
 
 
-def test_ctrl_c(sample: Path, undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_asked_to_stop(sample: Path, undisturbed: Path, tmp_path: Path, asked: signal.Signals, code: int) -> None:
+    """Ctrl-C reaches the whole group, SIGTERM the process alone; either ends it within seconds, to be gone on with."""
     out = tmp_path / "out"
     with running(sample, out) as process:
-        wait_until(lambda: any(out.glob("train/.wdsremux/*.tar")), process)
-        os.killpg(process.pid, signal.SIGINT)
+        wait_until(lambda: any(out.glob("train/.wdsremux/task-*/*.tar")), process)
+        (os.killpg if asked == signal.SIGINT else os.kill)(process.pid, asked)
+        began_s = time.monotonic()
         _, said = process.communicate(timeout=PATIENCE_S)
+        assert time.monotonic() - began_s < 10
         wait_until(lambda: not group(process.pid))
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "wdsremux: stopped; run the same command again to go on"
     run_again(sample, out)
     assert digests(out) == digests(undisturbed)
+    assert files_of(out) == files_of(undisturbed)
+
+
+def test_a_second_run_is_refused_and_another_split_is_not(sample: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with running(sample, out) as process:
+        wait_until(lambda: (out / "train/.wdsremux/plan.json").exists(), process)
+        os.kill(process.pid, signal.SIGSTOP)  # it holds its lock however long the others take
+        second = subprocess.run(command(sample, out), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert second.returncode == 1
+        assert "another process is converting into" in second.stderr.splitlines()[-1]
+        other = [*command(sample, out), "--split", "test"]
+        assert subprocess.run(other, cwd=ROOT, capture_output=True, timeout=PATIENCE_S).returncode == 0
+        os.kill(process.pid, signal.SIGCONT)
+        _, said = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, said
+    train = {name: digest for name, digest in digests(out).items() if name.startswith("train/")}
+    assert train == digests(undisturbed)

@@ -49,9 +49,8 @@ def joined(workers: int) -> Iterator[bool]:
         yield False
         return
     with _sigterm_kept():
-        address = _connect(workers)
         try:
-            yield address == _HERE
+            yield _connect(workers) == _HERE
         finally:
             ray.shutdown()
 
