@@ -317,13 +317,15 @@ def test_the_callers_script_is_never_imported(engine: str, job: Job, tmp_path: P
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""
-        from pathlib import Path
+        import signal
         import wdsremux
         with open({str(tmp_path / "runs")!r}, "a") as file:
             file.write("run ")
         sizes = dict(samples_per_shard=5, samples_per_task=10)
         out = {str(tmp_path / "new")!r}
         wdsremux.convert({str(job.source)!r}, out, recipe="copy", workers=2, engine={engine!r}, **sizes)
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            raise SystemExit("a handler is left behind")
         """)
     )
     environment_ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
 SIZES = ("--samples-per-shard", "10", "--samples-per-task", "50", "--workers", "2", "--batch-size", "10")
 PATIENCE_S = 90.0
+STORE_BYTES = 80 * 2**20
 RECIPE = """
 import time
 
@@ -79,7 +83,10 @@ class Conversion:
 
 
 def finished(process: subprocess.Popen[str], returncode: int = 0) -> str:
-    _, said = process.communicate(timeout=PATIENCE_S)
+    printed, said = process.communicate(timeout=PATIENCE_S)
+    assert not printed or "worker died" in printed or "Raylet is terminated" in printed, (
+        "Ray prints that, and only that"
+    )
     assert process.returncode == returncode, said
     assert all(line.startswith("wdsremux: ") for line in said.splitlines()), said
     return said
@@ -105,7 +112,7 @@ def bakers(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert process is None or process.poll() is None, "it ended before"
@@ -181,3 +188,132 @@ def test_ctrl_c(conversion: Conversion, undisturbed: Conversion) -> None:
     assert said.splitlines()[-1] == "wdsremux: stopped; run the same command again to go on"
     conversion.finish("ray")
     check_same(conversion, undisturbed)
+
+
+def test_memory_runs_out(conversion: Conversion) -> None:
+    """By Ray's own watch, which ends workers before the system would."""
+    watch = {"RAY_memory_monitor_refresh_ms": "50", "RAY_memory_usage_threshold": "0.0001"}
+    with conversion.running("ray", **watch) as process:
+        said = finished(process, 1)
+        wait_until(lambda: not session(process.pid))
+    assert "with OutOfMemoryError; attempt 2 of 3 follows" in said
+    assert "3 workers died at task " in said.splitlines()[-1]
+    assert said.endswith("if memory ran out, with fewer --workers.\n")
+
+
+# A cluster that runs already
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that bakes nothing, and a node with two cores."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES},
+    )
+    cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def another_node(cluster: Any) -> Iterator[Callable[..., Any]]:
+    """Adds a node with one core and environment variables of its own, and removes it in the end."""
+    added = []
+
+    def add(**variables: str) -> Any:
+        added.append(cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, env_vars=variables))
+        return added[-1]
+
+    yield add
+    for node in added:
+        if node in cluster.worker_nodes:
+            cluster.remove_node(node)
+
+
+def test_over_a_cluster_that_runs(cluster: Any, conversion: Conversion, undisturbed: Conversion) -> None:
+    """With an OUT relative to a folder in which no node runs."""
+    near = replace(conversion, out=Path("out"))
+    near.finish("ray", RAY_ADDRESS=cluster.address)
+    check_same(conversion, undisturbed)
+
+
+def test_a_node_is_lost(
+    cluster: Any, another_node: Callable[..., Any], conversion: Conversion, undisturbed: Conversion
+) -> None:
+    node = another_node()
+    raylet = next(process.process for [process] in [node.all_processes["raylet"]])
+    with conversion.running("ray", RAY_ADDRESS=cluster.address) as process:
+        wait_until(lambda: bakers(psutil.Process(raylet.pid).children(recursive=True)), process)
+        cluster.remove_node(node, allow_graceful=False)
+        said = finished(process)
+    assert said.count("with NodeDiedError; attempt 2 of 3 follows") == 1
+    check_same(conversion, undisturbed)
+
+
+def test_a_node_that_would_bake_other_bytes(
+    cluster: Any, another_node: Callable[..., Any], conversion: Conversion
+) -> None:
+    another_node(ATEN_CPU_CAPABILITY="default")
+    with conversion.running("ray", RAY_ADDRESS=cluster.address) as process:
+        said = finished(process, 1)
+    assert re.search(r"Ray's node .* would not bake the same bytes as this process: cpu \S+ avx2 -> \S+ plain\.", said)
+    assert not conversion.shards()
+
+
+def test_a_node_without_the_package(
+    cluster: Any, another_node: Callable[..., Any], conversion: Conversion, tmp_path: Path
+) -> None:
+    (tmp_path / "broken" / "wdsremux").mkdir(parents=True)
+    (tmp_path / "broken" / "wdsremux" / "__init__.py").write_text("raise ImportError('of another version')")
+    another_node(PYTHONPATH=str(tmp_path / "broken"))
+    with conversion.running("ray", RAY_ADDRESS=cluster.address) as process:
+        said = finished(process, 1)
+    assert re.search(r"Ray's node .* cannot bake: .*Install there what is installed here", said)
+
+
+def test_a_node_that_does_not_see_out(cluster: Any, conversion: Conversion) -> None:
+    """A node for which another file system lies over OUT."""
+    alone = ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    conversion.out.mkdir()
+    ray = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--block",
+        "--num-cpus=1",
+        f"--address={cluster.address}",
+    ]
+    mounted = f"mount -t tmpfs none {shlex.quote(str(conversion.out))} && exec {shlex.join(ray)}"
+    node = subprocess.Popen(
+        [*alone, "sh", "-c", mounted], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        wait_until(lambda: len(cluster.global_state.node_table()) > 2, node)
+        with conversion.running("ray", RAY_ADDRESS=cluster.address) as process:
+            said = finished(process, 1)
+    finally:
+        for left in session(node.pid):
+            left.kill()
+        node.wait()
+    assert re.search(rf"{conversion.out}/train is not on a file system that Ray's node .* shares with this one\.", said)
+    assert conversion.files() == {"train", "train/.wdsremux", "train/.wdsremux/lock", "train/.wdsremux/plan.json"}
+
+
+def test_nobody_listens(conversion: Conversion) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with conversion.running("ray", RAY_ADDRESS=address) as process:
+        said = finished(process, 1)
+    assert f"a Ray cluster cannot be reached at RAY_ADDRESS={address}: " in said
+
+
+def test_ray_client_is_refused(conversion: Conversion) -> None:
+    with conversion.running("ray", RAY_ADDRESS="ray://127.0.0.1:10001") as process:
+        said = finished(process, 1)
+    assert "the ray engine does not work through a Ray Client" in said

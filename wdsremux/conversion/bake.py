@@ -206,7 +206,7 @@ class _Batch:
 
 def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> Iterator[_Batch]:
     """The task's rows, baked, in their order."""
-    first = 0
+    first = held_bytes = 0
     for read in task.reads:
         rows_left = read.rows if task.limit is None else task.limit - first
         count = 0
@@ -218,8 +218,11 @@ def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -
             yield batch
             report(batch.progress(task.number))
             count += len(rows)
+            held_bytes += rows.nbytes
         first += count
-        memory.give_back()
+        if held_bytes >= memory.WORTH_BYTES:
+            memory.give_back()
+            held_bytes = 0
 
 
 def _checked(item: Sample | Reject, source: Source, parts: int) -> Sample | Reject:

@@ -10,6 +10,8 @@ import pyarrow as pa
 # glibc alone has it; None on macOS and with musl.
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
+WORTH_BYTES = 8 * 2**20  #: to have read since the last time; oftener costs more than it saves
+
 
 def give_back() -> None:
     """Let Arrow's pool and the C heap return what they do not use.

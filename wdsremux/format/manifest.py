@@ -73,14 +73,14 @@ def loads(content: bytes, where: str = NAME) -> Manifest:
     """
     try:
         values = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} is not JSON: {error}. Convert again to rebuild it") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FormatError(f"{where} is not a wdsremux manifest: its format is not {FORMAT!r}")
     if values.get("version") != VERSION:
         raise VersionError(f"{where} has version {values.get('version')!r}; this wdsremux reads version {VERSION}")
     body = content[: content.rfind(b'"sha256"')]
-    if values.get("sha256") != hashlib.sha256(body).hexdigest():
+    if values.get("sha256") != hashlib.sha256(body).hexdigest() or not content.endswith(b"\n}\n"):
         raise FormatError(f"{where} was changed after it was written: its SHA-256 differs. Convert again to rebuild it")
     try:
         shards = [Shard(**shard) for shard in values["shards"]]

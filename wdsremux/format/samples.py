@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wdsremux.errors import FormatError
 
 NAME = "samples.npy"
+_MAGIC = b"\x93NUMPY\x01\x00"  #: of a .npy file, with the version of its header
 
 SAMPLE = np.dtype(
     [
@@ -63,10 +64,15 @@ def read(path: Path) -> Table:
         FormatError: if it is missing, cut short, or not a table of this format.
     """
     try:
+        with open(path, "rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:  # np.load would open zip files and pickles, too
+                raise FormatError(f"{path} cannot be read as a sample table: it does not begin as one. Convert again to rebuild it")
         table: Table = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise FormatError(f"{path} is missing. Convert again to rebuild it") from error
-    except (ValueError, EOFError, OSError) as error:
+    except FormatError:
+        raise
+    except Exception as error:  # numpy parses the header as Python, and any of its parser's errors come through
         raise FormatError(f"{path} cannot be read as a sample table: {error}. Convert again to rebuild it") from error
     if table.dtype != SAMPLE or table.ndim != 1:
         raise FormatError(f"{path} holds {table.dtype} of {table.ndim} dimensions, not a sample table of version 1")

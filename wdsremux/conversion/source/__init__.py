@@ -2,6 +2,7 @@
 
     opening.py     joins the others: SOURCE -> Source
     builder.py     SOURCE -> a builder of `datasets`: a Hub id, a folder, a glob
+    listing.py     a folder of images, found in one pass over it
     columns.py     features -> which column is the image, which the label, what its classes are
     parquet.py, arrow.py, tars.py, images.py      one file a kind: its fragments, and how one is read
     files.py       images of which the rows hold only the path
@@ -13,6 +14,8 @@ is handed the open `Source` (it pickles to a few kilobytes) and reads single fra
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +27,8 @@ from wdsremux.conversion.source import patience
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.files import Files
 from wdsremux.errors import SourceError
+
+_UNFIT = (ValueError, TypeError, KeyError, zlib.error, zipfile.BadZipFile)  #: what `datasets` raises on odd content
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +151,16 @@ class Source:
     def _read(self, number: int, batch_rows: int, first: int) -> Iterator[Rows]:
         """The rows from `first` on, the beginning of a batch."""
         at = 0
-        for table in self.reader.tables(self.fragments[number], batch_rows):
-            if at >= first:
-                yield self._rows(number, at, table.combine_chunks())
-            at += len(table)
+        try:
+            for table in self.reader.tables(self.fragments[number], batch_rows):
+                if at >= first:
+                    yield self._rows(number, at, table.combine_chunks())
+                at += len(table)
+        except _UNFIT as error:
+            if isinstance(error, self.faults.kinds):
+                raise  # an ArrowInvalid is a ValueError, too
+            reason = " ".join(str(error).split())
+            raise SourceError(f"{self.where(number)} holds what cannot be read: {reason}. Fetch it again") from error
 
     def _rows(self, number: int, first: int, table: pa.Table) -> Rows:
         images, paths = self.columns.images(table)

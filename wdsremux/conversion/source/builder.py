@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets import load_dataset_builder
+from datasets import get_dataset_config_names, load_dataset_builder
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -27,6 +28,10 @@ from wdsremux.errors import SourceError
 if TYPE_CHECKING:
     from wdsremux.conversion.source import Fragment, Reader
 
+# What a request raises: OSError, and the base of whatever HTTP library the Hub's client is built on.
+TRANSPORT: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
+_PASSING = (408, 429, 500, 502, 503, 504)  #: HTTP statuses that another try may cure
+_ANSWER_S = 30.0  #: within which the Hub must answer at first
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _STATE, _SPLITS = "state.json", "dataset_dict.json"  #: what save_to_disk leaves in a folder
 _KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}  #: of a glob's files; images otherwise
@@ -93,39 +98,73 @@ def _of_hub(source: str, split: str, config: str | None, revision: str | None, f
     info = patience.call(lambda: _info(source, revision), faults, source)
     asked = {"name": config, "revision": info.sha}
     root = f"hf://datasets/{info.id}@{info.sha}"
-    opened = patience.call(lambda: _of_builder(source, split, root, info.id, asked, info.sha), faults, source)
-    return opened
+    return patience.call(lambda: _of_builder(source, split, root, info.id, asked, info.sha), faults, source)
 
 
 def _info(source: str, revision: str | None) -> Any:
-    """What the Hub says of a data set: its id and the commit that the revision is now."""
+    """What the Hub says of a data set: its id and the commit that the revision is now.
+
+    Raises:
+        SourceError: if it cannot be had. Where the Hub is out of reach, at once: this may be a mistyped folder.
+        HfHubHTTPError: if the Hub is busy.
+    """
     try:
-        return HfApi().dataset_info(source, revision=revision)
-    except GatedRepoError as error:
-        raise SourceError(
-            f"{source} is gated. Ask for access on its page, then log in (`hf auth login`, or HF_TOKEN)"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise SourceError(f"{source} has no revision {revision!r}. Give a branch, a tag or a commit") from error
-    except RepositoryNotFoundError as error:
-        raise SourceError(
-            f"{source} is no folder here and no data set on the Hub, or a private one. "
+        info = HfApi().dataset_info(source, revision=revision, timeout=_ANSWER_S)
+        if info.gated:
+            HfApi().auth_check(source, repo_type="dataset")
+        return info
+    except TRANSPORT as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in _PASSING:
+            raise  # the caller has patience
+        raise SourceError(f"{source} {_refusal(error, revision)}") from error
+    except HFValidationError as error:
+        raise SourceError(f"{source} is no folder here, and no name on the Hub: {_one_line(error)}") from error
+
+
+def _refusal(error: Exception, revision: str | None) -> str:
+    """Why the Hub does not tell of a data set, and what to do."""
+    if isinstance(error, GatedRepoError):
+        return "is gated. Ask for access on its page, then log in (`hf auth login`, or HF_TOKEN)"
+    if isinstance(error, RevisionNotFoundError):
+        return f"has no revision {revision!r}. Give a branch, a tag or a whole commit"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            "is no folder here and no data set on the Hub, or a private one. "
             "Look at its name; for a private one log in (`hf auth login`, or HF_TOKEN)"
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise SourceError(f"{source} is no folder here, and the Hub cannot be asked: HF_HUB_OFFLINE is set") from error
+        )
+    if isinstance(error, OfflineModeIsEnabled):
+        return "is no folder here, and the Hub cannot be asked: HF_HUB_OFFLINE is set"
+    if isinstance(error, HfHubHTTPError):
+        return f"is no folder here, and the Hub refuses to tell of it: {_one_line(error)}"
+    return f"is no folder here, and the Hub cannot be reached: {_one_line(error)}"
 
 
 def _of_builder(
     source: str, split: str, root: str, name: str, asked: dict[str, Any], revision: str | None = None
 ) -> Opened:
+    found = name if revision else root
     try:
-        builder = load_dataset_builder(name if revision else root, **asked)
+        builder = load_dataset_builder(found, **asked)
     except HfHubHTTPError:
         raise  # the caller has patience
     except (DatasetNotFoundError, DataFilesNotFoundError, ValueError, FileNotFoundError) as error:
+        if isinstance(error, ValueError):
+            _check_config(source, found, asked["name"], revision)
         raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}") from error
     return _opened(builder, source, split, root, name, revision)
+
+
+def _check_config(source: str, found: str, config: str | None, revision: str | None) -> None:
+    """
+    Raises:
+        SourceError: if there are several to choose from and none was, or one that does not exist.
+    """
+    configs: list[str] = get_dataset_config_names(found, revision=revision)
+    listed = ", ".join(configs)
+    if config is None and len(configs) > 1:
+        raise SourceError(f"{source} has {len(configs)} configs: {listed}. Choose one with --config")
+    if config is not None and config not in configs:
+        raise SourceError(f"{source} has no config {config!r}. Its configs: {listed}")
 
 
 def _opened(builder: Any, source: str, split: str, root: str, name: str, revision: str | None = None) -> Opened:

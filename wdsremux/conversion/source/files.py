@@ -18,6 +18,7 @@ _FAULTS = {  #: what is wrong with one file, and not with all; the words are the
     IsADirectoryError: "no image: it is a folder",
     PermissionError: "no image: the file may not be read",
 }
+_NULL = "no image: null"
 _OUTSIDE = "no image: the file lies outside the source"
 
 
@@ -58,7 +59,9 @@ class Files:
             return _OUTSIDE
         try:
             if "://" not in path:
-                return (Path(self.root) / path).read_bytes()
+                file_path = Path(self.root) / path
+                # A name alone promises no file: `datasets` writes it beside the bytes.
+                return file_path.read_bytes() if Path(path).is_absolute() or file_path.exists() else _NULL
             with fsspec.open(path, "rb") as file:
                 return bytes(file.read())
         except tuple(_FAULTS) as error:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import datasets
-import httpx2
 import pyarrow as pa
 from datasets import IterableDataset
+from datasets.data_files import DataFilesList
 from datasets.packaged_modules.arrow.arrow import Arrow
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from datasets.packaged_modules.parquet.parquet import Parquet
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
-from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from wdsremux.conversion.source import Source, columns, patience
-from wdsremux.conversion.source.builder import Opened, Survey, open_builder
+from wdsremux.conversion.source import Source, columns, images, listing, patience
+from wdsremux.conversion.source.builder import TRANSPORT, Opened, Survey, open_builder
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.files import Files
-from wdsremux.conversion.source.parquet import BLOCK_BYTES
 from wdsremux.errors import SourceError
 
 PATIENCE_S = 600.0
@@ -29,8 +29,10 @@ KINDS = {  #: the builders of `datasets` that give images, and the module that k
     ImageFolder: "images",
     WebDataset: "tars",
 }
-_FAULTS = (OSError, httpx2.HTTPError, pa.ArrowException, IndexError)  # IndexError: row groups that are no longer there
-_FINAL = (EntryNotFoundError, RepositoryNotFoundError, GatedRepoError)
+_FAULTS = (*TRANSPORT, pa.ArrowException, IndexError)  # IndexError: row groups that are no longer there
+_FINAL = (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, FileNotFoundError)
+# Its 20 tries, with 23 s of tries of the Hub's client in each, would outlast any --patience. Workers import this, too.
+datasets.config.STREAMING_READ_MAX_RETRIES = 1
 
 
 def open_source(
@@ -65,7 +67,8 @@ def open_source(
         SourceError: one sentence saying what is missing or ambiguous.
     """
     faults = patience.Faults(_FAULTS, _FINAL, patience_s)
-    opened = open_builder(source, split, config, revision, pinned, faults)
+    opened = None if config or revision else listing.find(source, split)
+    opened = _once(opened or open_builder(source, split, config, revision, pinned, faults), split)
     if not opened.remote:
         faults = patience.Faults(_FAULTS)
     kind = next((name for class_, name in KINDS.items() if isinstance(opened.builder, class_)), None)
@@ -74,13 +77,11 @@ def open_source(
             f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
             f"{type(opened.builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
         )
-    if opened.remote and kind == "parquet":
-        opened.builder.storage_options = {"hf": {"block_size": BLOCK_BYTES}}
     stream = patience.call(lambda: _stream(opened, split, source, kind), faults, source)
     features = stream.features
     chosen = columns.choose(features, source, image_column, label_column, keep, columns_made)
     module: Any = importlib.import_module(f"wdsremux.conversion.source.{kind}")
-    stream = patience.call(lambda: _narrowed(opened, split, chosen), faults, source)
+    stream = patience.call(lambda: _narrowed(opened, split, stream, chosen), faults, source)
     found: Survey = module.survey(opened, stream, faults)
     if all(fragment.rows == 0 for fragment in found.fragments):
         raise SourceError(f"{source} has no rows in its split {split!r}")
@@ -96,19 +97,41 @@ def open_source(
     )
 
 
+def _once(opened: Opened, split: str) -> Opened:
+    """Each file once: `datasets` lists train/train_0/1.jpg twice, by the pattern for either folder."""
+    data_files = opened.builder.config.data_files
+    found = list(dict.fromkeys(data_files[split]))
+    if len(found) == len(opened.files):
+        return opened
+    data_files[split] = DataFilesList(found, data_files[split].origin_metadata)
+    return replace(opened, files=tuple(map(str, found)))
+
+
 def _stream(opened: Opened, split: str, source: str, kind: str) -> IterableDataset:
+    """The split as `datasets` streams it, with all columns.
+
+    Raises:
+        SourceError: if it cannot make columns of the files.
+    """
     try:
-        return opened.builder.as_streaming_dataset(split=split)
-    except (ValueError, pa.ArrowException) as error:
-        raise SourceError(f"{source} cannot be read as {kind}: {' '.join(str(error).split())}") from error
+        return images.stream(opened, split) if kind == "images" else opened.builder.as_streaming_dataset(split=split)
+    except IndexError as error:  # the first tar's first sample
+        raise SourceError(f"{opened.names[0]} holds no sample. Remove it, or fetch it again") from error
+    except (ValueError, TypeError, KeyError) as error:
+        if opened.remote and isinstance(error, pa.ArrowException):
+            raise  # a body cut short: the caller has patience
+        reason = " ".join(str(error).split())
+        raise SourceError(
+            f"{source} cannot be read as {kind}, by its first file {opened.names[0]}: {reason}"
+        ) from error
 
 
-def _narrowed(opened: Opened, split: str, chosen: Columns) -> IterableDataset:
+def _narrowed(opened: Opened, split: str, stream: IterableDataset, chosen: Columns) -> IterableDataset:
     """The stream of only the columns that are read, images undecoded."""
-    if hasattr(opened.builder.config, "columns"):  # parquet: the others are then not even fetched
+    if isinstance(opened.builder, Parquet):  # the others are then not even fetched
         opened.builder.config.columns = chosen.names
-    stream = opened.builder.as_streaming_dataset(split=split).select_columns(chosen.names)
-    return stream.cast_column(chosen.image, datasets.Image(decode=False))
+        stream = opened.builder.as_streaming_dataset(split=split)
+    return stream.select_columns(chosen.names).cast_column(chosen.image, datasets.Image(decode=False))
 
 
 def _description(opened: Opened, kind: str, config: str | None, split: str, found: Survey) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
 from wdsremux.errors import SourceError
 
 T = TypeVar("T")
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+_LONGEST_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Faults:
     kinds: tuple[type[Exception], ...]  #: what reading raises
     final: tuple[type[Exception], ...] = ()  #: those of them that no waiting cures
     patience_s: float = 0.0  #: 0: they are all final (a disk)
+    wait_s: float = 1.0  #: before the second try; doubled each time up to a minute, and jittered
 
     def passing(self, error: BaseException) -> bool:
         """Whether another try may help."""
@@ -42,7 +43,7 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
         return Retrying(
             retry=retry_if_exception(faults.passing),
             stop=_out_of_patience(faults.patience_s),
-            wait=wait_exponential_jitter(initial=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, jitter=_FIRST_WAIT_S),
+            wait=wait_exponential_jitter(initial=faults.wait_s, max=_LONGEST_WAIT_S, jitter=faults.wait_s),
             reraise=True,
         )(attempt)
     except SourceError:
@@ -55,7 +56,14 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
 
 
 def _out_of_patience(patience_s: float) -> Callable[[RetryCallState], bool]:
-    return stop_after_delay(patience_s)
+    """Whether that long has passed since the first fault; an attempt that went well for an hour is no waiting."""
+    first: list[float] = []
+
+    def stop(state: RetryCallState) -> bool:
+        first.append(state.outcome_timestamp or 0.0)
+        return first[-1] - first[0] >= patience_s
+
+    return stop
 
 
 def read(begin: Callable[[int], Iterator[T]], faults: Faults, where: str) -> Iterator[T]:

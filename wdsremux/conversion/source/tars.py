@@ -1,44 +1,54 @@
-"""WebDataset tars: a fragment is a tar. Those on this machine are counted by their headers; remote ones are not."""
+"""WebDataset tars: a fragment is a tar. Those on this machine are counted by their headers; remote ones are not.
+
+`datasets` finds the files and their features; the tars are read here, grouped and decoded by its rules. Its own reading
+takes whatever comes last for the end: a body that a proxy cut short, a damaged header. Here both are errors.
+"""
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
+import io
+import itertools
 import os
 import tarfile
-import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import fsspec
 import pyarrow as pa
-from datasets import IterableDataset
-from datasets.packaged_modules.webdataset.webdataset import base_plus_ext
+from datasets import Features, Image, IterableDataset
+from datasets.features.features import cast_to_python_objects
+from datasets.filesystems import EXTENSION_TO_COMPRESSION_FS_FILE_CLS as DECOMPRESSORS
+from datasets.packaged_modules.webdataset.webdataset import DECODERS, base_plus_ext
+from datasets.table import cast_array_to_feature
 
 from wdsremux.conversion.source import Fragment, patience
 from wdsremux.conversion.source.builder import Opened, Survey
 from wdsremux.errors import SourceError
 
-_SIZES_AT_ONCE = 16  #: each is two or three requests of a tenth of a second
-_TAIL_BYTES = 65_536  #: that are fetched for the end of a remote tar
-_CUT = "is cut short: it has no end-of-archive mark. Fetch it again"
+_BLOCK_BYTES = 1 << 20  #: of a remote tar, read at once
+_ENDS = ("EOFHeaderError", "EmptyHeaderError")  #: how tarfile calls a tar's end; its stubs do not know them
+
+Sample = tuple[str, dict[str, bytes]]  #: key; content by field
 
 
 @dataclass(frozen=True, slots=True)
 class TarReader:
-    """Reads tars through `datasets`, from front to end."""
+    """Reads tars from front to end; of those on this machine, only the columns that are wanted."""
 
-    stream: IterableDataset  #: one shard a tar
+    features: Features  #: of the columns that are read
     files: tuple[str, ...]
     names: tuple[str, ...]
     remote: bool
+    faults: patience.Faults
 
     def tables(self, fragment: Fragment, batch_rows: int) -> Iterator[pa.Table]:
-        piece = self.stream.shard(len(self.files), fragment.file)
-        yield from piece.with_format("arrow").iter(batch_size=batch_rows)
+        name = self.names[fragment.file]
+        for samples in self._samples(fragment.file, fragment.size_bytes, self.features, batch_rows):
+            yield pa.table({field: _column(field, self.features[field], samples, name) for field in self.features})
 
     def values(self, column: str) -> Iterator[pa.Array]:
         if self.remote:
@@ -46,16 +56,73 @@ class TarReader:
                 f"the labels in {column!r} are strings, which a remote tar cannot give without its images. "
                 "Download it and give the folder, choose another --label-column, or --keep that one"
             )
-        for file in self.files:
-            with _open(file) as tar:
-                members = (member for member in _members(tar) if _field(member) == column)
-                yield pa.array([_content(tar, member).decode() for member in members], pa.string())
+        for number, name in enumerate(self.names):
+            for samples in self._samples(number, 0, {column}, 1_000):
+                yield _column(column, self.features[column], samples, name)
 
     def where(self, fragment: Fragment) -> str:
         return self.names[fragment.file]
 
     def stored(self, folder: Path) -> TarReader:
         return self
+
+    def _samples(self, number: int, size_bytes: int, fields: Collection[str], count: int) -> Iterator[list[Sample]]:
+        """The samples of a tar, `count` at a time, with the content of these fields."""
+        name = self.names[number]
+        try:
+            with self._open(number, size_bytes) as tar:
+                samples = _samples(tar, name, fields)
+                while batch := list(itertools.islice(samples, count)):
+                    yield batch
+        except tarfile.TarError as error:
+            raise SourceError(f"{name} is damaged: {error}. Fetch it again") from error
+
+    @contextlib.contextmanager
+    def _open(self, number: int, size_bytes: int) -> Iterator[tarfile.TarFile]:
+        if not self.remote:
+            with tarfile.open(self.files[number], "r:", tarinfo=_Header) as tar:
+                yield tar
+            return
+        filesystem, path = fsspec.url_to_fs(self.files[number])
+        with (
+            filesystem.open(path, "rb", block_size=0) as file,  # 0: one request for all of it
+            io.BufferedReader(_Body(file, size_bytes, self.faults, self.names[number]), _BLOCK_BYTES) as body,
+            tarfile.open(fileobj=body, mode="r|", tarinfo=_Header) as tar,
+        ):
+            yield tar
+
+
+class _Body(io.RawIOBase):
+    """A remote file from front to end. After a fault it goes on at the byte where it was; it never ends too early."""
+
+    def __init__(self, file: Any, size_bytes: int, faults: patience.Faults, where: str) -> None:
+        self._file, self._size_bytes, self._faults, self._where = file, size_bytes, faults, where
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # Having failed, the client's file connects anew, for the bytes after those that it gave.
+        block = patience.call(lambda: self._file.read(len(buffer)), self._faults, self._where)
+        if not block and self._at < self._size_bytes:
+            raise OSError(f"it ended after {self._at} of its {self._size_bytes} bytes")
+        buffer[: len(block)] = block
+        self._at += len(block)
+        return len(block)
+
+
+class _Header(tarfile.TarInfo):
+    """A member. A damaged header is an error, where tarfile alone takes any but the first for the end of the tar."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ in _ENDS:
+                raise
+            raise tarfile.ReadError(f"{error} at byte {tar.offset}") from error
 
 
 def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> Survey:
@@ -64,101 +131,128 @@ def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> 
     Raises:
         SourceError: if a tar is damaged.
     """
-    fragments: list[Fragment] = []
     revision = hashlib.sha256()
-    if opened.remote:
-        with ThreadPoolExecutor(_SIZES_AT_ONCE, "wdsremux-tar") as pool:
-            look = functools.partial(_size, faults=faults)
-            sizes: list[tuple[int | None, int]] = [(None, size) for size in pool.map(look, opened.files, opened.names)]
-    else:
-        sizes = [
-            (_count(file, name, revision), os.path.getsize(file))
-            for file, name in zip(opened.files, opened.names, strict=True)
-        ]
-    for number, (name, (rows, size_bytes)) in enumerate(zip(opened.names, sizes, strict=True)):
+    sizes = _sizes(opened, faults)
+    fragments: list[Fragment] = []
+    for number, (file, name, size_bytes) in enumerate(zip(opened.files, opened.names, sizes, strict=True)):
+        rows = None if opened.remote else _count(file, size_bytes, revision)
         revision.update(repr((name, size_bytes, rows)).encode())
         fragments.append(Fragment(number, 0, 1, rows, size_bytes))
-    reader = TarReader(stream, opened.files, opened.names, opened.remote)
+    reader = TarReader(stream.features, opened.files, opened.names, opened.remote, faults)
     return Survey(tuple(fragments), revision.hexdigest(), reader)
 
 
-def _size(file: str, name: str, faults: patience.Faults) -> int:
-    """The size of a remote tar.
+def _sizes(opened: Opened, faults: patience.Faults) -> list[int]:
+    """The size of each file, in bytes; remote ones from the listings of their folders, not one by one."""
+    if not opened.remote:
+        return [os.path.getsize(file) for file in opened.files]
+    filesystem, _ = fsspec.url_to_fs(opened.root)
+    paths = [filesystem._strip_protocol(file) for file in opened.files]
+    listed: dict[str, int] = {}
+    for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
+        entries = patience.call(lambda folder=folder: filesystem.ls(folder, detail=True), faults, folder)  # type: ignore[misc]
+        listed.update((entry["name"], int(entry["size"] or 0)) for entry in entries)
+    return [listed[path] for path in paths]
+
+
+def _count(file: str, size_bytes: int, revision: hashlib._Hash) -> int:
+    """The samples of a tar.
 
     Raises:
-        SourceError: if it is compressed, for its size then says nothing of its rows; or ends without the mark.
+        SourceError: if it ends within a member.
     """
-    if not file.endswith(".tar"):
-        raise SourceError(f"{name} is compressed, and cannot be converted over the network. Download and unpack it")
-    size_bytes, end = patience.call(lambda: _end(file), faults, name)
-    if any(end) or len(end) < tarfile.BLOCKSIZE:
-        raise SourceError(f"{name} {_CUT}")
-    return size_bytes
-
-
-def _end(file: str) -> tuple[int, bytes]:
-    """The size of a remote file, in bytes, and its last block."""
-    with fsspec.open(file, "rb", block_size=_TAIL_BYTES) as opened:
-        opened.seek(0, os.SEEK_END)
-        size_bytes = opened.tell()
-        opened.seek(max(0, size_bytes - tarfile.BLOCKSIZE))
-        return size_bytes, opened.read()
-
-
-def _count(file: str, name: str, revision: hashlib._Hash) -> int:
-    """The samples of a tar: runs of files with one key, as `datasets` takes them.
-
-    Raises:
-        SourceError: if it is damaged or cut short.
-    """
-    samples, last = 0, None
+    samples = 0
     try:
-        with _open(file) as tar:
-            for member in _members(tar):
-                revision.update(repr((member.name, member.size, member.mtime)).encode())
-                if _field(member) is not None:
-                    key = base_plus_ext(member.name)[0]
-                    samples += key != last
-                    last = key
-            _check_end(tar, name)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{name} cannot be read as a tar: {' '.join(str(error).split())}. Fetch it again") from error
+        with tarfile.open(file, "r:", tarinfo=_Header) as tar:
+            for member in _members(tar, file):
+                revision.update(repr((member.info.name, member.info.size, member.info.mtime)).encode())
+                if member.info.offset_data + member.info.size > size_bytes:
+                    raise SourceError(f"{file} is cut short: {member.info.name} ends past its {size_bytes} bytes")
+                samples += member.first
+    except (tarfile.TarError, OSError) as error:
+        raise SourceError(f"{file} cannot be read as a tar: {error}") from error
     return samples
 
 
-def _open(file: str) -> tarfile.TarFile:
-    return tarfile.open(file, "r:" if file.endswith(".tar") else "r:*")
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file in a tar that is a field of a sample."""
+
+    info: tarfile.TarInfo
+    key: str
+    field: str
+    first: bool  #: of its sample
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar, none of them kept: those of a large tar do not fit in memory."""
-    while (member := tar.next()) is not None:
-        tar.members.clear()
-        yield member
+def _members(tar: tarfile.TarFile, name: str) -> Iterator[_Member]:
+    """The fields of samples, in their order; a sample is a run of files with one key, as `datasets` takes them.
 
-
-def _check_end(tar: tarfile.TarFile, name: str) -> None:
-    """Refuse a tar that does not end with a block of zeros (POSIX pax, "ustar Interchange Format").
-
-    tarfile takes whatever is no header for the end, a damaged header and a half one too, and says nothing.
+    Raises:
+        SourceError: if a sample has a field twice.
     """
-    file: Any = tar.fileobj
-    file.seek(tar.offset)
-    block = file.read(tarfile.BLOCKSIZE)
-    if any(block):
-        raise SourceError(f"{name} is damaged at byte {tar.offset:,}: there is no header of a file. Fetch it again")
-    if not block:
-        raise SourceError(f"{name} {_CUT}")
+    last: str | None = None
+    seen: set[str] = set()
+    while (info := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # it would keep all headers: 1 GB for a million files
+        key, field = base_plus_ext(info.name)
+        if key is None or not info.isreg() or os.path.basename(info.name).startswith((".", "__")):
+            continue
+        if key != last:
+            last, seen = key, set()
+        if field in seen:
+            raise SourceError(f"{name} has {info.name} twice in one sample. Give each sample a key of its own")
+        seen.add(field)
+        yield _Member(info, key, field, len(seen) == 1)
 
 
-def _field(member: tarfile.TarInfo) -> str | None:
-    """The field that a member is of its sample; None for what `datasets` passes over."""
-    if not member.isreg() or os.path.basename(member.name).startswith((".", "__")):
+def _samples(tar: tarfile.TarFile, name: str, fields: Collection[str]) -> Iterator[Sample]:
+    sample: Sample | None = None
+    for member in _members(tar, name):
+        if sample is None or member.first:
+            if sample is not None:
+                yield sample
+            sample = member.key, {}
+        if member.field in fields and (file := tar.extractfile(member.info)):
+            sample[1][member.field] = file.read()
+    if sample is not None:
+        yield sample
+
+
+def _column(field: str, feature: Any, samples: Sequence[Sample], name: str) -> pa.Array:
+    """A field of some samples, as its feature has it in Arrow; null where a sample lacks it.
+
+    Raises:
+        SourceError: if a value is not what the feature says.
+    """
+    if isinstance(feature, Image):
+        content = [fields.get(field) for _, fields in samples]
+        paths = [None if data is None else f"{key}.{field}" for (key, _), data in zip(samples, content, strict=True)]
+        return pa.StructArray.from_arrays(
+            [pa.array(content, pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"]
+        )
+    try:
+        values = cast_to_python_objects([_value(field, sample, name) for sample in samples], only_1d_for_numpy=True)
+        return cast_array_to_feature(pa.array(values), feature)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        where = f"{name} between samples {samples[0][0]} and {samples[-1][0]}"
+        reason = " ".join(str(error).split())
+        raise SourceError(f"column {field!r} of {where} does not hold {feature}: {reason}") from error
+
+
+def _value(field: str, sample: Sample, name: str) -> Any:
+    """A field of a sample, decoded as its extension says."""
+    key, fields = sample
+    if field in ("__key__", "__url__"):
+        return key if field == "__key__" else name
+    content = fields.get(field)
+    extensions = field.lower().split(".")
+    if content is None:
         return None
-    field: str | None = base_plus_ext(member.name)[1]
-    return field
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    return file.read() if file else b""
+    try:
+        if decompress := DECOMPRESSORS.get(f".{extensions[-1]}"):
+            with decompress(io.BytesIO(content), mode="rb") as file:
+                content = file.read()
+            extensions.pop()
+        return DECODERS.get(extensions[-1] if extensions else "", bytes)(content)
+    except (ValueError, OSError, EOFError) as error:
+        raise SourceError(f"{key}.{field} of {name} cannot be decoded: {error}. Leave that column out") from error
