@@ -26,6 +26,7 @@ from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
 from wdsremux.conversion.engines import ENGINES, Done, make_engine
 from wdsremux.conversion.engines import local as local_engine
+from wdsremux.conversion.engines import ray_worker
 from wdsremux.conversion.engines.attempts import MOST, Attempts
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Extent, Task, make_plan
@@ -52,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Odd:
-    """A recipe that does as `copy` does, until it does something else in one batch, or in all."""
+    """A recipe that does as `copy` does, but for something in the fourth batch of one fragment, or of all."""
 
     happening: Callable[[], object]
     fragment: int | None = None
@@ -60,7 +61,7 @@ class Odd:
     identity: dict[str, Any] = field(default_factory=dict)
 
     def bake(self, rows: Rows) -> list[Sample | Reject]:
-        if self.fragment is None or (rows.fragment, rows.first) == (self.fragment, 6):
+        if rows.first == 6 and self.fragment in (None, rows.fragment):
             self.happening()
         return make_recipe("copy", Settings()).bake(rows)
 
@@ -199,7 +200,7 @@ def test_done_comes_after_the_record(engine: str, job: Job) -> None:
 
 
 def test_progress_comes_as_it_is_made(engine: str, job: Job) -> None:
-    """Not only when a task is done: the first batch is told while the second waits."""
+    """Not only when a task is done: three batches are told while the fourth waits."""
     waiting = job.bakery.work.parent.parent / "go"
     messages = make_engine(engine, 1).map(job.tasks, job.cooking(Odd(Gate(waiting), 0)))
     rows = 0
@@ -303,7 +304,7 @@ def test_workers_that_die_each_time(engine: str, job: Job) -> None:
 
 
 def test_closing_early_ends_the_work(engine: str, job: Job, tmp_path: Path) -> None:
-    endless = make_engine(engine, 2).map(job.tasks, job.cooking(Odd(Gate(tmp_path / "never"), 7)))
+    endless = make_engine(engine, 2).map(job.tasks, job.cooking(Odd(Gate(tmp_path / "never"))))
     assert isinstance(next(endless), Progress)
     assert working()
     began_s = time.monotonic()
@@ -418,3 +419,25 @@ def test_local_worker_killed_within_a_message(job: Job) -> None:
     ours[1].close()
     theirs.close()
     assert re.match("exit code|signal", (local_engine._receive(worker)).how)  # type: ignore[union-attr]
+
+
+def test_ray_worker_in_another_environment(job: Job) -> None:
+    """A node that came after the others were looked at bakes nothing."""
+    cargo = ray_worker.pack(replace(job.bakery, environment=environment.describe() | {"torch": "99.0"}))
+    [error] = ray_worker.bake(job.tasks[0], cargo)
+    assert isinstance(error, WorkerError)
+    assert re.search(r"would not bake the same bytes as this process: torch 99\.0 -> ", str(error))
+    assert not list(job.bakery.work.iterdir())
+    token = job.bakery.work / "token"
+    assert ray_worker.look(cargo, token)[0] is None
+    token.write_text("seen")
+    found, changed = ray_worker.look(cargo, token)
+    assert found == "seen"
+    assert changed.startswith("torch 99.0 -> ")
+    assert ray_worker.look(ray_worker.pack(job.bakery), token) == ("seen", "")
+
+
+def test_ray_worker_tells_what_its_task_does(job: Job) -> None:
+    *progress, done = ray_worker.bake(job.tasks[0], ray_worker.pack(job.bakery))
+    assert [type(message) for message in progress] == [Progress] * 5
+    assert done == Done(0)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
 from tests.reading import digests, read_tar
-from wdsremux.conversion import bake as baking
+from wdsremux.conversion import shards
 from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Extent, Plan, make_plan
@@ -151,7 +151,7 @@ def test_the_spool_on_disk_gives_the_same_bytes(
     source = write_source([tiny_jpeg(i) for i in range(40)], range(40))
     in_memory = Kitchen(source, tmp_path / "a", samples_per_shard=10)
     in_memory.bake()
-    monkeypatch.setattr(baking, "SPOOL_BYTES", 1)
+    monkeypatch.setattr(shards, "SPOOL_BYTES", 1)
     on_disk = Kitchen(source, tmp_path / "b", samples_per_shard=10)
     on_disk.bake()
     assert digests(tmp_path / "a") == digests(tmp_path / "b")

@@ -23,8 +23,8 @@ from PIL import Image
 from tests.conftest import jpeg
 from tests.rows import picture, rows
 from wdsremux import codec
-from wdsremux.conversion.recipes import NO_LABEL, Recipe, Reject, Sample, Settings, make_recipe
 from wdsremux.conversion.asking import images_asked, recipe
+from wdsremux.conversion.recipes import NO_LABEL, Recipe, Reject, Sample, Settings, make_recipe
 from wdsremux.conversion.source import Rows
 from wdsremux.errors import OptionError, RecipeError
 

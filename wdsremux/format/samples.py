@@ -66,7 +66,9 @@ def read(path: Path) -> Table:
     try:
         with open(path, "rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:  # np.load would open zip files and pickles, too
-                raise FormatError(f"{path} cannot be read as a sample table: it does not begin as one. Convert again to rebuild it")
+                raise FormatError(
+                    f"{path} cannot be read as a sample table: it does not begin as one. Convert again to rebuild it"
+                )
         table: Table = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise FormatError(f"{path} is missing. Convert again to rebuild it") from error

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from wdsremux.conversion.asking import images_asked
 from wdsremux.conversion.recipes import Reject, Sample, Settings, lookup, shipping
 from wdsremux.conversion.recipes import result as results
-from wdsremux.conversion.asking import images_asked
 from wdsremux.conversion.recipes.batch import make_batch, seed_globals
 from wdsremux.conversion.recipes.fingerprint import fingerprint
 from wdsremux.conversion.source import Rows

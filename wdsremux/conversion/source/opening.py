@@ -29,7 +29,7 @@ KINDS = {  #: the builders of `datasets` that give images, and the module that k
     ImageFolder: "images",
     WebDataset: "tars",
 }
-_FAULTS = (*TRANSPORT, pa.ArrowException, IndexError)  # IndexError: row groups that are no longer there
+_FAULTS = (*TRANSPORT, pa.ArrowException)
 _FINAL = (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, FileNotFoundError)
 # Its 20 tries, with 23 s of tries of the Hub's client in each, would outlast any --patience. Workers import this, too.
 datasets.config.STREAMING_READ_MAX_RETRIES = 1

@@ -41,7 +41,12 @@ class ParquetReader:
 
     def tables(self, fragment: Fragment, batch_rows: int) -> Iterator[pa.Table]:
         file, columns = self.files[fragment.file], list(self.features)
-        with _open(file) as opened, pq.ParquetFile(opened, metadata=_metadata(file)) as parquet:
+        metadata = _metadata(file) if "://" in file else None
+        with _open(file) as opened, pq.ParquetFile(opened, metadata=metadata) as parquet:
+            if fragment.part >= parquet.num_row_groups:
+                raise SourceError(
+                    f"{self.where(fragment)} is there no longer. The source changed: begin anew with --overwrite"
+                )
             for batch in parquet.iter_batches(batch_rows, [fragment.part], columns, use_threads=False):
                 yield self._cast(pa.Table.from_batches([batch]), fragment)
 
@@ -68,7 +73,7 @@ class ParquetReader:
 
 @functools.lru_cache(maxsize=256)
 def _metadata(file: str) -> pq.FileMetaData:
-    """A file's footer, read once a worker: its tasks draw row groups from many files."""
+    """The footer of a file on the Hub, read once a worker: its tasks draw row groups from many files."""
     with _open(file) as opened:
         return pq.read_metadata(opened)
 

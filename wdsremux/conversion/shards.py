@@ -1,0 +1,172 @@
+"""A block's encoded samples -> its shards: permuted, written as partial files, published under their final names.
+
+Samples are spooled (16 MB in memory, then an unnamed temporary file), so that a block can be written permuted without a
+second decode and in bounded memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import webdataset
+
+from wdsremux import files, rng
+from wdsremux.conversion.plan import Block
+from wdsremux.conversion.recipes import NO_LABEL, Sample
+from wdsremux.errors import OutputError
+from wdsremux.format import archive, manifest, samples
+
+SPOOL_BYTES = 16 * 2**20  #: of encoded samples held in memory; past that the spool is a file
+
+
+@dataclass(slots=True)
+class _Spooled:
+    """Where a sample lies in the spool, and what the table will say of it."""
+
+    position: int
+    size: int  #: of the image, in bytes
+    kept_size: int | None  #: of the kept columns behind it
+    label: int
+    table: tuple[int, ...]  #: crc32, width, height, fragment, row, part
+
+
+@dataclass(slots=True)
+class Spool:
+    """Encoded samples of a block, in the order in which they were baked."""
+
+    file: BinaryIO
+    samples: list[_Spooled] = field(default_factory=list)
+
+    def add(self, fragment: int, sample: Sample) -> None:
+        image, data = sample.image, sample.image.data
+        table = (zlib.crc32(data), image.width, image.height, fragment, sample.row, sample.part)
+        kept_size = None if sample.kept is None else len(sample.kept)
+        self.samples.append(_Spooled(self.file.tell(), len(data), kept_size, sample.label, table))
+        self.file.write(data)
+        self.file.write(sample.kept or b"")
+
+    def content(self, sample: _Spooled) -> dict[str, bytes]:
+        """The sample's tar members by extension."""
+        self.file.seek(sample.position)
+        content = {"jpg": self.file.read(sample.size)}
+        if sample.label != NO_LABEL:
+            content["cls"] = str(sample.label).encode("ascii")
+        if sample.kept_size is not None:
+            content["json"] = self.file.read(sample.kept_size)
+        return content
+
+
+@contextmanager
+def spooled(folder: Path) -> Iterator[Spool]:
+    """An empty spool; past its bound in memory, a file without a name in `folder`."""
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(folder)) as file:
+        yield Spool(cast(BinaryIO, file))
+
+
+def write(
+    spool: Spool, block: Block, split: str, seed: int | None, partial: Path
+) -> tuple[list[manifest.Shard], samples.Table]:
+    """Write a block's samples as partial files; its shards are as even as can be, and none is empty.
+
+    Args:
+        spool: the samples.
+        block: numbers the shards.
+        split: names them.
+        seed: of the permutation; None keeps the order of the spool.
+        partial: the folder of the partial files.
+
+    Returns:
+        The shards, and the table of their samples with `shard` counted from 0.
+    """
+    count = len(spool.samples)
+    order = range(count)
+    if seed is not None:
+        order = rng.permutation(rng.key(seed, "bake"), count, block.first_shard).tolist()
+    nshards = min(block.shards, count)
+    shards, rows = [], []
+    for number in range(nshards):
+        chosen = order[number * count // nshards : (number + 1) * count // nshards]
+        layout, index = archive.Layout(), []
+        with _writer(split, block.first_shard + number, partial) as writer:
+            for i in chosen:
+                sample = spool.samples[i]
+                key, content = archive.key(*sample.table[-3:]), spool.content(sample)
+                writer.write({"__key__": key, **content})
+                members = layout.add(key, {extension: len(data) for extension, data in content.items()})
+                index.append(members)
+                offset = next(member.offset for member in members if member.extension == "jpg")
+                rows.append((number, offset, sample.size, sample.label, *sample.table))
+        shards.append(_describe(archive.shard_name(split, block.first_shard + number), index, partial))
+    return shards, np.array(rows, samples.SAMPLE)
+
+
+def _writer(split: str, shard: int, partial: Path) -> webdataset.ShardWriter:
+    """A writer of one shard.
+
+    One a shard, because `post` runs after an exception too: it does no more than close. (ShardWriter does not close
+    the opener's file itself.)
+    """
+    opened: list[BinaryIO] = []
+
+    def open_partial(name: str) -> BinaryIO:
+        opened.append(open(partial / name, "wb", buffering=2**20))  # noqa: SIM115  # post closes it
+        return opened[-1]
+
+    return webdataset.ShardWriter(
+        "%06d".join(archive.shard_name(split, 0).rsplit("000000", 1)),
+        start_shard=shard,
+        maxcount=math.inf,
+        maxsize=math.inf,
+        opener=open_partial,
+        post=lambda _: files.sync_and_close(opened.pop()),
+        verbose=0,
+        encoder=False,
+        mtime=0,
+        user="",
+        group="",
+    )
+
+
+def _describe(name: str, index: list[list[archive.Member]], partial: Path) -> manifest.Shard:
+    """Write a finished partial shard's index beside it, and take down what the manifest says of both."""
+    text = archive.index_text(index)
+    with open(partial / archive.index_name(name), "wb") as file:
+        file.write(text)
+        files.sync_and_close(file)
+    size_bytes, sha256 = (partial / name).stat().st_size, files.sha256(partial / name)
+    return manifest.Shard(name, len(index), size_bytes, sha256, hashlib.sha256(text).hexdigest())
+
+
+def publish(
+    shards: list[manifest.Shard], partial: Path, folder: Path, mended: Mapping[str, manifest.Shard] | None
+) -> None:
+    """Give a task's finished files their final names; an index before its tar, so that no tar stands without one.
+
+    Args:
+        shards: the task's.
+        partial: the folder where they are.
+        folder: the folder where they belong.
+        mended: what they have to be, by name, where a finished split is mended.
+
+    Raises:
+        OutputError: if a finished split is mended and a file came out otherwise than its manifest says.
+    """
+    for shard in shards:
+        if mended is not None and mended.get(shard.url) != shard:
+            raise OutputError(
+                f"{folder / shard.url} came out otherwise than {manifest.NAME} says: the source or the "
+                "environment differs from the one it was made in. Convert anew with --overwrite"
+            )
+        for name in (archive.index_name(shard.url), shard.url):
+            os.replace(partial / name, folder / name)
+    files.sync_folder(folder)
