@@ -192,7 +192,7 @@ class _Server(http.server.ThreadingHTTPServer):
         self.halted = threading.Event()
         self.connections: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port), _Handler)
-        self.loop = threading.Thread(target=self.serve_forever, args=[0.02], name="wdsremux-hub")
+        self.loop = threading.Thread(target=self.serve_forever, args=[0.02], name="hub")
         self.loop.start()
 
     def halt(self) -> None:

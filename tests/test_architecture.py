@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "wdsremux.loading.buffers": set(),
     "wdsremux.loading": COMMON | {"wdsremux.loading"},
     "wdsremux.display": {"wdsremux.conversion"},
-    "wdsremux.api": {"wdsremux.conversion", "wdsremux.format"},
+    "wdsremux.api": {"wdsremux.conversion", "wdsremux.format", "wdsremux.display"},
     "wdsremux.cli": {"wdsremux.api", "wdsremux.display", "wdsremux.errors", "wdsremux.conversion.report"},
     "wdsremux.__main__": {"wdsremux.cli"},
     "wdsremux": {"wdsremux.api", "wdsremux.loading"},

@@ -27,7 +27,8 @@ def convert(
     Args:
         source: a Hub id; a folder of parquet, Arrow (`save_to_disk` too), image or WebDataset tar files; or a glob.
         out: the folder that gets a folder for the split.
-        tell: called with every event (`wdsremux.conversion.events.Event`): progress, warnings, the end.
+        tell: called with every event (`wdsremux.conversion.events.Event`): progress, warnings, the end. None: draws a
+            progress bar on a terminal or in a notebook, and says nothing elsewhere.
         **options: those of `wdsremux convert`, with underscores; see `wdsremux.conversion.spec.Spec`. `recipe` may also
             be a function that maps a batch of rows to a batch of rows, `keep` a list, `max_rejects` a number.
 
@@ -44,7 +45,13 @@ def convert(
     from wdsremux.conversion.job import convert_split
     from wdsremux.conversion.spec import make_spec
 
-    return convert_split(make_spec(source, out, **options), tell or _ignore)
+    spec = make_spec(source, out, **options)
+    if tell is not None:
+        return convert_split(spec, tell)
+    from wdsremux.display import Display
+
+    with Display(f"{source} ({spec.split})") as display:
+        return convert_split(spec, display.tell if display.drawn else _ignore)
 
 
 def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
@@ -76,4 +83,4 @@ def verify(out: str | os.PathLike[str], split: str | None = None, *, decode: boo
 
 
 def _ignore(event: Event) -> None:
-    """Scripts that ask for no events get none."""
+    """Where nobody looks, nothing is said."""

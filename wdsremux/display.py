@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar on a terminal, plain lines elsewhere, a closing summary, and `info` in words."""
+"""What a person sees: a bar on a terminal or in a notebook, plain lines elsewhere, a summary, and `info` in words."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ class Display:
     def __init__(self, title: str, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         columns = (TextColumn(title, markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), _Rates())
-        self._bar = Progress(
-            *columns, TimeRemainingColumn(), console=self.console, disable=not self.console.is_terminal
-        )
+        self.drawn = self.console.is_terminal or self.console.is_jupyter  #: whether there is a bar to look at
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not self.drawn)
         self._title = title
         self._row = self._bar.add_task(title, total=None, rates="reading the source")
         self._began_s = self._spoke_s = time.monotonic()
@@ -84,7 +83,7 @@ class Display:
         self._bytes_out += event.bytes_out
         self._bar.update(self._row, completed=self._rows, rates=self._rates())
         now_s = time.monotonic()
-        if not self.console.is_terminal and now_s - self._spoke_s >= LINE_EVERY_S:
+        if not self.drawn and now_s - self._spoke_s >= LINE_EVERY_S:
             self._spoke_s = now_s
             of = "" if self._total is None else f" of {self._total:,}"
             self.say(f"{self._title}: {self._rows:,}{of} rows, {self._rates()}, {self._left_s()} left")

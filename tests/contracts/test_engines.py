@@ -24,9 +24,8 @@ import pytest
 from tests.conftest import WriteSource, tiny_jpeg
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
-from wdsremux.conversion.engines import ENGINES, Done, make_engine
+from wdsremux.conversion.engines import ENGINES, Done, make_engine, ray_worker
 from wdsremux.conversion.engines import local as local_engine
-from wdsremux.conversion.engines import ray_worker
 from wdsremux.conversion.engines.attempts import MOST, Attempts
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Extent, Task, make_plan

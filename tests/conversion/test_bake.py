@@ -74,8 +74,8 @@ def test_a_large_fragment_is_permuted_block_by_block(write_source: WriteSource, 
     kitchen = Kitchen(source, tmp_path / "out", samples_per_shard=20, samples_per_task=40)
     record = kitchen.bake()
     assert [shard.url for shard in record.shards] == [f"train-{i:06d}.tar" for i in range(5)]
-    for shards, rows in ((range(2), range(40)), (range(2, 4), range(40, 80)), (range(4, 5), range(80, 100))):
-        found = [row for shard in shards for row in kitchen.rows(shard)]
+    for numbers, rows in ((range(2), range(40)), (range(2, 4), range(40, 80)), (range(4, 5), range(80, 100))):
+        found = [row for shard in numbers for row in kitchen.rows(shard)]
         assert sorted(found) == list(rows)
         assert found != sorted(found)
     table = samples.read(journal_names(kitchen.work, 0)[0])
