@@ -1,7 +1,7 @@
 """Converts what it is told to, one request a line: for tests that need another environment than pytest has.
 
-    with Client(os.environ | hub.environment(home)) as client:
-        assert client.convert("ours/flowers", out, recipe="copy") == ""
+with Client(os.environ | hub.environment(home)) as client:
+    assert client.convert("ours/flowers", out, recipe="copy") == ""
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Client:
 
     def convert(self, source: str | Path, out: Path, **options: Any) -> str:
         """Call `wdsremux.convert`. Returns the error's text, "" if there was none."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         alarm = threading.Timer(PATIENCE_S, self._process.kill)
         alarm.start()
         try:

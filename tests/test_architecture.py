@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,27 @@ import wdsremux
 
 PACKAGE = Path(wdsremux.__file__).parent
 COMMON = {"wdsremux.errors", "wdsremux.files", "wdsremux.rng", "wdsremux.codec", "wdsremux.format"}
+CONVERSION = "wdsremux.conversion"
+#: The converter's modules, each with what it may import of the others: the way of the data, and nothing points back.
+STAGES: dict[str, set[str]] = {
+    "asking": set(),
+    "memory": set(),
+    "environment": set(),
+    "plan": set(),
+    "events": {"plan"},
+    "source": set(),
+    "recipes": {"source", "asking"},
+    "shards": {"plan", "recipes"},
+    "bake": {"source", "recipes", "shards", "plan", "events", "memory"},
+    "engines": {"bake", "plan", "events", "environment"},
+    "spec": {"source", "recipes", "plan", "engines"},
+    "space": {"events"},
+    "journal": {"bake", "plan", "environment", "source"},
+    "folder": {"journal"},
+    "mending": {"bake", "plan"},
+    "report": set(),
+    "verification": set(),
+}
 #: What may import what, by the longest prefix; anything may import itself. `__init__` and `api` are the front door.
 ALLOWED: dict[str, set[str]] = {
     "wdsremux.errors": set(),
@@ -20,18 +42,19 @@ ALLOWED: dict[str, set[str]] = {
     "wdsremux.files": {"wdsremux.errors"},
     "wdsremux.codec": {"wdsremux.errors"},
     "wdsremux.format": {"wdsremux.errors"},
-    "wdsremux.conversion.source": COMMON,
-    "wdsremux.conversion.plan": {"wdsremux.rng"},
-    "wdsremux.conversion.recipe": COMMON | {"wdsremux.conversion.source"},
-    "wdsremux.conversion": COMMON | {"wdsremux.conversion"},
+    **{f"{CONVERSION}.{stage}": COMMON | {f"{CONVERSION}.{name}" for name in below} for stage, below in STAGES.items()},
+    f"{CONVERSION}.plan": {"wdsremux.rng"},
+    f"{CONVERSION}.source": {"wdsremux.errors", "wdsremux.files"},
+    f"{CONVERSION}.source.files": set(),
+    f"{CONVERSION}.job": COMMON | {CONVERSION},
     "wdsremux.loading.order": {"wdsremux.errors", "wdsremux.rng"},
     "wdsremux.loading.augment": {"wdsremux.errors", "wdsremux.rng", "wdsremux.loading.order"},
     "wdsremux.loading.world": {"wdsremux.errors"},
     "wdsremux.loading.buffers": set(),
     "wdsremux.loading": COMMON | {"wdsremux.loading"},
-    "wdsremux.display": {"wdsremux.conversion"},
-    "wdsremux.api": {"wdsremux.conversion", "wdsremux.format", "wdsremux.display"},
-    "wdsremux.cli": {"wdsremux.api", "wdsremux.display", "wdsremux.errors", "wdsremux.conversion.report"},
+    "wdsremux.display": {CONVERSION},
+    "wdsremux.api": {CONVERSION, "wdsremux.format", "wdsremux.display"},
+    "wdsremux.cli": {"wdsremux.api", "wdsremux.display", "wdsremux.errors", f"{CONVERSION}.report"},
     "wdsremux.__main__": {"wdsremux.cli"},
     "wdsremux": {"wdsremux.api", "wdsremux.loading"},
 }
@@ -64,12 +87,29 @@ def _inside(module: str, room: str) -> bool:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_one_way(module: str) -> None:
+    if module == CONVERSION:
+        assert not _imports(MODULES[module])
+        return
     room = max((name for name in ALLOWED if _inside(module, name)), key=len)
     if room == "wdsremux" and module != "wdsremux":
         pytest.fail(f"{module} has no room in ALLOWED")
     for imported in _imports(MODULES[module]) - {"wdsremux"}:
         allowed = any(_inside(imported, name) for name in ALLOWED[room] | {room})
         assert allowed, f"{module} imports {imported}"
+
+
+def test_stages_stand_in_a_line() -> None:
+    """There is an order in which every stage imports only those before it."""
+    assert list(TopologicalSorter(STAGES).static_order())
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "tars", "images"])
+def test_kinds_of_source_do_not_know_each_other(kind: str) -> None:
+    """And only the module that opens a source knows them all; `listing` belongs to images."""
+    name = f"{CONVERSION}.source.{kind}"
+    for module, path in MODULES.items():
+        if _inside(module, f"{CONVERSION}.source") and module not in (name, f"{CONVERSION}.source.opening"):
+            assert name not in _imports(path), module
 
 
 @pytest.mark.parametrize(("half", "other"), [("conversion", "loading"), ("loading", "conversion")])

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -285,6 +286,31 @@ def test_a_worker_killed_is_no_loss(engine: str, job: Job, tmp_path: Path) -> No
     if engine == "local":  # whose pipe keeps what was told by one that is dead
         undone = [message for message in messages if isinstance(message, Progress) and message.rows < 0]
         assert [(message.rows, message.samples) for message in undone] == [(-6, -6)] * 2
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01])
+def test_a_worker_that_dies_as_its_task_ends(engine: str, job: Job, tmp_path: Path, after_s: float) -> None:
+    """Done or not, as far as is known: it is told once."""
+    record = journal_names(job.bakery.work, task_of(job, 7))[1]
+    bakery = job.cooking(Odd(Late(record, after_s, Once(tmp_path)), 7))
+    check_whole(list(make_engine(engine, 2).map(job.tasks, bakery)), job)
+
+
+@dataclass(frozen=True)
+class Late:
+    """Something that happens beside the task, so long after its record is written."""
+
+    record: Path
+    after_s: float
+    happening: Callable[[], object]
+
+    def __call__(self) -> None:
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        wait_until(self.record.exists)
+        time.sleep(self.after_s)
+        self.happening()
 
 
 def test_workers_that_die_each_time(engine: str, job: Job) -> None:

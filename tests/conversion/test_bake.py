@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
+from tests.kinds import write_tar
 from tests.reading import digests, read_tar
 from wdsremux.conversion import shards
 from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
@@ -17,7 +19,7 @@ from wdsremux.conversion.plan import Extent, Plan, make_plan
 from wdsremux.conversion.recipes import Settings, make_recipe
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.opening import open_source
-from wdsremux.errors import SourceError
+from wdsremux.errors import ConversionError, SourceError
 from wdsremux.format import archive, samples
 
 
@@ -211,3 +213,61 @@ def test_an_index_has_its_name_before_its_tar(
         "task-000000.npy",
         "task-000000.json",
     ]
+
+
+# Tars of which nobody knows the rows
+
+
+def remote(tmp_path: Path, *counts: int, size: int | None = None) -> Source:
+    """Tars as if they were far away: of their sizes alone."""
+    first = 0
+    for number, count in enumerate(counts):
+        images = [tiny_jpeg(first + i) for i in range(count)]
+        samples_ = [(f"{first + i:04d}", {"jpg": image}) for i, image in enumerate(images)]
+        write_tar(tmp_path / "tars" / f"{number}.tar", samples_)
+        first += count
+    source = open_source(str(tmp_path / "tars"), "train")
+    fragments = (replace(f, rows=None, size_bytes=size or f.size_bytes) for f in source.fragments)
+    return replace(source, fragments=tuple(fragments))
+
+
+def test_unknown_rows_are_all_baked(tmp_path: Path) -> None:
+    """Names come of the sizes; what they do not fill is a gap."""
+    kitchen = Kitchen(remote(tmp_path, 50, 7, 30), tmp_path / "out", samples_per_shard=10, samples_per_task=20)
+    found: list[bytes] = []
+    for task in kitchen.plan.tasks:
+        record = kitchen.bake(task.number)
+        count = [50, 7, 30][task.reads[0].fragment]
+        numbers = [archive.shard_number(shard.url) for shard in record.shards]
+        assert record.rows == sum(shard.nsamples for shard in record.shards) == count
+        assert [shard.nsamples for shard in record.shards] == [10] * (count // 10) + [7] * (count == 7)
+        assert numbers == list(range(task.shards.start, task.shards.start + len(numbers)))
+        assert len(task.shards) > len(numbers)
+        found += [sample["jpg"] for shard in record.shards for sample in read_tar(kitchen.folder / shard.url).values()]
+    assert sorted(found) == sorted(tiny_jpeg(i) for i in range(87))
+
+
+def test_blocks_of_unknown_rows_are_mixed_one_by_one(tmp_path: Path) -> None:
+    kitchen = Kitchen(remote(tmp_path, 50), tmp_path / "out", samples_per_shard=10, samples_per_task=20)
+    kitchen.bake()
+    for numbers, rows in ((range(2), range(20)), (range(2, 4), range(20, 40)), (range(4, 5), range(40, 50))):
+        found = [row for number in numbers for row in kitchen.rows(number)]
+        assert sorted(found) == list(rows)
+        assert found != sorted(found)
+
+
+@pytest.mark.parametrize("limit", [1, 30, 57, 60, 87, 100])
+def test_a_limit_of_unknown_rows(limit: int, tmp_path: Path) -> None:
+    kitchen = Kitchen(remote(tmp_path, 50, 7, 30), tmp_path / "out", samples_per_shard=10, limit=limit)
+    assert len(kitchen.plan.tasks) == 1
+    record = kitchen.bake()
+    assert sum(shard.nsamples for shard in record.shards) == record.rows == min(limit, 87)
+    assert all(0 < shard.nsamples <= 10 for shard in record.shards)
+
+
+def test_more_rows_than_a_size_can_hold(tmp_path: Path) -> None:
+    """Their shards would take the numbers of others."""
+    kitchen = Kitchen(remote(tmp_path, 50, size=30_000), tmp_path / "out", samples_per_shard=10, samples_per_task=20)
+    with pytest.raises(ConversionError, match=r"0\.tar has more rows than fit its size"):
+        kitchen.bake()
+    assert list(kitchen.folder.glob("*.tar")) == []

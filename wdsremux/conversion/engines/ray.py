@@ -29,7 +29,7 @@ from wdsremux.errors import WorkerError
 _LOSSES = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)  #: died from outside
 _STOP_AFTER_S = 5.0  #: how long cancelled tasks are waited for
 
-Running = dict[Any, Task]  #: by Ray's generator; the longest unheard first
+Running = dict[Any, Task | None]  #: by Ray's generator, the longest unheard first; None once it has told its last
 
 
 class RayEngine:
@@ -71,19 +71,31 @@ def _listen(running: Running, attempts: Attempts) -> list[Progress | Done | Warn
         WorkerError: if workers keep dying at it, or Ray itself failed.
     """
     [stream], _ = ray.wait(list(running), num_returns=1)
-    task = running.pop(stream)
+    task = running[stream]
+    if task is None:
+        _end(stream, time.monotonic() + _STOP_AFTER_S)
+        del running[stream]
+        return []
     try:
         message = attempts.heard(ray.get(next(stream)))
     except _LOSSES as loss:
+        del running[stream]
         return list(attempts.lost(task, type(loss).__name__))
     except RayError as error:
         raise WorkerError(
             f"Ray failed at task {task.number}: {type(error).__name__}: {one_line(error)}. "
             "Run the same command again to go on"
         ) from error
-    if isinstance(message, Progress):
-        running[stream] = task
+    del running[stream]
+    running[stream] = task if isinstance(message, Progress) else None
     return [message]
+
+
+def _end(stream: Any, deadline_s: float) -> None:
+    """Read what nobody waits for: Ray prints errors that are left unread."""
+    with contextlib.suppress(RayError, StopIteration):  # however it ends
+        while ray.wait([stream], timeout=max(0.0, deadline_s - time.monotonic()))[0]:
+            ray.get(next(stream))
 
 
 def _cancel(running: Running) -> None:
@@ -93,6 +105,4 @@ def _cancel(running: Running) -> None:
         with contextlib.suppress(RayError):  # Ray is gone, and its workers with it
             ray.cancel(stream, force=True)
     for stream in running:
-        with contextlib.suppress(RayError, StopIteration):  # how a cancelled task ends
-            while ray.wait([stream], timeout=max(0.0, deadline_s - time.monotonic()))[0]:
-                ray.get(next(stream))
+        _end(stream, deadline_s)

@@ -48,7 +48,7 @@ class Files:
         return pa.array(content, images.type), faults
 
     def _read_all(self, paths: Sequence[str]) -> list[bytes | str]:
-        if not self.remote:
+        if not self.remote or any(path.startswith("zip://") for path in paths):  # a thread would open the zip anew
             return [self._read(path) for path in paths]
         with ThreadPoolExecutor(_AT_ONCE, "wdsremux-file") as pool:
             return list(pool.map(self._read, paths))

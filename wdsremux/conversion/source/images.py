@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, IterableDataset
+from fsspec.implementations.zip import ZipFileSystem
 
 from wdsremux import files
 from wdsremux.conversion.source import Fragment, patience
@@ -112,6 +115,8 @@ def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> 
         SourceError: if the labels lie inside zip files, or metadata cannot be read.
     """
     listing = patience.call(lambda: _list(opened, stream), faults, opened.name)
+    if not all(map(is_image, opened.files)):
+        _close_leftovers()
     image = next(name for name, feature in stream.features.items() if isinstance(feature, datasets.Image))
     revision = hashlib.sha256()
     sizes: list[int] = []
@@ -148,3 +153,11 @@ def _size_bytes(path: str) -> int:
         return os.stat(path).st_size
     except OSError:  # it is gone, or inside a zip; its row will be a reject if it cannot be read
         return 0
+
+
+def _close_leftovers() -> None:
+    """Close the metadata and zip files that `datasets` leaves open: in reference cycles, and in a cache."""
+    ZipFileSystem.clear_instance_cache()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import tarfile
 from dataclasses import replace
 from typing import Any
 
@@ -29,8 +30,8 @@ KINDS = {  #: the builders of `datasets` that give images, and the module that k
     ImageFolder: "images",
     WebDataset: "tars",
 }
-_FAULTS = (*TRANSPORT, pa.ArrowException)
-_FINAL = (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, FileNotFoundError)
+FAULTS = (*TRANSPORT, pa.ArrowException)
+FINAL = (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, FileNotFoundError)
 # Its 20 tries, with 23 s of tries of the Hub's client in each, would outlast any --patience. Workers import this, too.
 datasets.config.STREAMING_READ_MAX_RETRIES = 1
 
@@ -66,11 +67,11 @@ def open_source(
     Raises:
         SourceError: one sentence saying what is missing or ambiguous.
     """
-    faults = patience.Faults(_FAULTS, _FINAL, patience_s)
+    faults = patience.Faults(FAULTS, FINAL, patience_s)
     opened = None if config or revision else listing.find(source, split)
     opened = _once(opened or open_builder(source, split, config, revision, pinned, faults), split)
     if not opened.remote:
-        faults = patience.Faults(_FAULTS)
+        faults = patience.Faults(FAULTS)
     kind = next((name for class_, name in KINDS.items() if isinstance(opened.builder, class_)), None)
     if kind is None:
         raise SourceError(
@@ -115,12 +116,12 @@ def _stream(opened: Opened, split: str, source: str, kind: str) -> IterableDatas
     """
     try:
         return images.stream(opened, split) if kind == "images" else opened.builder.as_streaming_dataset(split=split)
-    except IndexError as error:  # the first tar's first sample
-        raise SourceError(f"{opened.names[0]} holds no sample. Remove it, or fetch it again") from error
-    except (ValueError, TypeError, KeyError) as error:
-        if opened.remote and isinstance(error, pa.ArrowException):
-            raise  # a body cut short: the caller has patience
+    except (ValueError, TypeError, KeyError, EOFError, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
+        if opened.remote and isinstance(error, pa.ArrowException | EOFError | tarfile.TarError):
+            raise OSError(reason) from error  # a body cut short, perhaps: the caller has patience
+        if "at least one table" in reason:  # of the first tar's samples
+            reason = "it holds no sample. Remove it, or fetch it again"
         raise SourceError(
             f"{source} cannot be read as {kind}, by its first file {opened.names[0]}: {reason}"
         ) from error

@@ -103,6 +103,8 @@ def _footer(file: str) -> tuple[pq.FileMetaData, tuple[int, str]]:
         try:
             metadata = pq.read_metadata(opened)
         except pa.ArrowInvalid as error:
+            if "://" in file:
+                raise  # it may be a body cut short: the caller has patience
             raise SourceError(f"{file} cannot be read as parquet: {error}") from error
         opened.seek(-8, os.SEEK_END)  # the footer's length and "PAR1" (Apache Parquet format, "File format")
         opened.seek(-8 - int.from_bytes(opened.read(4), "little"), os.SEEK_END)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
 from wdsremux.errors import SourceError
 
@@ -42,8 +42,8 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
     try:
         return Retrying(
             retry=retry_if_exception(faults.passing),
-            stop=_out_of_patience(faults.patience_s),
-            wait=wait_exponential_jitter(initial=faults.wait_s, max=_LONGEST_WAIT_S, jitter=faults.wait_s),
+            stop=stop_after_delay(faults.patience_s),
+            wait=wait_exponential(faults.wait_s, _LONGEST_WAIT_S) + wait_random(0, faults.wait_s),
             reraise=True,
         )(attempt)
     except SourceError:
@@ -53,17 +53,6 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
         waited = f" for {faults.patience_s:g} s" if faults.passing(error) and faults.patience_s else ""
         hint = "Run the same command again to go on" + ("; wait longer with --patience" if waited else "")
         raise SourceError(f"{where} could not be read{waited}: {reason}. {hint}") from error
-
-
-def _out_of_patience(patience_s: float) -> Callable[[RetryCallState], bool]:
-    """Whether that long has passed since the first fault; an attempt that went well for an hour is no waiting."""
-    first: list[float] = []
-
-    def stop(state: RetryCallState) -> bool:
-        first.append(state.outcome_timestamp or 0.0)
-        return first[-1] - first[0] >= patience_s
-
-    return stop
 
 
 def read(begin: Callable[[int], Iterator[T]], faults: Faults, where: str) -> Iterator[T]:

@@ -86,13 +86,13 @@ class TarReader:
         filesystem, path = fsspec.url_to_fs(self.files[number])
         with (
             filesystem.open(path, "rb", block_size=0) as file,  # 0: one request for all of it
-            io.BufferedReader(_Body(file, size_bytes, self.faults, self.names[number]), _BLOCK_BYTES) as body,
+            io.BufferedReader(Body(file, size_bytes, self.faults, self.names[number]), _BLOCK_BYTES) as body,
             tarfile.open(fileobj=body, mode="r|", tarinfo=_Header) as tar,
         ):
             yield tar
 
 
-class _Body(io.RawIOBase):
+class Body(io.RawIOBase):
     """A remote file from front to end. After a fault it goes on at the byte where it was; it never ends too early."""
 
     def __init__(self, file: Any, size_bytes: int, faults: patience.Faults, where: str) -> None:
