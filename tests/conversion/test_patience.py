@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import itertools
 import socket
@@ -9,7 +10,6 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import httpx2
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RemoteEntryNotFoundError
@@ -18,6 +18,7 @@ from wdsremux.conversion.source import opening, patience, tars
 from wdsremux.conversion.source.patience import Faults
 from wdsremux.errors import SourceError
 
+transport = importlib.import_module(HfHubHTTPError.__bases__[0].__module__)  # the HTTP library of the Hub's client
 PATIENT = Faults(opening.FAULTS, opening.FINAL, patience_s=60.0, wait_s=0.001)
 BRIEF = Faults(opening.FAULTS, opening.FINAL, patience_s=0.05, wait_s=0.001)
 
@@ -32,7 +33,7 @@ def refused_by_the_hub() -> None:
     """As the Hub's client raises it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    httpx2.get(f"http://127.0.0.1:{port}")
+    transport.get(f"http://127.0.0.1:{port}")
 
 
 def cut_short() -> None:
@@ -40,7 +41,7 @@ def cut_short() -> None:
 
 
 def answered(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
-    response = httpx2.Response(status, request=httpx2.Request("GET", "https://hub/x"))
+    response = transport.Response(status, request=transport.Request("GET", "https://hub/x"))
     return kind(f"{status}\n for url", response=response)
 
 
@@ -107,7 +108,9 @@ def gated() -> None:
 @pytest.mark.parametrize("fault", [gone, gone_from_the_hub, gated])
 def test_what_no_waiting_cures_is_tried_once(fault: Callable[[], None]) -> None:
     tries = Tries(*[fault] * 3)
-    with pytest.raises(SourceError, match=r"^it could not be read: .*Run the same command again to go on$") as caught:
+    with pytest.raises(
+        SourceError, match=r"^it could not be read: .*Look whether it is there, whole, and yours to read$"
+    ) as caught:
         patience.call(tries, PATIENT, "it")
     assert tries.count == 1
     assert "\n" not in str(caught.value)

@@ -111,7 +111,9 @@ def _open(spec: Spec) -> Source:
     if not spec.overwrite:
         done = folder.finished(spec.folder)
         before = done.source if done else journal.source(spec.folder / journal.FOLDER)
-        pinned = before["revision"] if before and before["name"] == spec.source else None
+        # A short id such as "mnist" is what the Hub has under another name.
+        same = before is not None and f"/{before['name']}".endswith(f"/{spec.source}")
+        pinned = before["revision"] if before and same else None
     return open_source(
         spec.source,
         spec.split,

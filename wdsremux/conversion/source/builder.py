@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import get_dataset_config_names, load_dataset_builder
+from datasets.data_files import DataFilesList
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
-from huggingface_hub import HfApi
+from huggingface_hub import DatasetCard, HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -46,7 +47,7 @@ class Opened:
     root: str  #: what file names are relative to
     files: tuple[str, ...]  #: in the order in which `datasets` reads them
     revision: str | None = None  #: the commit on the Hub
-    license: str | None = None
+    license: Any = None  #: as the dataset card says it
 
     @property
     def remote(self) -> bool:
@@ -79,14 +80,15 @@ def open_builder(
         SourceError: one sentence saying what is missing, or what there is instead.
     """
     path = Path(source)
-    local = glob.has_magic(source) or path.exists()
-    if local and revision is not None:
+    pattern = glob.has_magic(source) and not path.is_dir()  # a folder may be called photos[1]
+    if (pattern or path.exists()) and revision is not None:
         raise SourceError(f"{source} is on this machine, where there is no --revision {revision}. Leave it out")
-    if glob.has_magic(source):
+    if pattern:
         return _of_glob(source, split)
     if path.is_dir():
-        saved = _saved_to_disk(path, split)
-        return saved or _of_builder(source, split, str(path.resolve()), path.resolve().name, {"name": config})
+        folder = path.resolve()
+        saved = _saved_to_disk(folder, split, folder.name)
+        return saved or _of_builder(source, split, str(folder), folder.name, {"name": config})
     if path.exists():
         raise SourceError(f"{source} is no folder but a file. Give a folder, a glob of files, or a Hub id")
     if not _HUB_ID.fullmatch(source):
@@ -98,7 +100,8 @@ def _of_hub(source: str, split: str, config: str | None, revision: str | None, f
     info = patience.call(lambda: _info(source, revision), faults, source)
     asked = {"name": config, "revision": info.sha}
     root = f"hf://datasets/{info.id}@{info.sha}"
-    return patience.call(lambda: _of_builder(source, split, root, info.id, asked, info.sha), faults, source)
+    license_ = (info.card_data or {}).get("license")
+    return patience.call(lambda: _of_builder(source, split, root, info.id, asked, info.sha, license_), faults, source)
 
 
 def _info(source: str, revision: str | None) -> Any:
@@ -140,7 +143,13 @@ def _refusal(error: Exception, revision: str | None) -> str:
 
 
 def _of_builder(
-    source: str, split: str, root: str, name: str, asked: dict[str, Any], revision: str | None = None
+    source: str,
+    split: str,
+    root: str,
+    name: str,
+    asked: dict[str, Any],
+    revision: str | None = None,
+    license_: Any = None,
 ) -> Opened:
     found = name if revision else root
     try:
@@ -151,7 +160,7 @@ def _of_builder(
         if isinstance(error, ValueError):
             _check_config(source, found, asked["name"], revision)
         raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}") from error
-    return _opened(builder, source, split, root, name, revision)
+    return _opened(builder, source, split, root, name, revision, license_)
 
 
 def _check_config(source: str, found: str, config: str | None, revision: str | None) -> None:
@@ -167,32 +176,39 @@ def _check_config(source: str, found: str, config: str | None, revision: str | N
         raise SourceError(f"{source} has no config {config!r}. Its configs: {listed}")
 
 
-def _opened(builder: Any, source: str, split: str, root: str, name: str, revision: str | None = None) -> Opened:
+def _opened(
+    builder: Any,
+    source: str,
+    split: str,
+    root: str,
+    name: str,
+    revision: str | None = None,
+    license_: Any = None,
+) -> Opened:
     data_files = builder.config.data_files or {}
     if split not in data_files:
         raise SourceError(f"{source} has no split {split!r}. Its splits: {', '.join(data_files) or 'none'}")
     found = tuple(str(file) for file in data_files[split])
-    return Opened(builder, name, root, found, revision, builder.info.license or None)
+    return Opened(builder, name, root, found, revision, license_ or builder.info.license or None)
 
 
-def _saved_to_disk(folder: Path, split: str) -> Opened | None:
-    """A folder of `save_to_disk`; None if it is none."""
+def _saved_to_disk(folder: Path, split: str, name: str) -> Opened | None:
+    """A folder of `save_to_disk`, of one split or several; None if it is none."""
     if (folder / _SPLITS).is_file():
         splits = json.loads((folder / _SPLITS).read_bytes())["splits"]
         if split not in splits:
             raise SourceError(f"{folder} has no split {split!r}. Its splits: {', '.join(splits)}")
-        return _saved_to_disk(folder / split, split)
+        return _saved_to_disk(folder / split, split, name)
     if not (folder / _STATE).is_file():
         return None
     try:
         state = json.loads((folder / _STATE).read_bytes())
-        found = [str(folder.resolve() / entry["filename"]) for entry in state["_data_files"]]
+        found = [str(folder / entry["filename"]) for entry in state["_data_files"]]
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{folder / _STATE} is not what save_to_disk writes: {_one_line(error)}") from error
     if state.get("_split") not in (None, split):
         raise SourceError(f"{folder} has no split {split!r}. Its splits: {state['_split']}")
-    builder = load_dataset_builder("arrow", data_files={split: found})
-    return _opened(builder, str(folder), split, str(folder.resolve()), folder.resolve().name)
+    return _opened(_packaged("arrow", split, found), str(folder), split, str(folder), name)
 
 
 def _of_glob(source: str, split: str) -> Opened:
@@ -203,8 +219,18 @@ def _of_glob(source: str, split: str) -> Opened:
     if len(kinds) > 1:
         raise SourceError(f"{source} matches files of several kinds ({', '.join(sorted(kinds))}). Give a narrower glob")
     root = os.path.commonpath([os.path.dirname(file) for file in found])
-    builder = load_dataset_builder(kinds.pop(), data_files={split: found})
-    return _opened(builder, source, split, root, os.path.basename(root))
+    return _opened(_packaged(kinds.pop(), split, found), source, split, root, os.path.basename(root))
+
+
+def _packaged(kind: str, split: str, found: list[str]) -> Any:
+    """A builder of these very files: given as a plain list, they would be taken for patterns, and looked up again."""
+    return load_dataset_builder(kind, data_files={split: DataFilesList(found, [])})
+
+
+def card_license(folder: str) -> Any:
+    """What the dataset card of a local folder says; None without one."""
+    card = Path(folder) / "README.md"
+    return DatasetCard.load(card, ignore_metadata_errors=True).data.get("license") if card.is_file() else None
 
 
 def _one_line(error: BaseException) -> str:

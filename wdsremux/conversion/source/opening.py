@@ -18,7 +18,7 @@ from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from wdsremux.conversion.source import Source, columns, images, listing, patience
-from wdsremux.conversion.source.builder import TRANSPORT, Opened, Survey, open_builder
+from wdsremux.conversion.source.builder import TRANSPORT, Opened, Survey, card_license, open_builder
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.files import Files
 from wdsremux.errors import SourceError
@@ -145,6 +145,6 @@ def _description(opened: Opened, kind: str, config: str | None, split: str, foun
         "split": split,
         "files": len(opened.files),
         "revision": opened.revision or found.revision,
-        "license": opened.license or info.license or None,
+        "license": opened.license or info.license or (None if opened.remote else card_license(opened.root)),
         "citation": info.citation or None,
     }

@@ -30,7 +30,7 @@ from wdsremux.conversion.source.builder import Opened, Survey
 from wdsremux.errors import SourceError
 
 _BLOCK_BYTES = 1 << 20  #: of a remote tar, read at once
-_ENDS = ("EOFHeaderError", "EmptyHeaderError")  #: how tarfile calls a tar's end; its stubs do not know them
+_END = "EOFHeaderError"  #: how tarfile calls the zeros that end a tar; its stubs do not know the class
 
 Sample = tuple[str, dict[str, bytes]]  #: key; content by field
 
@@ -113,14 +113,14 @@ class Body(io.RawIOBase):
 
 
 class _Header(tarfile.TarInfo):
-    """A member. A damaged header is an error, where tarfile alone takes any but the first for the end of the tar."""
+    """A member. A damaged header is an error, and the lack of the zeros that end a tar; tarfile alone stops there."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(tar)
         except tarfile.HeaderError as error:
-            if type(error).__name__ in _ENDS:
+            if type(error).__name__ == _END:
                 raise
             raise tarfile.ReadError(f"{error} at byte {tar.offset}") from error
 
@@ -135,7 +135,7 @@ def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> 
     sizes = _sizes(opened, faults)
     fragments: list[Fragment] = []
     for number, (file, name, size_bytes) in enumerate(zip(opened.files, opened.names, sizes, strict=True)):
-        rows = None if opened.remote else _count(file, size_bytes, revision)
+        rows = None if opened.remote else _count(file, revision)
         revision.update(repr((name, size_bytes, rows)).encode())
         fragments.append(Fragment(number, 0, 1, rows, size_bytes))
     reader = TarReader(stream.features, opened.files, opened.names, opened.remote, faults)
@@ -152,22 +152,22 @@ def _sizes(opened: Opened, faults: patience.Faults) -> list[int]:
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
         entries = patience.call(lambda folder=folder: filesystem.ls(folder, detail=True), faults, folder)  # type: ignore[misc]
         listed.update((entry["name"], int(entry["size"] or 0)) for entry in entries)
+    if strangers := [path for path in paths if path not in listed]:
+        raise SourceError(f"{opened.name} refers to tars that lie elsewhere, such as {strangers[0]}. Download them")
     return [listed[path] for path in paths]
 
 
-def _count(file: str, size_bytes: int, revision: hashlib._Hash) -> int:
+def _count(file: str, revision: hashlib._Hash) -> int:
     """The samples of a tar.
 
     Raises:
-        SourceError: if it ends within a member.
+        SourceError: if it is damaged, or ends too early.
     """
     samples = 0
     try:
         with tarfile.open(file, "r:", tarinfo=_Header) as tar:
             for member in _members(tar, file):
                 revision.update(repr((member.info.name, member.info.size, member.info.mtime)).encode())
-                if member.info.offset_data + member.info.size > size_bytes:
-                    raise SourceError(f"{file} is cut short: {member.info.name} ends past its {size_bytes} bytes")
                 samples += member.first
     except (tarfile.TarError, OSError) as error:
         raise SourceError(f"{file} cannot be read as a tar: {error}") from error
