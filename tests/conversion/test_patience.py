@@ -109,7 +109,7 @@ def gated() -> None:
 def test_what_no_waiting_cures_is_tried_once(fault: Callable[[], None]) -> None:
     tries = Tries(*[fault] * 3)
     with pytest.raises(
-        SourceError, match=r"^it could not be read: .*Look whether it is there, whole, and yours to read$"
+        SourceError, match=r"^it could not be read: .*go on; look whether it is there, whole, and yours to read$"
     ) as caught:
         patience.call(tries, PATIENT, "it")
     assert tries.count == 1

@@ -221,7 +221,7 @@ def test_a_resume_stays_with_its_commit(
     hub.fail(Fault("403", first=9, path="data/"))
     stopped = client.convert("ours/moved", tmp_path, patience=0, **SIZES)
     assert "could not be read" in stopped
-    assert stopped.endswith("Run the same command again to go on")
+    assert "Run the same command again to go on" in stopped
     assert not (tmp_path / "train/index.json").exists()
     hub.fail(None)
     after = hub.publish("ours/moved", folders["configs"] / "small")

@@ -31,7 +31,12 @@ def command(source: Path, out: Path) -> list[str]:
 def running(source: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
     """The conversion as a process group of its own."""
     process = subprocess.Popen(
-        command(source, out), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(source, out),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run behind an `&`
     )
     try:
         yield process

@@ -56,6 +56,7 @@ class Conversion:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         process = subprocess.Popen(
             self.command(engine),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored behind an `&`
             cwd=self.recipe.parent,
             env=environment | {"PYTHONPATH": str(ROOT)} | variables,
             stdout=subprocess.PIPE,

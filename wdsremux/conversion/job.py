@@ -16,7 +16,7 @@ from typing import Any
 from wdsremux import files
 from wdsremux.conversion import environment, folder, journal, mending, report
 from wdsremux.conversion.bake import Bakery
-from wdsremux.conversion.engines import Done, make_engine
+from wdsremux.conversion.engines import Done, Engine, make_engine
 from wdsremux.conversion.events import Event, Finished, Planned, Progress, Warned
 from wdsremux.conversion.journal import Journal, Request
 from wdsremux.conversion.plan import Extent, Plan, Task, make_plan
@@ -43,6 +43,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
     Raises:
         WdsremuxError: one sentence; what is finished stays, and the same call goes on from there.
     """
+    engine = make_engine(spec.engine, spec.workers)
     recipe = make_recipe(spec.recipe, spec.settings)
     source = _open(spec)
     plan = _plan(spec, source)
@@ -55,7 +56,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         if done is None or lacking:
             now = environment.describe()
             begun = journal.begin(work, request, plan, done.environment if done else now)
-            run = _Run(spec, source.stored(work), recipe, begun, now, tell)
+            run = _Run(spec, engine, source.stored(work), recipe, begun, now, tell)
             result = _mend(run, done, lacking) if done and lacking else _finish(run, request)
             journal.clear(work)
         else:
@@ -70,6 +71,7 @@ class _Run:
     """What the steps of one run have in common."""
 
     spec: Spec
+    engine: Engine
     source: Source
     recipe: Recipe
     begun: Journal
@@ -186,7 +188,7 @@ def _bake(run: _Run, tasks: Sequence[Task], bakery: Bakery) -> None:
         run.source.size_bytes,
         begun.plan.samples_per_shard,
     )
-    with contextlib.closing(make_engine(spec.engine, spec.workers).map(pending, bakery)) as messages:
+    with contextlib.closing(run.engine.map(pending, bakery)) as messages:
         for message in messages:
             if isinstance(message, Done):
                 continue

@@ -130,4 +130,5 @@ def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **opt
         options["max_rejects"] = str(options["max_rejects"])
     if options.get("workers") is None:
         options["workers"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Spec(source=os.fspath(source), out=Path(out), **options)
+    # Absolute, because the workers of a cluster have other working directories.
+    return Spec(source=os.fspath(source), out=Path(out).absolute(), **options)

@@ -51,12 +51,10 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
     except faults.kinds as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         waited = f" for {faults.patience_s:g} s" if faults.passing(error) and faults.patience_s else ""
-        hint = (
-            "Run the same command again to go on; wait longer with --patience"
-            if waited
-            else "Look whether it is there, whole, and yours to read"
-        )
-        raise SourceError(f"{where} could not be read{waited}: {reason}. {hint}") from error
+        hint = "wait longer with --patience" if waited else "look whether it is there, whole, and yours to read"
+        raise SourceError(
+            f"{where} could not be read{waited}: {reason}. Run the same command again to go on; {hint}"
+        ) from error
 
 
 def read(begin: Callable[[int], Iterator[T]], faults: Faults, where: str) -> Iterator[T]:
