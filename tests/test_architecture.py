@@ -28,7 +28,7 @@ STAGES: dict[str, set[str]] = {
     "bake": {"source", "recipes", "shards", "plan", "events", "memory"},
     "engines": {"bake", "plan", "events", "environment"},
     "spec": {"source", "recipes", "plan", "engines"},
-    "space": {"events"},
+    "space": {"source", "plan", "events"},
     "journal": {"bake", "plan", "environment", "source"},
     "folder": {"journal"},
     "mending": {"bake", "plan"},

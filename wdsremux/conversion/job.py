@@ -181,13 +181,7 @@ def _bake(run: _Run, tasks: Sequence[Task], bakery: Bakery) -> None:
     run.tell(Planned(begun.plan, rows_done, run.source.size_bytes))
     tally = _Tally(spec, begun.plan.rows, rows_done, sum(len(record.rejects) for record in records))
     tally.check(None)
-    rows = [task.rows for task in pending]
-    estimate = Estimate(
-        spec.folder,
-        None if None in rows else sum(count or 0 for count in rows),
-        run.source.size_bytes,
-        begun.plan.samples_per_shard,
-    )
+    estimate = Estimate.of(pending, run.source, spec.folder, begun.plan.samples_per_shard)
     with contextlib.closing(run.engine.map(pending, bakery)) as messages:
         for message in messages:
             if isinstance(message, Done):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wdsremux import files
 from wdsremux.conversion.events import Progress
+from wdsremux.conversion.plan import Task
+from wdsremux.conversion.source import Source
 from wdsremux.errors import SpaceError
 
 _TAR_BYTES = 2_048  #: of a sample beside its image: two headers, a label's block, padding, table row, index line
@@ -24,6 +27,13 @@ class Estimate:
     _samples: int = 0
     _bytes_in: int = 0
     _bytes_out: int = 0
+
+    @staticmethod
+    def of(tasks: Sequence[Task], source: Source, folder: Path, enough: int) -> Estimate:
+        """That of the tasks of a run: an earlier run's are written already, and a limit is not passed."""
+        rows = [task.rows if task.limit is None else task.limit for task in tasks]
+        bytes_source = sum(source.fragments[read.fragment].size_bytes for task in tasks for read in task.reads)
+        return Estimate(folder, None if None in rows else sum(count or 0 for count in rows), bytes_source, enough)
 
     def add(self, progress: Progress) -> None:
         """Take note of some work.

@@ -1,0 +1,60 @@
+"""Whether the rest fits is told from what is left of this run, not from all of the source."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WriteSource, tiny_jpeg
+from wdsremux import files
+from wdsremux.conversion.events import Progress
+from wdsremux.conversion.plan import Extent, make_plan
+from wdsremux.conversion.source import Source
+from wdsremux.conversion.source.opening import open_source
+from wdsremux.conversion.space import Estimate
+from wdsremux.errors import SpaceError
+
+GIGABYTE = 10**9
+
+
+@pytest.fixture
+def unknown(write_source: WriteSource) -> Source:
+    """Four fragments of 1 GB, of which nobody knows the rows."""
+    source = open_source(str(write_source([tiny_jpeg(i) for i in range(40)], rows_a_group=10)), "train")
+    fragments = tuple(dataclasses.replace(f, rows=None, size_bytes=GIGABYTE) for f in source.fragments)
+    return dataclasses.replace(source, fragments=fragments)
+
+
+def progress(rows: int) -> Progress:
+    """Of images that shrink to a fifth: 20 kB of 100."""
+    return Progress(0, rows, rows, 0, rows * 100_000, rows * 20_000)
+
+
+def estimate(source: Source, folder: Path, *, limit: int | None = None, done: int = 0) -> Estimate:
+    plan = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, limit=limit)
+    return Estimate.of(plan.tasks[done:], source, folder, 100)
+
+
+def test_unknown_rows_count_by_bytes(unknown: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "free_bytes", lambda folder: GIGABYTE // 2)
+    whole = estimate(unknown, tmp_path)
+    whole.add(progress(99))  # too few to tell
+    with pytest.raises(SpaceError, match=r"needs about 0\.88 GB more, by the 199 images .* 0\.50 GB are free"):
+        whole.add(progress(100))
+
+
+def test_tasks_of_an_earlier_run_are_not_counted(
+    unknown: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "free_bytes", lambda folder: GIGABYTE // 2)
+    estimate(unknown, tmp_path, done=2).add(progress(200))
+
+
+def test_a_limit_is_all_that_comes(unknown: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first try of 1,000 rows of a large remote source fits on a small disk."""
+    monkeypatch.setattr(files, "free_bytes", lambda folder: 20_000_000)
+    estimate(unknown, tmp_path, limit=1_000).add(progress(200))
+    with pytest.raises(SpaceError):
+        estimate(unknown, tmp_path, limit=2_000).add(progress(200))
