@@ -12,14 +12,23 @@ import numpy as np
 import torch
 
 from wdsremux.loading.augment import PRESETS, Augment, Parameters
-from wdsremux.loading.backends import Backend, Batch, Output, make_backend
-from wdsremux.loading.reader import Encoded, Reader
+from wdsremux.loading.backends import CPU, GPU, Backend, Batch, Setup, find
+from wdsremux.loading.device import Destination
+from wdsremux.loading.encoded import Encoded
+from wdsremux.loading.output import Output
+from wdsremux.loading.reader import Reader
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 UINT8: dict[str, Any] = {"dtype": torch.uint8}
+#: Every way through the backends, by name: the backend, and what decodes. Ways for a GPU are taken on a CPU as far as
+#: they go there: the same code with another device.
+WAYS = {"dali": ("dali", CPU), "torchvision": ("torchvision", CPU)}
+WAYS |= {"dali, as for a GPU": ("dali", GPU), "torchvision, as for a GPU": ("torchvision", GPU)}
 
 
-def read_batches(folder: Path, sizes: Sequence[int], augment: Augment = PRESETS["train"]) -> list[Batch]:
+def read_batches(
+    folder: Path, sizes: Sequence[int], augment: Augment = PRESETS["train"], size_px: int = 64
+) -> list[Batch]:
     """Consecutive samples of a split, in batches of these sizes."""
     reader = Reader(folder, verify_crc=True)
     found, position = [], 0
@@ -27,7 +36,7 @@ def read_batches(folder: Path, sizes: Sequence[int], augment: Augment = PRESETS[
         ids = np.arange(position, position + size)
         position += size
         encoded = reader.read(ids)
-        drawn = augment.parameters(ids, encoded.width, encoded.height, 0, 0)
+        drawn = augment.parameters(ids, encoded.width, encoded.height, 0, 0, size_px)
         found.append(Batch(0, position, encoded, drawn))
     reader.close()
     return found
@@ -37,22 +46,33 @@ def make_batch(images: Sequence[bytes], boxes: Sequence[Sequence[int]], flips: S
     """A batch of given image files; they need not be images at all."""
     starts = np.concatenate([[0], np.cumsum([len(image) for image in images])])
     side = np.full(len(images), 256)
-    buffer = np.frombuffer(b"".join(images), np.uint8)
+    buffer = np.frombuffer(b"".join(images), np.uint8).copy()  # as memory that was read into
     encoded = Encoded(np.arange(len(images)), side, side, buffer, starts)
     return Batch(0, len(images), encoded, Parameters(np.array(boxes, np.int64), np.array(flips)))
 
 
-def spoil(batch: Batch, i: int) -> Batch:
-    """The same batch, with text in place of image i."""
+def spoil(batch: Batch, *places: int, damaged: bool = False) -> Batch:
+    """The same batch, with text in place of some images: so written at the conversion, or `damaged` since."""
     encoded = batch.encoded
     buffer = encoded.buffer.copy()
     text = np.frombuffer(b"<html>404</html>", np.uint8)
-    buffer[encoded.starts[i] : encoded.starts[i + 1]] = np.resize(text, encoded.starts[i + 1] - encoded.starts[i])
-    return replace(batch, encoded=replace(encoded, buffer=buffer))
+    for i in places:
+        buffer[encoded.starts[i] : encoded.starts[i + 1]] = np.resize(text, encoded.starts[i + 1] - encoded.starts[i])
+    crc32 = encoded.crc32 if damaged else None
+    return replace(batch, encoded=replace(encoded, buffer=buffer, crc32=crc32))
 
 
 @contextmanager
-def made(name: str, batch_size: int = 16, size: int = 64, **output: Any) -> Iterator[Backend]:
+def made(
+    way: str,
+    batch_size: int = 16,
+    size: int = 64,
+    *,
+    device: str = "cpu",
+    late: bool = False,
+    skip: bool = False,
+    **output: Any,
+) -> Iterator[Backend]:
     """A backend with two threads, closed at the end."""
     options: dict[str, Any] = {
         "dtype": torch.float32,
@@ -60,7 +80,18 @@ def made(name: str, batch_size: int = 16, size: int = 64, **output: Any) -> Iter
         "mean": MEAN,
         "std": STD,
     } | output
-    backend = make_backend(name, Output(size=size, **options), batch_size, 2)
+    name, decode = WAYS[way]
+    destination = Destination(torch.device(device))
+    setup = Setup(
+        output=Output(size=size, **options),
+        batch_size=batch_size,
+        num_threads=2,
+        destination=destination,
+        decode=decode,
+        late=late,
+        skip=skip,
+    )
+    backend = find(name, destination.device)(setup)
     try:
         yield backend
     finally:

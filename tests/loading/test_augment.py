@@ -1,4 +1,4 @@
-"""Augmentation parameters: torchvision's distributions, drawn by counter."""
+"""Crop and flip: torchvision's distributions, drawn by counter."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from wdsremux.loading.augment import PRESETS, WHOLE, Augment, Parameters, make_a
 
 LAW = settings(max_examples=100, deadline=None)
 DRAWS = 4_000
+SIZE = 224
 NARROW = Augment(scale=(0.5, 0.6), ratio=(0.9, 1.5))
 
 
 def draw(augment: Augment, size: tuple[int, int], count: int = DRAWS, seed: int = 0, epoch: int = 0) -> Parameters:
     """For pictures of one size, (width, height)."""
     width, height = np.full(count, size[0]), np.full(count, size[1])
-    return augment.parameters(np.arange(count), width, height, seed, epoch)
+    return augment.parameters(np.arange(count), width, height, seed, epoch, SIZE)
 
 
 def torchvision_boxes(augment: Augment, size: tuple[int, int], count: int = DRAWS) -> NDArray[np.int64]:
@@ -97,7 +98,7 @@ augments = st.builds(
 @example(Augment(ratio=(10.0, 10.0)), [(1, 1), (1, 5_000)], 0, 0)
 def test_boxes_lie_in_the_picture(augment: Augment, shapes: list[tuple[int, int]], seed: int, epoch: int) -> None:
     width, height = np.array(shapes).T
-    x, y, w, h = augment.parameters(np.arange(len(shapes)), width, height, seed, epoch).boxes.T
+    x, y, w, h = augment.parameters(np.arange(len(shapes)), width, height, seed, epoch, SIZE).boxes.T
     assert (np.minimum(x, y) >= 0).all()
     assert (np.minimum(w, h) >= 1).all()
     assert (x + w <= width).all()
@@ -111,9 +112,9 @@ def test_a_sample_is_augmented_the_same_in_any_batch(
 ) -> None:
     width, height = np.array(shapes).T
     ids = np.arange(len(shapes)) * 1_000_003
-    whole = augment.parameters(ids, width, height, 3, 4)
+    whole = augment.parameters(ids, width, height, 3, 4, SIZE)
     chosen = np.array(data.draw(st.lists(st.integers(0, len(shapes) - 1), max_size=10)), np.int64)
-    part = augment.parameters(ids[chosen], width[chosen], height[chosen], 3, 4)
+    part = augment.parameters(ids[chosen], width[chosen], height[chosen], 3, 4, SIZE)
     assert part.boxes.tolist() == whole.boxes[chosen].tolist()
     assert part.flips.tolist() == whole.flips[chosen].tolist()
 
@@ -130,7 +131,9 @@ def test_another_epoch_or_seed_draws_anew() -> None:
 
 # A run that is resumed has to be augmented as it would have been: these never change.
 def test_golden() -> None:
-    drawn = Augment().parameters(np.array([0, 1, 2**33]), np.array([256, 341, 500]), np.array([256, 256, 375]), 7, 3)
+    drawn = Augment().parameters(
+        np.array([0, 1, 2**33]), np.array([256, 341, 500]), np.array([256, 256, 375]), 7, 3, 224
+    )
     assert drawn.boxes.tolist() == [[9, 19, 136, 161], [12, 46, 241, 189], [50, 40, 394, 333]]
     assert drawn.flips.tolist() == [True, True, False]
 

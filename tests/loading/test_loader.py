@@ -450,7 +450,7 @@ def test_batches_may_be_kept(converted: Path) -> None:
         ({"prefetch": 0}, r"^Invalid prefetch \(got 0\)\. Supported: 1 or more$"),
         ({"num_threads": 0}, r"^Invalid num_threads \(got 0\)\. Supported: 1 or more$"),
         ({"tail": "keep"}, r"^Invalid tail \(got 'keep'\)\. Supported: drop, even$"),
-        ({"fields": ("image", "name")}, r"^Invalid field \(got 'name'\)\. Supported: image, label, key, id$"),
+        ({"fields": ("image", "name")}, r"^Invalid field \(got 'name'\)\. Supported: image, label, key, id, json$"),
         ({"augment": "test"}, r"^Invalid augment \(got 'test'\)\. Supported: 'train', 'eval', an Augment, or None$"),
         ({"size": 0}, r"^Invalid size \(got 0\)\. Supported: "),
         ({"dtype": torch.int64}, r"^Invalid dtype \(got torch\.int64\)\. Supported: torch\.float32, "),
@@ -460,6 +460,8 @@ def test_batches_may_be_kept(converted: Path) -> None:
         ),
         ({"std": (1, 1, 0)}, r"^Invalid mean or std \(got .*\)\. Supported: three each, std above 0$"),
         ({"backend": "pil"}, r"^Invalid backend \(got 'pil'\)\. Supported: auto, dali, torchvision$"),
+        ({"on_error": "ignore"}, r"^Invalid on_error \(got 'ignore'\)\. Supported: raise, skip$"),
+        ({"decode": "tpu"}, r"^Invalid decode \(got 'tpu'\)\. Supported: gpu, cpu$"),
         ({"window": 0}, r"^Invalid window \(got 0\)\. Supported: 1 or more shards, or 'all'$"),
         ({"lanes": 0}, r"^Invalid lanes \(got 0\)\. Supported: 1 or more$"),
         ({"rank": 1}, r"^rank is given without world_size\. Give both or neither$"),
@@ -493,8 +495,8 @@ def test_a_read_error_reaches_the_caller(converted: Path, tmp_path: Path) -> Non
     out = tmp_path / "out"
     shutil.copytree(converted, out)
     shard = out / "train" / wdsremux.manifest(out).shards[5].url
-    shard.rename(shard.with_suffix(".away"))
     with DataLoader(out, 50, size=32) as loader:
+        shard.rename(shard.with_suffix(".away"))
         for _ in range(2):
             with pytest.raises(FormatError, match=rf"{shard.name} cannot be opened: No such file or directory\."):
                 list(loader)
@@ -511,9 +513,9 @@ def test_a_read_error_does_not_use_up_a_loaded_state(converted: Path, tmp_path: 
         next(batches), next(batches)
         state = loader.state_dict()
         rest = [images for images, _ in batches]
-    for shard in out.glob("train/*.tar"):
-        shard.rename(shard.with_suffix(".away"))
     with DataLoader(out, 50, size=32) as loader:
+        for shard in out.glob("train/*.tar"):
+            shard.rename(shard.with_suffix(".away"))
         loader.load_state_dict(state)
         with pytest.raises(FormatError, match="cannot be opened"):
             next(iter(loader))
@@ -642,7 +644,8 @@ def test_a_missing_backend_says_how_to_get_it(converted: Path, monkeypatch: pyte
     import sys
 
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
-    monkeypatch.delitem(sys.modules, "wdsremux.loading.backends.dali", raising=False)
+    for module in ("dali", "pipelines"):
+        monkeypatch.delitem(sys.modules, f"wdsremux.loading.backends.{module}", raising=False)
     with pytest.raises(
         BackendError, match=r'which is not installed\. Install it with `pip install "wdsremux\[dali\]"`'
     ):

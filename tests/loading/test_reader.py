@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from tests.conftest import TRAIN, ConvertTiny
 from wdsremux.errors import FormatError
 from wdsremux.format import samples
-from wdsremux.loading import reader as module
+from wdsremux.loading import shards, split
 from wdsremux.loading.reader import Reader
 
 
@@ -64,58 +63,6 @@ def test_sizes_are_the_pictures(converted: Path) -> None:
         assert encoded.width.tolist() == reader.table["width"][:10].tolist()
 
 
-def test_a_missing_shard_is_named(folder: Path) -> None:
-    reader = Reader(folder)
-    name = reader.manifest.shards[3].url
-    (folder / name).unlink()
-    reader.read(np.arange(25))
-    with pytest.raises(FormatError, match=rf"{name} cannot be opened: No such file or directory\. Run the conversion"):
-        reader.read(np.arange(TRAIN))
-    reader.close()
-
-
-def test_a_short_shard_is_named(folder: Path) -> None:
-    reader = Reader(folder)
-    last = reader.table[TRAIN - 1]
-    name = reader.manifest.shards[int(last["shard"])].url
-    os.truncate(folder / name, int(last["offset"]) + int(last["size"]) - 1)
-    reader.read(np.arange(TRAIN - 1))
-    with pytest.raises(FormatError, match=rf"{name} is cut short at the sample at byte {last['offset']}\. Run the"):
-        reader.read(np.array([TRAIN - 1]))
-    reader.close()
-
-
-def test_a_shard_that_cannot_be_read_is_named(folder: Path) -> None:
-    reader = Reader(folder)
-    name = reader.manifest.shards[0].url
-    (folder / name).unlink()
-    (folder / name).mkdir()  # opens, but each read fails, as on a bad disk
-    with pytest.raises(FormatError, match=rf"{name} cannot be read: Is a directory\. Run the conversion"):
-        reader.read(np.array([0]))
-    reader.close()
-
-
-def test_damage_is_found_when_asked_for(folder: Path) -> None:
-    row = Reader(folder).table[12]
-    shard = folder / Reader(folder).manifest.shards[int(row["shard"])].url
-    with open(shard, "r+b") as file:
-        file.seek(int(row["offset"]) + 500)
-        byte = file.read(1)
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte[0] ^ 1]))
-    careless, careful = Reader(folder), Reader(folder, verify_crc=True)
-    damaged = careless.read(np.array([12])).image(0)
-    assert zlib.crc32(damaged.tobytes()) != row["crc32"]
-    careful.read(np.array([11, 13]))
-    sentence = (
-        rf"sample 12, at byte {row['offset']} of .*{shard.name} is damaged: its CRC-32 differs\. Run the conversion"
-    )
-    with pytest.raises(FormatError, match=sentence):
-        careful.read(np.array([11, 12, 13]))
-    careless.close()
-    careful.close()
-
-
 def test_an_edited_table_is_refused(folder: Path) -> None:
     path = folder / samples.NAME
     table = np.load(path)
@@ -130,7 +77,7 @@ def test_a_large_table_is_checked_only_when_asked_for(folder: Path, monkeypatch:
     table = np.load(path)
     table["label"][5] += 1
     np.save(path, table)
-    monkeypatch.setattr(module, "CHECKED_BYTES", table.nbytes - 1)
+    monkeypatch.setattr(split, "CHECKED_BYTES", table.nbytes - 1)
     assert Reader(folder).labels(np.array([5])) == table["label"][5]
     with pytest.raises(FormatError, match=r"samples\.npy was changed"):
         Reader(folder, verify_crc=True)
@@ -152,7 +99,7 @@ def test_a_split_without_one_of_its_files_is_refused(folder: Path, name: str) ->
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors as Linux shows them")
 def test_few_shards_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPEN_SHARDS", 3)
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 3)
     reader = Reader(folder)
     ids = np.random.default_rng(0).permutation(TRAIN)
     assert reader.read(ids).starts[-1] == reader.table["size"].sum()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wdsremux import rng
 from wdsremux.errors import OptionError
-from wdsremux.loading.order import ALL, WINDOW, Ids, Order, feistel
+from wdsremux.loading.order import ALL, WINDOW, Epoch, Ids, Order, Window, deal, feistel, lanes_of, steps
 
 LAW = settings(max_examples=80, deadline=None)
 counts = st.lists(st.integers(1, 40), min_size=1, max_size=40).map(tuple) | st.lists(
@@ -234,3 +234,94 @@ def test_the_fingerprint_names_what_the_order_depends_on() -> None:
     for name, other in others:
         assert other.fingerprint()[name] != first.fingerprint()[name]
     assert Order((2, 3), 0).fingerprint() == first.fingerprint()
+
+
+# Windows, as read-ahead sees them
+
+
+def windows_of(epoch: Epoch, lane: int) -> list[Window]:
+    found = [epoch.window(lane, 0)]
+    while (after := epoch.after(found[-1])) is not None:
+        found.append(after)
+    return found
+
+
+@LAW
+@given(counts, st.booleans(), windows, st.integers(1, 6))
+@example((3, 4), True, ALL, 2)
+def test_windows_follow_each_other_through_a_lane(
+    counts: tuple[int, ...], shuffle: bool, window: int | str, lanes: int
+) -> None:
+    """And each holds just the shards of the samples that stand between its start and its stop."""
+    order = Order(counts, 3, shuffle, window, min(lanes, sum(counts)))
+    epoch, ids = order.epoch(1), all_ids(order, 1)
+    for lane in range(order.lanes):
+        found = windows_of(epoch, lane)
+        assert [found[0].start, *(one.stop for one in found)] == [*(one.start for one in found), order.nsamples]
+        assert found[0].start == 0
+        for one in found:
+            places = np.arange(one.start, one.stop)
+            places = places[places % order.lanes == lane]
+            assert set(one.shards) == set(shard_of(order, ids[places]).tolist())
+            assert len(one.shards) == len(set(one.shards))
+
+
+@LAW
+@given(counts, windows, st.integers(1, 5), st.data())
+def test_a_position_is_in_the_window_that_is_found_for_it(
+    counts: tuple[int, ...], window: int | str, lanes: int, data: st.DataObject
+) -> None:
+    """That is, the one from which a lane's next sample at or after that position comes."""
+    order = Order(counts, 3, True, window, min(lanes, sum(counts)))
+    epoch = order.epoch(0)
+    position = data.draw(st.integers(0, order.nsamples))
+    for lane in range(order.lanes):
+        found = windows_of(epoch, lane)
+        wanted = next((one for one in found if position < one.stop), found[-1])
+        assert epoch.window(lane, position) == wanted
+
+
+# Lanes and ranks
+
+
+@LAW
+@given(counts, st.integers(1, 4), st.integers(1, 4), st.integers(1, 8))
+def test_a_rank_reads_the_shards_of_its_own_lane(counts: tuple[int, ...], lanes: int, team: int, batch: int) -> None:
+    """Where the number of lanes divides that of ranks; the shards at a lane's ends it may share with a neighbour."""
+    order, world = Order(counts, 6, lanes=lanes), lanes * team
+    if order.nsamples < batch * world:
+        return
+    ids = all_ids(order)
+    for rank in range(world):
+        (lane,) = lanes_of(rank, world, lanes)
+        own = set(shard_of(order, ids[lane::lanes]).tolist())
+        for step in steps(0, order.nsamples, batch, world, "drop"):
+            positions = deal(step, lanes, rank, world)
+            assert set((positions % lanes).tolist()) <= {lane}
+            assert set(shard_of(order, ids[positions]).tolist()) <= own
+
+
+@LAW
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
+def test_a_rank_touches_hardly_any_lane_but_its_own(lanes: int, world: int, batch: int) -> None:
+    """Where the numbers do not divide, too: up to a sample a lane boundary and step."""
+    step = steps(0, 10**6, batch * lanes, world, "drop")[3]
+    for rank in range(world):
+        of_lane = Counter((deal(step, lanes, rank, world) % lanes).tolist())
+        strays = sum(count for lane, count in of_lane.items() if lane not in lanes_of(rank, world, lanes))
+        assert strays <= lanes
+
+
+@LAW
+@given(counts, st.integers(1, 4), st.integers(1, 3), st.integers(2, 12))
+def test_the_order_does_not_depend_on_the_ranks(counts: tuple[int, ...], lanes: int, batch: int, world: int) -> None:
+    """Whoever takes them, the samples of a step of the same size are the same."""
+    order = Order(counts, 8, lanes=lanes)
+    epoch, size = order.epoch(2), batch * world
+    if order.nsamples < size:
+        return
+    for one, other in zip(
+        steps(0, order.nsamples, batch, world, "drop"), steps(0, order.nsamples, size, 1, "drop"), strict=True
+    ):
+        dealt = np.concatenate([epoch[deal(one, lanes, rank, world)] for rank in range(world)])
+        assert sorted(dealt.tolist()) == sorted(epoch[deal(other, lanes, 0, 1)].tolist())

@@ -8,15 +8,21 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from wdsremux.loading.augment import Augment
+from wdsremux.loading.augment import Augment, Parameters
 from wdsremux.loading.backends import Backend, Batch
-from wdsremux.loading.order import Ids, Order, deal, steps
+from wdsremux.loading.device import Destination
+from wdsremux.loading.encoded import Encoded
+from wdsremux.loading.order import Epoch, Ids, Order, Step, deal, steps
+from wdsremux.loading.readahead import ReadAhead
 from wdsremux.loading.reader import Reader
+from wdsremux.loading.stats import Cost
 
 _JOIN_S = 0.05  #: between two looks at a thread that was told to stop
 
@@ -39,6 +45,17 @@ class Ready:
     position: int  #: in the epoch, when it has been handed out
     ids: Ids
     images: torch.Tensor | None  #: None where no field asks for them
+    json: list[dict[str, Any]] | None  #: the kept columns; None where no field asks for them
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What this rank takes of a step."""
+
+    epoch: int
+    position: int  #: in the epoch, when it has been handed out
+    ids: Ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,37 +65,82 @@ class Stages:
     order: Order
     share: Share
     reader: Reader
+    readahead: ReadAhead | None  #: None where nothing is read
     augment: Augment
-    seed: int
+    size: int  #: pixels a side of what comes out
     backend: Backend | None  #: None where no field asks for images
+    destination: Destination
+    json: bool  #: whether a field asks for the kept columns
 
-    def plan(self, epoch: int, position: int) -> Iterator[tuple[int, int, Ids]]:
-        """(epoch, position after it, this rank's ids) of every step from here on, without end."""
+    def plan(self, epoch: int, position: int) -> Iterator[Planned]:
+        """This rank's part of every step from here on, without end."""
         share = self.share
         while True:
             permutation = self.order.epoch(epoch)
             todo = steps(position, self.order.nsamples, share.batch_size, share.world, share.tail)
             for number, step in enumerate(todo):
-                ids = permutation[deal(step, self.order.lanes, share.rank, share.world)]
-                after = self.order.nsamples if number == len(todo) - 1 else step.start + step.size
-                yield epoch, after, ids
+                last = number == len(todo) - 1
+                yield Planned(
+                    epoch, self.order.nsamples if last else step.start + step.size, self._ids(permutation, step)
+                )
             epoch, position = epoch + 1, 0
 
-    def batches(self, epoch: int, position: int) -> Iterator[Batch]:
-        """What the backend is given: bytes and parameters."""
-        for epoch_, after, ids in self.plan(epoch, position):
-            encoded = self.reader.read(ids)
-            drawn = self.augment.parameters(ids, encoded.width, encoded.height, self.seed, epoch_)
-            yield Batch(epoch_, after, encoded, drawn)
+    def _ids(self, permutation: Epoch, step: Step) -> Ids:
+        if self.readahead is not None:
+            self.readahead.at(permutation, step.start)
+        return permutation[deal(step, self.order.lanes, self.share.rank, self.share.world)]
 
     def ready(self, epoch: int, position: int) -> Iterator[Ready]:
         """What the caller gets."""
         if self.backend is None:
-            for epoch_, after, ids in self.plan(epoch, position):
-                yield Ready(epoch_, after, ids, None)
+            for planned in self.plan(epoch, position):
+                yield self._ready(planned.epoch, planned.position, planned.ids, None, Cost())
             return
-        for batch, images in self.backend.run(self.batches(epoch, position)):
-            yield Ready(batch.epoch, batch.position, batch.encoded.ids, images)
+        clock = _Clock()
+        for batch, images in self.backend.run(self._batches(epoch, position, clock)):
+            cost = clock.cost(batch, self.destination.finish())
+            yield self._ready(batch.epoch, batch.position, batch.encoded.ids, images, cost)
+            clock.start()  # what has passed since the yield is the caller's
+
+    def _batches(self, epoch: int, position: int, clock: _Clock) -> Iterator[Batch]:
+        """What the backend is given: bytes and parameters."""
+        for planned in self.plan(epoch, position):
+            with clock.reading():
+                encoded = self.reader.read(planned.ids)
+            yield Batch(planned.epoch, planned.position, encoded, self._parameters(planned.epoch, encoded))
+
+    def _parameters(self, epoch: int, encoded: Encoded) -> Parameters:
+        return self.augment.parameters(encoded.ids, encoded.width, encoded.height, self.order.seed, epoch, self.size)
+
+    def _ready(self, epoch: int, position: int, ids: Ids, images: torch.Tensor | None, cost: Cost) -> Ready:
+        return Ready(epoch, position, ids, images, self.reader.json(ids) if self.json else None, cost)
+
+
+class _Clock:
+    """Seconds of the stages, from one batch to the next."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self._begun, self._read_s = time.perf_counter(), 0.0
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self._read_s += time.perf_counter() - begun
+
+    def cost(self, batch: Batch, copy_s: float) -> Cost:
+        """Of a batch that is ready now."""
+        spent_s = time.perf_counter() - self._begun
+        return Cost(
+            nbytes=batch.encoded.buffer.nbytes,
+            skipped=batch.encoded.skipped,
+            read_s=self._read_s,
+            decode_s=max(0.0, spent_s - self._read_s - copy_s),
+            copy_s=copy_s,
+        )
 
 
 class Feed:
@@ -89,7 +151,7 @@ class Feed:
         self._queue: queue.Queue[Ready | BaseException] = queue.Queue(prefetch)
         self._stopped = threading.Event()
         self._nsamples = stages.order.nsamples
-        arguments = (stages.ready(epoch, position), self._queue, self._stopped)
+        arguments = (stages.destination, stages.ready(epoch, position), self._queue, self._stopped)
         self._thread = threading.Thread(target=_run, args=arguments, name="wdsremux-feed", daemon=True)
         self._thread.start()
 
@@ -118,14 +180,20 @@ class Feed:
             self._thread.join(_JOIN_S)
 
 
-def _run(items: Iterator[Ready], out: queue.Queue[Ready | BaseException], stopped: threading.Event) -> None:
-    try:
-        for item in items:
-            if stopped.is_set():
-                break
-            out.put(item)
-            del item
-    except BaseException as error:  # handed to the caller's thread, whatever it is
-        out.put(error)
-    finally:
-        items.close()  # type: ignore[attr-defined]  # a generator: lets the backend finish what it has begun
+def _run(
+    destination: Destination,
+    items: Iterator[Ready],
+    out: queue.Queue[Ready | BaseException],
+    stopped: threading.Event,
+) -> None:
+    with destination.working():
+        try:
+            for item in items:
+                if stopped.is_set():
+                    break
+                out.put(item)
+                del item
+        except BaseException as error:  # handed to the caller's thread, whatever it is
+            out.put(error)
+        finally:
+            items.close()  # type: ignore[attr-defined]  # a generator: lets the backend finish what it has begun

@@ -71,11 +71,22 @@ class Order:
         return Epoch(self, epoch)
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Shards that a lane reads in the same stretch of an epoch."""
+
+    lane: int
+    number: int  #: in the epoch, over all lanes
+    start: int  #: position in the epoch, behind the last sample of the lane's window before; 0 in the first
+    stop: int  #: position behind its last sample; n in the lane's last
+    shards: tuple[int, ...]  #: as the epoch's sequence has them; the outer two may lie in a neighbour's window, too
+
+
 class Epoch:
     """One epoch's permutation: `epoch[p]` for an array of positions p."""
 
     def __init__(self, order: Order, epoch: int) -> None:
-        self.order = order
+        self.order, self.number = order, epoch
         counts = np.array(order.counts, np.int64)
         key = rng.key(order.seed, "order")
         shards = rng.permutation(key, len(counts), epoch) if order.shuffle else np.arange(len(counts))
@@ -83,6 +94,7 @@ class Epoch:
         #: flat position of each shard of the sequence, and the sample id that stands there
         self._flat = np.concatenate([[0], np.cumsum(counts[shards])])
         self._first_id = firsts[shards]
+        self._sequence = shards
         self._lane_starts = _lane_starts(order.nsamples, order.lanes)
         self._windows = self._window_starts()
         self._keys = rng.words(rng.key(order.seed, "window"), np.arange(len(self._windows)), epoch, 2)
@@ -97,12 +109,39 @@ class Epoch:
         ids: Ids = self._first_id[shard] + flat - self._flat[shard]
         return ids
 
+    def window(self, lane: int, position: int) -> Window:
+        """The window in which a lane is at a position of the epoch; at n, its last one."""
+        first, last = self._lane_starts[lane : lane + 2].tolist()
+        flat = max(first, min(first + -(-(position - lane) // self.order.lanes), last - 1))
+        return self._window(lane, int(np.searchsorted(self._windows, flat, side="right")) - 1)
+
+    def after(self, window: Window) -> Window | None:
+        """The window that follows in the same lane; None at its end."""
+        ended = self._windows[window.number + 1] >= self._lane_starts[window.lane + 1]
+        return None if ended else self._window(window.lane, window.number + 1)
+
+    def _window(self, lane: int, number: int) -> Window:
+        first, last = np.searchsorted(self._flat, self._windows[number : number + 2] - [0, 1], side="right") - 1
+        shards = tuple(self._sequence[first : last + 1].tolist())
+        return Window(lane, number, self._passed(lane, number), self._passed(lane, number + 1), shards)
+
+    def _passed(self, lane: int, number: int) -> int:
+        """The position behind the last sample of a lane's windows before this one."""
+        first, last = self._lane_starts[lane : lane + 2].tolist()
+        flat = int(self._windows[number])
+        inside = (flat - first - 1) * self.order.lanes + lane + 1
+        return 0 if flat == first else self.order.nsamples if flat == last else inside
+
     def _window_starts(self) -> Ids:
-        """Flat positions where windows begin, and n: each lane is cut after every `window` shards of its own."""
+        """Flat positions where windows begin, and n: each lane is cut after every `window` shards of its own.
+
+        Where nothing is shuffled, they only say how far ahead to read.
+        """
         starts: list[int] = []
+        window = self.order.window if self.order.shuffle else WINDOW
         for first, last in zip(self._lane_starts[:-1].tolist(), self._lane_starts[1:].tolist(), strict=True):
             edges = self._flat[(self._flat > first) & (self._flat < last)]
-            step = len(edges) + 1 if self.order.window == ALL else int(self.order.window)
+            step = len(edges) + 1 if window == ALL else int(window)
             starts += [first, *edges[step - 1 :: step].tolist()]
         return np.array([*starts, self.order.nsamples], np.int64)
 
@@ -241,6 +280,14 @@ def deal(step: Step, lanes: int, rank: int, world: int) -> Ids:
         team = world // lanes
         return _cut(positions[lane == rank // team], rank % team, team)
     return _cut(positions[np.argsort(lane, kind="stable")], rank, world)
+
+
+def lanes_of(rank: int, world: int, lanes: int) -> range:
+    """The lanes that a rank reads, by `deal`: its own, or all that its part of a step touches.
+
+    Where the numbers do not divide, a few samples of a neighbouring lane may come on top.
+    """
+    return range(rank * lanes // world, -(-(rank + 1) * lanes // world))
 
 
 def _cut(positions: Ids, part: int, parts: int) -> Ids:

@@ -61,4 +61,9 @@ def threads() -> int:
         quota, period = _CGROUP_QUOTA.read_text().split()
         if quota != "max":
             cores = min(cores, int(quota) / int(period))
-    return max(1, int(cores / (_integer("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in os.environ else 1)))
+    return max(1, int(cores / local_ranks()))
+
+
+def local_ranks() -> int:
+    """Ranks on this machine, as torchrun says; 1 where it does not."""
+    return max(1, _integer("LOCAL_WORLD_SIZE")) if "LOCAL_WORLD_SIZE" in os.environ else 1

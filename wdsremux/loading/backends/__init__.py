@@ -1,58 +1,47 @@
-"""Backends carry out a batch: decode, crop, resize, flip, normalise. Which parameters, they are told.
+"""Backends carry out a batch: decode, crop, resize, flip, and what augmentation asks for beyond. They are told how.
 
 A plug is named in `BACKENDS` and imported when used; the core never imports one by kind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import torch
 
-from wdsremux.errors import OptionError
+from wdsremux import codec
+from wdsremux.errors import ImageError, OptionError, WdsremuxError
+from wdsremux.loading import skips
 from wdsremux.loading.augment import Parameters
-from wdsremux.loading.reader import Encoded
+from wdsremux.loading.device import Destination
+from wdsremux.loading.encoded import Encoded, fault
+from wdsremux.loading.output import Output
 
 BACKENDS = {
     "dali": "wdsremux.loading.backends.dali:DaliBackend",
     "torchvision": "wdsremux.loading.backends.torchvision:TorchvisionBackend",
 }
 AUTO = "auto"
-DTYPES = (torch.float32, torch.float16, torch.uint8)
-LAYOUTS = (torch.contiguous_format, torch.channels_last)
+GPU, CPU = "gpu", "cpu"  #: what decodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """What a batch of images looks like: a tensor [N, 3, size, size].
+class Setup:
+    """What a backend is made with."""
 
-    Raises:
-        OptionError: when made with what no backend can give.
-    """
-
-    size: int  #: pixels a side
-    dtype: torch.dtype  #: uint8 holds 0 to 255 and is not normalised
-    memory_format: torch.memory_format
-    mean: tuple[float, float, float]  #: of 0 to 1, by channel
-    std: tuple[float, float, float]
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise OptionError(f"Invalid size (got {self.size}). Supported: 1 or more pixels")
-        if self.dtype not in DTYPES:
-            raise OptionError(f"Invalid dtype (got {self.dtype}). Supported: {', '.join(map(str, DTYPES))}")
-        if self.memory_format not in LAYOUTS:
-            known = ", ".join(map(str, LAYOUTS))
-            raise OptionError(f"Invalid memory_format (got {self.memory_format}). Supported: {known}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise OptionError(f"Invalid mean or std (got {self.mean}, {self.std}). Supported: three each, std above 0")
-
-    @property
-    def channels_last(self) -> bool:
-        return self.memory_format == torch.channels_last
+    output: Output
+    batch_size: int  #: the largest
+    num_threads: int  #: that decode
+    destination: Destination  #: where batches go
+    decode: str = CPU  #: "gpu" or "cpu": what decodes. "gpu" with a destination that is a CPU takes the same way there
+    late: bool = False  #: whether batches ask for more than crop and flip
+    skip: bool = False  #: put a good sample in the place of one that cannot be decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +60,97 @@ class Backend(Protocol):
     def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
         """Each batch with its images, in order; takes the next batch while it works on one.
 
-        Called from one thread at a time. Closing the iterator ends the work on what it took.
+        Called from one thread at a time. Closing the iterator ends the work on what it took. Images may still be under
+        way on the current CUDA stream. With `skip`, a batch may come back with good samples in the place of bad ones.
 
         Raises:
             ImageError: naming the sample that cannot be decoded.
+            FormatError: where that is because its bytes are not those that were written.
         """
 
     def close(self) -> None:
         """Release threads and memory. The backend is not used again."""
 
 
-def make_backend(name: str, output: Output, batch_size: int, num_threads: int) -> Backend:
-    """The backend of that name.
+Plug = Callable[[Setup], Backend]
+
+
+def find(name: str, device: torch.device) -> Plug:
+    """The backend of that name, imported.
 
     Args:
         name: a key of `BACKENDS`, or "auto": the quicker one for where images go. On a CPU that is torchvision.
-        output: what batches look like.
-        batch_size: the largest.
-        num_threads: threads that decode.
+        device: where images go.
 
     Raises:
         OptionError: if there is none of that name.
         BackendError: if it is not installed.
     """
-    name = "torchvision" if name == AUTO else name
+    if name == AUTO:
+        name = "dali" if device.type == "cuda" and _installed("nvidia.dali") else "torchvision"
     if name not in BACKENDS:
         raise OptionError(f"Invalid backend (got {name!r}). Supported: {AUTO}, {', '.join(BACKENDS)}")
     module, _, attribute = BACKENDS[name].partition(":")
-    backend: Backend = getattr(importlib.import_module(module), attribute)(output, batch_size, num_threads)
+    return cast(Plug, getattr(importlib.import_module(module), attribute))
+
+
+def begin(plug: Plug, setup: Setup, trial: Batch | None) -> Backend:
+    """A backend that works: where it is to decode on the GPU, it is tried on one image first.
+
+    Drivers without nvJPEG, containers without the library, GPUs too old for it: decoding on the CPU works everywhere,
+    and is quick for baked images. So the run goes on with that, and one warning.
+    """
+    if setup.decode == GPU:
+        try:
+            return _tried(plug(setup), trial)
+        except (WdsremuxError, RuntimeError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            warnings.warn(
+                f"decoding on the GPU does not work here, so the CPU decodes: {reason}. "
+                'To silence this, pass decode="cpu"',
+                stacklevel=2,
+            )
+    return plug(replace(setup, decode=CPU))
+
+
+def _tried(backend: Backend, trial: Batch | None) -> Backend:
+    try:
+        for _ in backend.run(iter([trial] if trial else [])):
+            pass
+    except BaseException:
+        backend.close()
+        raise
     return backend
+
+
+def _installed(module: str) -> bool:
+    with contextlib.suppress(ModuleNotFoundError):  # a parent package is missing
+        return importlib.util.find_spec(module) is not None
+    return False
+
+
+def repaired(batch: Batch, skip: bool) -> Batch | None:
+    """What to do about a batch that a decoder could not do: samples are decoded one by one on the CPU to find out.
+
+    Returns:
+        The batch with good samples in the place of those that cannot be decoded; None if all can.
+
+    Raises:
+        WdsremuxError: what is wrong with the first that cannot, unless `skip`; also if all are bad.
+    """
+    faults: dict[int, WdsremuxError] = {}
+    for i in range(len(batch.encoded)):
+        try:
+            codec.decode(batch.encoded.image(i).data)
+        except ImageError as reason:
+            if not skip:
+                raise fault(batch.encoded, i, reason) from reason
+            faults[i] = fault(batch.encoded, i, reason)
+    if not faults:
+        return None
+    if len(faults) == len(batch.encoded):
+        raise faults.pop(0)  # not one that this frame still holds: they would keep each other, and files open
+    for found in faults.values():
+        skips.LOG.warn(found)
+    encoded, index = batch.encoded.without(list(faults))
+    return replace(batch, encoded=encoded, parameters=batch.parameters.take(index))

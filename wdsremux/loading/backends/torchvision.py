@@ -1,140 +1,176 @@
-"""Threads over libjpeg-turbo and torch's antialiased resize: the quickest way on a CPU that we measured.
+"""torch throughout: decodes with threads on the CPU, or with TorchCodec's nvJPEG on the GPU; augments with tensors.
 
-Each image goes through the cache once: decode, copy of the crop, resize, flip, then straight into the batch's memory,
-transposed and normalised. DALI's CPU operators do the same in 1.6 times the time.
+device cpu                 threads decode, crop, resize, flip, augment, normalise, each image by itself
+device cuda, decode cpu    threads decode, crop, resize, flip -> uint8 -> GPU -> the rest for the whole batch
+device cuda, decode gpu    nvJPEG -> crop, resize, flip, and the rest, for the whole batch
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from wdsremux import codec
-from wdsremux.errors import ImageError
-from wdsremux.loading.backends import Batch, Output
+from wdsremux.errors import BackendError
+from wdsremux.loading.augment import Parameters
+from wdsremux.loading.backends import GPU, Batch, Setup, repaired
+from wdsremux.loading.backends.resample import resample
+from wdsremux.loading.backends.threads import Decoders, Normalised, Pending, plain
 from wdsremux.loading.buffers import BufferPool
+from wdsremux.loading.transforms import Transforms
 
-_CHUNK = 16  #: images of one piece of work: a future costs some 50 us, an image 400
 _AHEAD = 2  #: batches worked on at once, so that no thread idles at a batch's end
-_NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.uint8: np.uint8}
+_NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.uint16, torch.uint8: np.uint8}
 
 
 class TorchvisionBackend:
     """See `Backend`."""
 
-    def __init__(self, output: Output, batch_size: int, num_threads: int) -> None:
-        self._output = output
-        self._pool = BufferPool(2 * _AHEAD + 2)
-        self._threads = _decoding_threads(num_threads)
-        # (u8 / 255 - mean) / std as one multiplication and one addition.
-        self._scale = self._by_channel([1 / (255 * s) for s in output.std])
-        self._shift = self._by_channel([-m / s for m, s in zip(output.mean, output.std, strict=True)])
-        self._local = threading.local()
+    def __init__(self, setup: Setup) -> None:
+        self._way: _Cpu | _CpuToGpu | _Gpu
+        if setup.decode == GPU:
+            self._way = _Gpu(setup)
+        else:
+            self._way = _Cpu(setup) if setup.destination.device.type == "cpu" else _CpuToGpu(setup)
 
     def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
         """See `Backend.run`."""
-        under_way: deque[tuple[Batch, NDArray[Any], list[Future[None]]]] = deque()
-        try:
-            for batch in batches:
-                under_way.append((batch, *self._begin(batch)))
-                if len(under_way) == _AHEAD:
-                    yield self._end(*under_way.popleft())
-            while under_way:
-                yield self._end(*under_way.popleft())
-        finally:
-            for _, _, futures in under_way:
-                for future in futures:
-                    future.cancel()
+        return self._way.run(batches)
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._way.close()
 
-    def _begin(self, batch: Batch) -> tuple[NDArray[Any], list[Future[None]]]:
-        count, size = len(batch.encoded), self._output.size
-        shape = (count, size, size, 3) if self._output.channels_last else (count, 3, size, size)
-        array = self._pool.take(shape, np.dtype(_NUMPY[self._output.dtype]))
-        chunks = (range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK))
-        return array, [self._threads.submit(self._chunk, batch, chunk, array) for chunk in chunks]
 
-    def _end(self, batch: Batch, array: NDArray[Any], futures: list[Future[None]]) -> tuple[Batch, torch.Tensor]:
-        for future in futures:
-            future.result()
-        images = torch.from_numpy(array)
-        return batch, images.permute(0, 3, 1, 2) if self._output.channels_last else images
+class _Threaded:
+    """What both ways over the CPU have in common: threads work on a batch while the one before is finished."""
 
-    def _chunk(self, batch: Batch, chunk: range, array: NDArray[Any]) -> None:
-        boxes, flips = batch.parameters.boxes.tolist(), batch.parameters.flips.tolist()
-        for i in chunk:
-            try:
-                pixels = codec.decode(batch.encoded.image(i).data)
-            except ImageError as error:
-                raise ImageError(f"sample {batch.encoded.ids[i]} cannot be decoded: {error}") from error
-            x, y, width, height = boxes[i]
-            crop = np.ascontiguousarray(pixels[y : y + height, x : x + width])
-            resized = torch.from_numpy(codec.resize(crop, self._output.size, self._output.size))
-            self._store(resized.flip(1) if flips[i] else resized, torch.from_numpy(array[i]))
+    def __init__(self, setup: Setup, decoders: Decoders) -> None:
+        self._setup, self._decoders = setup, decoders
 
-    def _store(self, pixels: torch.Tensor, place: torch.Tensor) -> None:
-        """Put uint8 [H, W, 3] pixels into their place in the batch: transposed, converted, normalised, as asked.
+    def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
+        under_way: deque[Pending] = deque()
+        try:
+            for batch in batches:
+                under_way.append(self._decoders.begin(batch, self._places(len(batch.encoded))))
+                if len(under_way) == _AHEAD:
+                    yield self._end(under_way.popleft())
+            while under_way:
+                yield self._end(under_way.popleft())
+        finally:
+            for pending in under_way:
+                pending.cancel()
 
-        An image of 224 px takes 74 us channels_last and 113 as NCHW, of which writing to fresh cache lines is 56. Tried
-        and slower: NCHW by way of uint8 planes (138 to 194), numpy (110, 133), a conversion in place (85, 161).
-        """
+    def close(self) -> None:
+        self._decoders.close()
+
+    def _end(self, pending: Pending) -> tuple[Batch, torch.Tensor]:
+        batch = pending.batch
+        if pending.wait():
+            batch = repaired(batch, self._setup.skip) or batch
+            self._decoders.begin(batch, pending.places).wait()
+        return batch, self._images(batch, pending.places)
+
+    def _places(self, count: int) -> torch.Tensor:
+        """Memory for a batch, image by image."""
+        raise NotImplementedError
+
+    def _images(self, batch: Batch, places: torch.Tensor) -> torch.Tensor:
+        """What is handed out of what the threads left there."""
+        raise NotImplementedError
+
+
+class _Cpu(_Threaded):
+    """Decoded and augmented by threads, into memory that comes back when the caller lets go of it."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._output = setup.output
+        self._memory = BufferPool(2 * _AHEAD + 2)
+        store = _Augmented(setup) if setup.late else Normalised(setup.output)
+        super().__init__(setup, Decoders(setup.num_threads, setup.output.size, store))
+
+    def _places(self, count: int) -> torch.Tensor:
         size = self._output.size
-        if self._output.channels_last:
-            pixels, place = pixels.reshape(size, 3 * size), place.view(size, 3 * size)
-        else:
-            pixels = pixels.permute(2, 0, 1)
-        if place.dtype == torch.uint8:
-            place.copy_(pixels)
-            return
-        if self._output.channels_last:
-            pixels = self._scratch().copy_(pixels)
-        if place.dtype == torch.float32:
-            torch.addcmul(self._shift, pixels, self._scale, out=place)
-        else:
-            place.copy_(torch.addcmul(self._shift, pixels, self._scale))
+        shape = (count, size, size, 3) if self._output.channels_last else (count, 3, size, size)
+        array: Any = self._memory.take(shape, np.dtype(_NUMPY[self._output.dtype]))
+        return torch.from_numpy(array).view(self._output.dtype)  # numpy has no bfloat16
 
-    def _by_channel(self, values: list[float]) -> torch.Tensor:
-        """One value a channel, shaped to meet an image where it is stored; rows of pixels meet whole rows of values.
-
-        Broadcasting over a last dimension of 3 instead takes twice the time: 187 us an image where rows take 95.
-        """
-        by_channel = torch.tensor(values, dtype=torch.float32)
-        return by_channel.repeat(self._output.size) if self._output.channels_last else by_channel[:, None, None]
-
-    def _scratch(self) -> torch.Tensor:
-        """float32 [size, 3 * size] of this thread's own, warm in its cache."""
-        if not hasattr(self._local, "scratch"):
-            self._local.scratch = torch.empty((self._output.size, 3 * self._output.size))
-        scratch: torch.Tensor = self._local.scratch
-        return scratch
+    def _images(self, batch: Batch, places: torch.Tensor) -> torch.Tensor:
+        return places.permute(0, 3, 1, 2) if self._output.channels_last else places
 
 
-def _decoding_threads(count: int) -> ThreadPoolExecutor:
-    """Threads beneath which torch starts no threads of its own.
+class _Augmented:
+    """Stores an image as `Transforms` makes it."""
 
-    OpenMP counts threads for each calling thread, but `torch.set_num_threads` also sets what threads not yet started
-    begin with. So all are started here, and then that is put back.
-    """
-    before = torch.get_num_threads()
-    started = threading.Barrier(count + 1)
+    def __init__(self, setup: Setup) -> None:
+        self._transforms = Transforms(setup.output, torch.device("cpu"))
+        self._channels_last = setup.output.channels_last
 
-    def begin() -> None:
-        torch.set_num_threads(1)
-        started.wait()
+    def __call__(self, pixels: torch.Tensor, place: torch.Tensor, parameters: Parameters, i: int) -> None:
+        (image,) = self._transforms(pixels[None], parameters.take(slice(i, i + 1)))
+        place.copy_(image.permute(1, 2, 0) if self._channels_last else image)
 
-    threads = ThreadPoolExecutor(count, "wdsremux-decode", initializer=begin)
-    for _ in range(count):
-        threads.submit(int)
-    started.wait()
-    torch.set_num_threads(before)
-    return threads
+
+class _CpuToGpu(_Threaded):
+    """Decoded, cropped and resized by threads; the rest on the device, batch by batch."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._destination, self._size = setup.destination, setup.output.size
+        self._transforms = Transforms(setup.output, setup.destination.device)
+        super().__init__(setup, Decoders(setup.num_threads, setup.output.size, plain))
+
+    def _places(self, count: int) -> torch.Tensor:
+        return self._destination.staging((count, self._size, self._size, 3))
+
+    def _images(self, batch: Batch, places: torch.Tensor) -> torch.Tensor:
+        return self._transforms(self._destination.upload(places), batch.parameters)
+
+
+class _Gpu:
+    """Decoded by nvJPEG, a batch in one call."""
+
+    def __init__(self, setup: Setup) -> None:
+        try:
+            from torchcodec.decoders import decode_jpeg
+        except (ImportError, OSError, RuntimeError) as error:  # whatever a shared library lacks
+            raise BackendError(
+                "the torchvision backend decodes on the GPU with TorchCodec, which cannot be loaded "
+                f'({str(error).splitlines()[0]}). Install it with `pip install "wdsremux[torchcodec]"`'
+            ) from error
+        self._decode = decode_jpeg
+        self._setup, self._output = setup, setup.output
+        self._transforms = Transforms(setup.output, setup.destination.device)
+
+    def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
+        with ThreadPoolExecutor(1, "wdsremux-read") as reading:  # of the next batch, while this one is decoded
+            ahead = [reading.submit(next, batches, None)]
+            while (batch := ahead.pop().result()) is not None:  # popped: a frame that holds its own error is a cycle
+                ahead.append(reading.submit(next, batches, None))
+                done, images = self._decoded(batch)
+                parameters = done.parameters
+                pixels = resample(images, parameters.boxes, parameters.flips, self._output.size)
+                yield done, self._transforms(pixels, parameters)
+
+    def close(self) -> None:
+        """Nothing: TorchCodec keeps its decoder, one a device, for whoever comes next."""
+
+    def _decoded(self, batch: Batch) -> tuple[Batch, Sequence[torch.Tensor]]:
+        try:
+            return batch, self._call(batch)
+        except RuntimeError as error:
+            done = repaired(batch, self._setup.skip)
+            if done is None:
+                raise BackendError(f"TorchCodec failed: {str(error).splitlines()[0]}") from error
+            return done, self._call(done)
+
+    def _call(self, batch: Batch) -> Sequence[torch.Tensor]:
+        """N of uint8 [3, H, W] on the device."""
+        # The decoder's private stream waits for nobody: memory that it is given may still be in use by what we began
+        # before. Only a synchronisation of the host helps (pytorch/vision#9606, meta-pytorch/torchcodec#1634).
+        self._setup.destination.finish()
+        files = [torch.from_numpy(batch.encoded.image(i)) for i in range(len(batch.encoded))]
+        return list(self._decode(files, mode="RGB", device=self._setup.destination.device))

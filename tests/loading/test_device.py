@@ -1,0 +1,213 @@
+"""Where batches are to go, and what is said where that cannot be."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import wdsremux
+from tests.contracts.batches import WAYS, made, read_batches
+from wdsremux.errors import BackendError, OptionError
+from wdsremux.loading import device
+from wdsremux.loading.backends import CPU, GPU, Backend, Batch, Setup, begin, find
+from wdsremux.loading.device import Destination
+from wdsremux.loading.options import Options
+from wdsremux.loading.output import Output
+
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="says what is said where there is no CUDA device")
+
+
+@NO_GPU
+@pytest.mark.parametrize("name", ["cuda", "cuda:3"])
+def test_a_device_that_is_not_there(converted: Path, name: str) -> None:
+    sentence = rf'^device \'{name}\' is not there: torch .* finds no CUDA device\. Choose device="cpu"$'
+    with pytest.raises(BackendError, match=sentence):
+        wdsremux.DataLoader(converted, device=name)
+
+
+@NO_GPU
+def test_without_a_gpu_the_default_is_the_cpu(converted: Path) -> None:
+    with wdsremux.DataLoader(converted, 32, size=32) as loader:
+        images, labels = next(iter(loader))
+    assert (images.device.type, labels.device.type) == ("cpu", "cpu")
+
+
+@pytest.mark.parametrize("wrong", ["gpu", "cuda:x", 1.5])
+def test_what_is_no_device(converted: Path, wrong: Any) -> None:
+    with pytest.raises(OptionError, match=r"^Invalid device \(got .*\)\. Supported: "):
+        wdsremux.DataLoader(converted, device=wrong)
+
+
+def test_a_gpu_cannot_decode_for_a_cpu(converted: Path) -> None:
+    with pytest.raises(OptionError, match=r'^decode="gpu" needs a CUDA device, and images go to \'cpu\'\. Choose '):
+        wdsremux.DataLoader(converted, device="cpu", decode="gpu")
+
+
+class _Cuda:
+    """What `torch.cuda` would say on a machine with some devices."""
+
+    def __init__(self, count: int, current: int) -> None:
+        self._count, self._current = count, current
+
+    def is_available(self) -> bool:
+        return self._count > 0
+
+    def device_count(self) -> int:
+        return self._count
+
+    def current_device(self) -> int:
+        return self._current
+
+
+@pytest.mark.parametrize(
+    ("count", "current", "local_rank", "asked", "wanted"),
+    [
+        (8, 0, None, None, "cuda:0"),
+        (8, 0, "3", None, "cuda:3"),  # torchrun, and nobody called set_device
+        (8, 5, "3", None, "cuda:5"),  # somebody did
+        (1, 0, "3", None, "cuda:0"),  # CUDA_VISIBLE_DEVICES shows each rank its own
+        (8, 0, "3", "cuda", "cuda:3"),
+        (8, 0, "3", "cuda:1", "cuda:1"),
+        (8, 0, "3", "cpu", "cpu"),
+        (0, 0, "3", None, "cpu"),
+        (8, 0, "x", None, "cuda:0"),
+    ],
+)
+def test_which_device_is_meant(
+    monkeypatch: pytest.MonkeyPatch, count: int, current: int, local_rank: str | None, asked: str | None, wanted: str
+) -> None:
+    monkeypatch.setattr(torch, "cuda", _Cuda(count, current))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local_rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    assert device.resolve(asked) == torch.device(wanted)
+
+
+def test_a_number_that_is_too_high(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "cuda", _Cuda(2, 0))
+    with pytest.raises(BackendError, match=r"^device 'cuda:2' is not there: torch finds 2 CUDA devices$"):
+        device.resolve("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("asked", "where", "wanted"), [(None, "cuda", GPU), (None, "cpu", CPU), ("cpu", "cuda", CPU), ("gpu", "cuda", GPU)]
+)
+def test_what_decodes(asked: str | None, where: str, wanted: str) -> None:
+    assert options(decode=asked).decoder(torch.device(where)) == wanted
+
+
+def options(**given: Any) -> Options:
+    from wdsremux.loading.augment import WHOLE
+
+    output = Output(
+        size=32,
+        dtype=torch.float32,
+        memory_format=torch.contiguous_format,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+    values: dict[str, Any] = {
+        "batch_size": 4,
+        "tail": "even",
+        "fields": ("label",),
+        "augment": WHOLE,
+        "output": output,
+        "backend": "auto",
+        "device": None,
+        "decode": None,
+        "rank": None,
+        "world_size": None,
+        "num_threads": None,
+        "prefetch": 2,
+        "on_error": "raise",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "cuda", _Cuda(1, 0))
+        return Options(**values | given)
+
+
+class PretendsCuda(Destination):
+    """A destination on a CPU that says it is CUDA device 0: what is built for it fails where it meets the driver."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"))
+        self.device = torch.device("cuda", 0)
+
+
+@NO_GPU
+@pytest.mark.parametrize("name", ["dali", "torchvision"])
+def test_a_decoder_that_fails_is_replaced_with_one_warning(
+    converted: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real libraries meet a real lack of a driver; the plug that is made next is told that the CPU decodes."""
+    (trial,) = read_batches(converted / "train", [1])
+    output = options().output
+    setup = Setup(output=output, batch_size=4, num_threads=1, destination=PretendsCuda(), decode=GPU)
+    monkeypatch.setattr("wdsremux.loading.transforms.Transforms.__init__", lambda *_: None)  # places tensors there
+    made_: list[Setup] = []
+    real = find(name, torch.device("cpu"))
+
+    def plug(given: Setup) -> Backend:
+        made_.append(given)
+        return real(given) if given.decode == GPU else _Nothing()
+
+    with pytest.warns(
+        UserWarning, match=r"^decoding on the GPU does not work here, so the CPU decodes: .*CUDA"
+    ) as told:
+        begin(plug, setup, trial)
+    assert len(told) == 1
+    assert [given.decode for given in made_] == [GPU, CPU]
+
+
+class _Nothing:
+    def run(self, batches: Any) -> Any:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("way", [way for way, (_, decode) in WAYS.items() if decode == GPU])
+def test_a_decoder_that_works_is_kept_without_a_word(converted: Path, way: str) -> None:
+    (trial,) = read_batches(converted / "train", [1])
+    with warnings.catch_warnings(), made(way) as backend:
+        warnings.simplefilter("error")
+        assert begin(lambda _: backend, _setup(GPU), trial) is backend
+
+
+def test_a_decoder_for_the_cpu_is_not_tried(converted: Path) -> None:
+    (trial,) = read_batches(converted / "train", [1])
+    tried: list[Batch] = []
+
+    class Watched(_Nothing):
+        def run(self, batches: Any) -> Any:
+            tried.extend(batches)
+            return iter(())
+
+    begin(lambda _: Watched(), _setup(CPU), trial)
+    assert not tried
+    begin(lambda _: Watched(), _setup(GPU), trial)
+    assert [batch is trial for batch in tried] == [True]
+    tried.clear()  # a class is a cycle, and would keep the sample table open
+
+
+def _setup(decode: str) -> Setup:
+    destination = Destination(torch.device("cpu"))
+    return Setup(output=options().output, batch_size=4, num_threads=1, destination=destination, decode=decode)
+
+
+@pytest.mark.parametrize("gpu_decodes", [True, False])
+def test_dalis_graph_for_a_gpu_can_be_drawn_without_one(gpu_decodes: bool) -> None:
+    """Operators check arguments and where inputs lie when the graph is made; only building needs a driver."""
+    pytest.importorskip("nvidia.dali", reason="DALI is not installed")
+    from wdsremux.loading.backends.pipelines import Graph, SharedPipeline
+
+    graph = Graph(size=64, batch_size=8, num_threads=1, device=0, gpu_decodes=gpu_decodes, normalise=None)
+    assert graph.make() is not None
+    if not torch.cuda.is_available():
+        with pytest.raises(BackendError, match=r"^DALI's pipeline cannot be built: .*CUDA"):
+            SharedPipeline(graph)

@@ -1,0 +1,59 @@
+"""A set that kept its source's order is warned of where windows would not mix it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.splits import write_split
+from wdsremux.loading.mixing import mixing_warning
+from wdsremux.loading.order import ALL, Order
+from wdsremux.loading.split import Split, open_split
+
+COUNTS = (3,) * 5
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Split:
+    """Of several fragments."""
+    split = open_split(write_split(tmp_path, shards=COUNTS))
+    return dataclasses.replace(split, table=np.array(split.table))
+
+
+def unshuffled(split: Split) -> Split:
+    return dataclasses.replace(split, manifest=dataclasses.replace(split.manifest, options={"shuffle": False}))
+
+
+def one_fragment(split: Split) -> Split:
+    table = np.array(split.table)
+    table["fragment"] = 7
+    return dataclasses.replace(split, table=table)
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}])
+def test_a_mixed_set_is_no_cause_for_a_warning(mixed: Split, options: dict[str, Any]) -> None:
+    split = dataclasses.replace(mixed, manifest=dataclasses.replace(mixed.manifest, options=options))
+    assert mixing_warning(split, Order(COUNTS, 0, window=2)) is None
+
+
+def test_a_set_in_the_order_of_its_source_is_warned_of(mixed: Split) -> None:
+    sentence = f"a window of 2 of the 5 shards of {mixed.folder} may hold few classes: "
+    order = Order(COUNTS, 0, window=2)
+    assert mixing_warning(unshuffled(mixed), order) == (
+        sentence + 'it was converted with --no-shuffle. Choose window="all", or convert it without that'
+    )
+    assert str(mixing_warning(one_fragment(mixed), order)).startswith(sentence + "its source was one large file")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [Order(COUNTS, 0, window=ALL), Order(COUNTS, 0, window=5), Order(COUNTS, 0), Order(COUNTS, 0, False, window=2)],
+    ids=["all", "five", "default", "unshuffled"],
+)
+def test_where_all_shards_are_mixed_or_none_nothing_is_said(mixed: Split, order: Order) -> None:
+    assert mixing_warning(unshuffled(mixed), order) is None
+    assert mixing_warning(one_fragment(mixed), order) is None

@@ -1,0 +1,113 @@
+"""Where batches are to lie: on a CUDA device, made on a stream of our own; on a CPU all of this does nothing.
+
+    feed's thread:   with destination.working(): upload, decode, transform …; finish() waits for them
+    caller's thread: receive(images)
+
+The feed waits for its own stream before it gives a batch away. So a batch is whole when it is handed out, whatever
+stream the caller works on; and a fault of the device comes up with the batch that it belongs to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from wdsremux.errors import BackendError, OptionError
+
+_PRIORITY = -1  # above the default: our short kernels do not stand in line behind the training's
+
+
+def resolve(device: str | torch.device | None) -> torch.device:
+    """The device that a loader's argument means: as given; else this process's CUDA device, if there is any, else CPU.
+
+    Found late: Lightning, Accelerate and torchrun scripts choose their device after the loader is made. A CUDA device
+    without a number is the current one, or, where nobody has chosen yet, the one of LOCAL_RANK.
+
+    Raises:
+        OptionError: if it is no device.
+        BackendError: if it is not there.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise OptionError(f"Invalid device (got {device!r}). Supported: 'cpu', 'cuda', 'cuda:N'") from error
+    if found.type != "cuda":
+        return found
+    if not torch.cuda.is_available():
+        raise BackendError(
+            f'device {str(found)!r} is not there: torch {torch.__version__} finds no CUDA device. Choose device="cpu"'
+        )
+    index = _cuda_index() if found.index is None else found.index
+    if index >= torch.cuda.device_count():
+        raise BackendError(f"device 'cuda:{index}' is not there: torch finds {torch.cuda.device_count()} CUDA devices")
+    return torch.device("cuda", index)
+
+
+def _cuda_index() -> int:
+    current, local = torch.cuda.current_device(), os.environ.get("LOCAL_RANK", "")
+    if current == 0 and local.isdecimal() and int(local) < torch.cuda.device_count():
+        return int(local)
+    return current
+
+
+class Destination:
+    """One device, and the stream on which batches are made for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = _stream(device) if device.type == "cuda" else None
+        self._copies: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """What this thread starts meanwhile runs on our stream."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
+            yield
+
+    def staging(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """uint8 of that shape on the CPU, its content undefined, from which `upload` is quick: pinned, and used again.
+
+        torch keeps pinned memory and gives it out anew once copies out of it are done.
+        """
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._stream is not None)
+
+    def upload(self, staged: torch.Tensor) -> torch.Tensor:
+        """Copy to the device; goes on behind."""
+        if self._stream is None:
+            return staged.to(self.device)
+        begin, end = _event(), _event()
+        begin.record(self._stream)
+        copied = staged.to(self.device, non_blocking=True)
+        end.record(self._stream)
+        self._copies.append((begin, end))
+        return copied
+
+    def finish(self) -> float:
+        """Wait for all that was started on our stream; returns the seconds that copies took."""
+        if self._stream is None:
+            return 0.0
+        self._stream.synchronize()
+        copies, self._copies = self._copies, []
+        return float(sum(begin.elapsed_time(end) for begin, end in copies)) / 1e3
+
+    def receive(self, images: torch.Tensor) -> torch.Tensor:
+        """In the caller's thread: its stream will use memory of ours, which must not be given out again before that."""
+        if self._stream is not None:
+            images.record_stream(torch.cuda.current_stream(self.device))
+        return images
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device, priority=_PRIORITY)  # type: ignore[no-untyped-call]
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]

@@ -1,0 +1,42 @@
+"""What a batch of images looks like when it is handed out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from wdsremux.errors import OptionError
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a batch of images looks like: a tensor [N, 3, size, size].
+
+    Raises:
+        OptionError: when made with what no backend can give.
+    """
+
+    size: int  #: pixels a side
+    dtype: torch.dtype  #: uint8 holds 0 to 255 and is not normalised
+    memory_format: torch.memory_format
+    mean: tuple[float, float, float]  #: of 0 to 1, by channel
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise OptionError(f"Invalid size (got {self.size}). Supported: 1 or more pixels")
+        if self.dtype not in DTYPES:
+            raise OptionError(f"Invalid dtype (got {self.dtype}). Supported: {', '.join(map(str, DTYPES))}")
+        if self.memory_format not in LAYOUTS:
+            known = ", ".join(map(str, LAYOUTS))
+            raise OptionError(f"Invalid memory_format (got {self.memory_format}). Supported: {known}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise OptionError(f"Invalid mean or std (got {self.mean}, {self.std}). Supported: three each, std above 0")
+
+    @property
+    def channels_last(self) -> bool:
+        return self.memory_format == torch.channels_last

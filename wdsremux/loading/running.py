@@ -1,0 +1,140 @@
+"""What a loader begins when the first batch is asked for, and must end: backend, read-ahead, feed.
+
+Late, because Lightning, Accelerate and torchrun scripts choose rank and device after a loader is made; apart from the
+loader, so that a finalizer can hold it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+
+import numpy as np
+
+from wdsremux import codec
+from wdsremux.errors import StateError, WdsremuxError
+from wdsremux.loading import device, world
+from wdsremux.loading.augment import WHOLE
+from wdsremux.loading.backends import Backend, Batch, Setup, begin, find
+from wdsremux.loading.device import Destination
+from wdsremux.loading.feed import Feed, Ready, Share, Stages
+from wdsremux.loading.options import Options
+from wdsremux.loading.order import Order
+from wdsremux.loading.readahead import Part, ReadAhead
+from wdsremux.loading.reader import Reader
+
+_TRIALS = 8  #: samples that are looked at to find a sound one to try a decoder on
+
+
+class Running:
+    """Begun at the first `take`, in the process that calls it."""
+
+    def __init__(self, options: Options, order: Order, reader: Reader) -> None:
+        self._options, self._order, self._reader = options, order, reader
+        self._share: Share | None = None
+        self._destination: Destination | None = None
+        self._backend: Backend | None = None
+        self._readahead: ReadAhead | None = None
+        self._feed: Feed | None = None
+        self._owner: int | None = None  #: the process whose threads these are
+
+    def share(self) -> Share:
+        """Which part of each step is this rank's; as found when first asked for."""
+        if self._share is None:
+            rank, size = world.rank_and_world(self._options.rank, self._options.world_size)
+            self._share = Share(self._options.batch_size, rank, size, self._options.tail)
+        return self._share
+
+    def take(self, epoch: int, position: int) -> Ready:
+        """The batch that follows on that place of an epoch, from a feed that is there; waits for it.
+
+        Raises:
+            WdsremuxError: what went wrong in the making.
+            StateError: in a process forked from one that had begun.
+        """
+        if self._owner not in (None, os.getpid()):
+            raise StateError("this loader is at work in the process that this one was forked from. Make one here")
+        self._owner = os.getpid()
+        if self._feed is None or self._feed.cursor != (epoch, position):
+            self.stop_feed()
+            self._feed = Feed(self._stages(), epoch, position, self._options.prefetch)
+        try:
+            ready = self._feed.take()
+        except BaseException:  # the caller's Ctrl-C, too: it may have come in the middle of anything
+            self.stop_feed()
+            raise
+        if self._destination is not None and ready.images is not None:
+            self._destination.receive(ready.images)
+        return ready
+
+    def stop_feed(self) -> None:
+        """End what is made ahead."""
+        if self._feed is not None:
+            self._feed.stop()
+            self._feed = None
+
+    def close(self) -> None:
+        """End threads, release memory, close files."""
+        if self._owner not in (None, os.getpid()):
+            return  # a child's copy of its parent's threads and memory
+        if threading.current_thread().name.startswith("wdsremux"):
+            # A collection in one of our own threads found the loader forgotten; that thread cannot wait for itself.
+            threading.Thread(target=self._close, name="wdsremux-close").start()
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        self.stop_feed()
+        if self._backend is not None:
+            self._backend.close()
+        if self._readahead is not None:
+            self._readahead.close()
+        self._reader.close()
+
+    def _stages(self) -> Stages:
+        if self._destination is None:
+            self._destination = Destination(device.resolve(self._options.device))
+            if self._options.images:
+                self._backend = self._begun(self._destination)
+                self._readahead = ReadAhead(self._reader, self._order, self._part())
+        return Stages(
+            order=self._order,
+            share=self.share(),
+            reader=self._reader,
+            readahead=self._readahead,
+            augment=self._options.augment,
+            size=self._options.output.size,
+            backend=self._backend,
+            destination=self._destination,
+            json="json" in self._options.fields,
+        )
+
+    def _part(self) -> Part:
+        share = self.share()
+        return Part(share.rank, share.world, world.local_ranks())
+
+    def _begun(self, destination: Destination) -> Backend:
+        options = self._options
+        setup = Setup(
+            output=options.output,
+            batch_size=options.batch_size,
+            num_threads=options.num_threads or world.threads(),
+            destination=destination,
+            decode=options.decoder(destination.device),
+            late=options.augment.late,
+            skip=options.skip,
+        )
+        with destination.working():
+            return begin(find(options.backend, destination.device), setup, self._trial())
+
+    def _trial(self) -> Batch | None:
+        """A batch of one sound sample; None if none is found among the first of some shards."""
+        for sample_id in self._reader.split.firsts[:-1][:_TRIALS].tolist():
+            with contextlib.suppress(WdsremuxError):  # it comes up again, with its policy, when the sample's turn comes
+                encoded = self._reader.read(np.array([sample_id]))
+                codec.decode(encoded.image(0).data)
+                size = self._options.output.size
+                drawn = WHOLE.parameters(encoded.ids, encoded.width, encoded.height, 0, 0, size)
+                return Batch(0, 0, encoded, drawn)
+        return None

@@ -1,0 +1,122 @@
+"""A converted split as the loader knows it: manifest, sample table, and where in the tars each sample lies."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdsremux import files
+from wdsremux.errors import FormatError
+from wdsremux.format import archive, manifest, samples
+from wdsremux.format.archive import BLOCK_BYTES
+from wdsremux.format.manifest import Manifest
+from wdsremux.format.samples import Table
+
+CHECKED_BYTES = 256 * 2**20  #: a larger table is hashed only when asked for: 0.2 s for 256 MB
+REBUILD = "Run the conversion again to rebuild it"
+DELETE = "Delete it and run the same conversion again to rebuild it"  #: a file of the right size is left alone else
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is known of a split without its tars."""
+
+    folder: Path
+    manifest: Manifest
+    table: Table
+
+    @cached_property
+    def firsts(self) -> NDArray[np.int64]:
+        """int64 [shards + 1]: the sample id with which each shard begins; the table lies in the order of the shards."""
+        counts = np.fromiter((shard.nsamples for shard in self.manifest.shards), np.int64, len(self.manifest.shards))
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    def path(self, shard: int) -> Path:
+        """The tar of that place in the manifest's list."""
+        return self.folder / self.manifest.shards[shard].url
+
+    def key(self, sample_id: int) -> str:
+        """The `__key__` of a sample."""
+        row = self.table[sample_id]
+        return archive.key(int(row["fragment"]), int(row["row"]), int(row["part"]))
+
+    def place(self, sample_id: int) -> str:
+        """Where a sample lies, for people."""
+        row = self.table[sample_id]
+        return f"sample {sample_id}, at byte {row['offset']} of {self.path(int(row['shard']))}"
+
+    def missing(self) -> list[Path]:
+        """The tars that are not there; one look at the folder, whatever their number: 50,000 names take 50 ms.
+
+        Raises:
+            FormatError: if the folder cannot be listed.
+        """
+        try:
+            with os.scandir(self.folder) as entries:
+                present = {entry.name for entry in entries}
+        except OSError as error:
+            raise FormatError(f"{self.folder} cannot be listed: {error.strerror}") from error
+        return [self.folder / shard.url for shard in self.manifest.shards if shard.url not in present]
+
+
+def open_split(folder: Path, hash_table: bool = False) -> Split:
+    """The split in a folder; its table mapped into memory.
+
+    Args:
+        folder: OUT/SPLIT.
+        hash_table: check the table's SHA-256 even if it is larger than `CHECKED_BYTES`.
+
+    Raises:
+        FormatError: if the manifest or the table is missing or damaged, or they disagree.
+    """
+    split = Split(folder, manifest.read(folder), samples.read(folder / samples.NAME))
+    path = folder / samples.NAME
+    if len(split.table) != split.manifest.nsamples:
+        raise FormatError(f"{path} holds {len(split.table)} samples, the manifest {split.manifest.nsamples}")
+    wanted = split.manifest.files[samples.NAME]["sha256"]
+    if (split.table.nbytes <= CHECKED_BYTES or hash_table) and files.sha256(path) != wanted:
+        raise FormatError(f"{path} was changed since the conversion: its SHA-256 differs. {DELETE}")
+    return split
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What tells a shard from any other, also one of the same size: a sample of it, with the header before."""
+
+    sample_id: int
+    offset: int  #: of the header, in the tar
+    size: int  #: of header and image, in bytes
+    name: str  #: of the member
+    crc32: int  #: of the image
+
+    def agrees(self, content: memoryview) -> bool:
+        """Whether these bytes of a tar, uint8 [size], are those."""
+        name = bytes(content[:100]).partition(b"\0")[0]
+        return name == self.name.encode() and zlib.crc32(content[BLOCK_BYTES:]) == self.crc32
+
+
+def marks(split: Split, shard: int) -> tuple[Mark, Mark]:
+    """The first and the last sample of a shard; they may be the same.
+
+    Raises:
+        FormatError: if the table does not place them in this shard.
+    """
+    first, last = split.firsts[shard : shard + 2].tolist()
+    return _mark(split, shard, first), _mark(split, shard, last - 1)
+
+
+def _mark(split: Split, shard: int, sample_id: int) -> Mark:
+    row, about = split.table[sample_id], split.manifest.shards[shard]
+    offset, size = int(row["offset"]) - BLOCK_BYTES, int(row["size"]) + BLOCK_BYTES
+    if int(row["shard"]) != shard or not 0 <= offset <= about.size_bytes - size:
+        raise FormatError(
+            f"{split.folder / samples.NAME} does not agree with the manifest: sample {sample_id} ought to lie in "
+            f"{about.url}. {DELETE}"
+        )
+    return Mark(sample_id, offset, size, f"{split.key(sample_id)}.jpg", int(row["crc32"]))
