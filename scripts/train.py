@@ -1,134 +1,135 @@
-"""Train a small convolutional network on a converted split, and stop and resume it anywhere.
+"""Train a small convolutional network on a converted split, on any number of processes; stop and resume it anywhere.
 
     python scripts/train.py OUT
     python scripts/train.py OUT --checkpoint-every 5 --resume     # begins, or goes on where it was killed
+    torchrun --nproc-per-node 8 scripts/train.py OUT --resume     # the same on eight GPUs, or eight CPU processes
 
 OUT holds the splits `train` and `test`. On the sample source (scripts/sample_source.py) ten epochs take about
-half a minute on two cores and reach some 98 % on the test split. With `--shuffle-labels` each train picture
+half a minute on two cores and reach more than 98 % on the test split. With `--shuffle-labels` each train picture
 keeps one label, but a random one: accuracy falls to chance, so what was learnt did come from the pictures.
 
 A checkpoint holds the loader's state beside the model's, so a run resumed in mid-epoch sees exactly the
-samples that were left, with the same augmentation. On a CPU it ends in the same weights as a run without a
-break, given the same number of CPUs; the SHA-256 printed at the end shows it.
+samples that were left, with the same augmentation, on as many ranks as there are now: begun on four, it goes
+on with three. `--batch-size` counts samples of one rank and may change too; the learning rate follows the
+share of samples seen and knows of neither. On a CPU a resumed run ends in the same weights as a run without a
+break, given the same number of ranks and of CPUs; the SHA-256 printed at the end shows it.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
+import contextlib
+import json
+import math
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import checkpoint
 import numpy as np
 import torch
+from ranks import Place, joined, replicated, share_buffers, total
+from small_network import class_count, network
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import wdsremux
 
-Batch = tuple[Tensor, Tensor, Tensor]  #: images float [N, 3, size, size]; labels int64 [N]; ids int64 [N]
-
-WIDTHS = (3, 32, 64, 128, 256, 256)  #: channels after each halving; 0.98 M parameters with ten classes
 WEIGHT_DECAY = 0.05
+WARM_UP = 0.1  #: of the run
 #: The options that decide what is learnt: a checkpoint made with others is not gone on with.
-SHAPING = ("epochs", "batch_size", "size", "lr", "seed", "shuffle_labels")
+SHAPING = ("epochs", "size", "lr", "seed", "amp", "shuffle_labels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     out: Path
     epochs: int
-    batch_size: int
+    batch_size: int  #: of one rank
     size: int  #: px
-    lr: float  #: the highest of the one-cycle schedule
+    lr: float  #: the highest
     seed: int
+    amp: bool
     checkpoint: Path
     checkpoint_every: int  #: steps; 0: at the end of each epoch only
     resume: bool
     backend: str
+    device: str | None
+    decode: str | None
     threads: int | None  #: of the loader; None: this process's share of the CPUs
     shuffle_labels: bool
+    log_samples: Path | None
 
 
 @dataclass(slots=True, kw_only=True)
 class Training:
-    """What changes while training, and so all that a checkpoint must hold."""
+    """What changes while training, and so all that a checkpoint must hold; the epoch is part of the loader's state."""
 
     model: nn.Module
     optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
     loader: Any
-    epoch: int = 0
-    step: int = 0  #: since the first epoch
-
-
-@dataclass(slots=True, kw_only=True)
-class Report:
-    """What one epoch, or the part of it that this run did, came to."""
-
-    images: int = 0
-    loss_sum: float | Tensor = 0.0  #: of all images; stays on the device, so that no step waits to read it
-    waiting_s: float = 0.0
-    total_s: float = 0.0
-
-    def __str__(self) -> str:
-        if not self.images:
-            return "nothing left to do"
-        loss = float(self.loss_sum) / self.images
-        speed, waiting = self.images / self.total_s, self.waiting_s / self.total_s
-        return f"loss {loss:.4f}, {speed:,.0f} images/s, {waiting:.1%} of the time waiting for data"
 
 
 def parse(arguments: list[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(description="Train a small network on a converted split.")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder with the splits train and test")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--size", type=int, default=96, help="side of a training picture in px")
-    parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate of the schedule")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/train/checkpoint.pt"), metavar="FILE")
-    parser.add_argument(
-        "--checkpoint-every", type=int, default=0, metavar="STEPS", help="0: at the end of each epoch only"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
-    parser.add_argument("--backend", default="auto", choices=["auto", "dali", "torchvision"])
-    parser.add_argument("--threads", type=int, default=None, help="threads of the loader")
-    parser.add_argument("--shuffle-labels", action="store_true", help="give each picture a random label")
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT", help="folder with the splits train and test")
+    add("--epochs", type=int, default=10, help="0: evaluate only")
+    add("--batch-size", type=int, default=64, help="samples of a step, on each rank")
+    add("--size", type=int, default=96, help="side of a training picture in px")
+    add("--lr", type=float, default=2e-3, help="highest learning rate of the schedule")
+    add("--seed", type=int, default=0)
+    add("--amp", action="store_true", help="bfloat16 where autocast thinks it safe")
+    add("--checkpoint", type=Path, default=Path("build/train/checkpoint.pt"), metavar="FILE")
+    add("--checkpoint-every", type=int, default=0, metavar="STEPS", help="0: at the end of each epoch only")
+    add("--resume", action="store_true", help="go on from the checkpoint, if there is one")
+    add("--backend", default="auto", choices=["auto", "dali", "torchvision"])
+    add("--device", default=None, help="cuda or cpu; by default CUDA where there is one")
+    add("--decode", default=None, choices=["gpu", "cpu"], help="where the loader decodes")
+    add("--threads", type=int, default=None, help="threads of the loader")
+    add("--shuffle-labels", action="store_true", help="give each picture a random label")
+    add("--log-samples", type=Path, default=None, metavar="FOLDER", help="write which rank saw which samples, and when")
     return Options(**vars(parser.parse_args(arguments)))
 
 
-def block(channels_in: int, channels_out: int) -> nn.Module:
-    """Half the width and height, more channels."""
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(inplace=True),
-    )
+class SampleLog:
+    """A line of JSON a step: {split, epoch, position, ids}, in FOLDER/rank-R.jsonl; position is that after the step."""
+
+    def __init__(self, folder: Path | None, rank: int) -> None:
+        self._file = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = open(folder / f"rank-{rank}.jsonl", "a", buffering=1)  # noqa: SIM115  # as long as the run
+
+    def note(self, split: str, loader: Any, ids: Tensor) -> None:
+        if self._file is not None:
+            state = loader.state_dict()
+            line = {"split": split, "epoch": state["epoch"], "position": state["position"], "ids": ids.tolist()}
+            self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
-def network(classes: int) -> nn.Module:
-    """Five halvings, the mean over the places left, one linear layer."""
-    blocks = [block(channels_in, channels_out) for channels_in, channels_out in pairwise(WIDTHS)]
-    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], classes))
+def open_split(options: Options, place: Place, split: str) -> Any:
+    """The loader of a split; images come normalised, on the device, in the layout that convolutions are fast in.
 
-
-def open_split(options: Options, split: str, *, training: bool) -> Any:
-    """The loader of a split; images come normalised, in the memory layout that convolutions are fast in."""
+    Labels come on the CPU. It finds rank and world size itself, in the process group. The test split is not
+    shuffled, so its tail is "even": every sample once, whatever the number of ranks.
+    """
     return wdsremux.DataLoader(
         options.out,
         options.batch_size,
         split=split,
-        shuffle=training,
-        augment="train" if training else "eval",
+        shuffle=split == "train",
+        augment="train" if split == "train" else "eval",
         size=options.size,
         backend=options.backend,
+        device=place.device,
+        decode=options.decode,
         seed=options.seed,
         num_threads=options.threads,
         memory_format=torch.channels_last,
@@ -136,60 +137,34 @@ def open_split(options: Options, split: str, *, training: bool) -> Any:
     )
 
 
-def class_count(dataset: Any) -> int:
-    """How many classes; a split whose labels were plain integers has no names."""
-    return len(dataset.classes) if dataset.classes else int(max(dataset.targets)) + 1
-
-
-def begin(options: Options, loader: Any, device: torch.device) -> Training:
-    """A model, optimiser and schedule as they are before the first step."""
+def begin(options: Options, place: Place, loader: Any) -> Training:
+    """Model and optimiser as they are before the first step, or as the checkpoint has them."""
     torch.manual_seed(options.seed)
-    model = network(class_count(loader.dataset)).to(memory_format=torch.channels_last).to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
-    steps = options.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=options.lr, total_steps=steps)
-    return Training(model=model, optimiser=optimiser, schedule=schedule, loader=loader)
+    model = network(class_count(loader.dataset)).to(place.device).to(memory_format=torch.channels_last)
+    training = Training(
+        model=model,
+        optimiser=torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY),
+        loader=loader,
+    )
+    if options.resume and options.checkpoint.exists():
+        checkpoint.restore(options.checkpoint, **parts(training), options=shaping(options))
+        state = loader.state_dict()
+        place.say(f"resumed from {options.checkpoint} at epoch {state['epoch']}, sample {state['position']}")
+    return training
+
+
+def parts(training: Training) -> dict[str, Any]:
+    return {"model": training.model, "optimiser": training.optimiser, "loader": training.loader}
 
 
 def shaping(options: Options) -> dict[str, Any]:
     return {name: getattr(options, name) for name in SHAPING}
 
 
-def save(training: Training, options: Options) -> None:
-    """Write the checkpoint beside its name and rename it: a kill leaves the old one or the new one."""
-    state = {
-        "model": training.model.state_dict(),
-        "optimiser": training.optimiser.state_dict(),
-        "schedule": training.schedule.state_dict(),
-        "loader": training.loader.state_dict(),
-        "epoch": training.epoch,
-        "step": training.step,
-        "rng": torch.get_rng_state(),
-        "options": shaping(options),
-    }
-    options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.checkpoint.with_name(f".{options.checkpoint.name}.partial")
-    with open(partial, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, options.checkpoint)
-
-
-def restore(training: Training, options: Options) -> None:
-    """Set everything to where the checkpoint was written, refusing one that was begun with other options."""
-    state = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
-    begun, wanted = state["options"], shaping(options)
-    other = [f"{name} is {begun[name]}" for name in SHAPING if begun[name] != wanted[name]]
-    if other:
-        sys.exit(f"error: in {options.checkpoint} {', '.join(other)}. Give the same, or leave out --resume.")
-    training.model.load_state_dict(state["model"])
-    training.optimiser.load_state_dict(state["optimiser"])
-    training.schedule.load_state_dict(state["schedule"])
-    training.loader.load_state_dict(state["loader"])
-    training.epoch, training.step = state["epoch"], state["step"]
-    torch.set_rng_state(state["rng"])
-    print(f"resumed from {options.checkpoint} at step {training.step}", flush=True)
+def save(training: Training, options: Options, place: Place) -> None:
+    """Rank 0 writes; the others go on."""
+    if place.rank == 0:
+        checkpoint.save(options.checkpoint, **parts(training), options=shaping(options))
 
 
 def shuffled_targets(targets: Iterable[int], seed: int) -> Tensor:
@@ -198,92 +173,126 @@ def shuffled_targets(targets: Iterable[int], seed: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).permutation(labels))
 
 
-def timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, float]]:
-    """Each batch with the seconds spent waiting for it."""
-    iterator = iter(batches)
-    while True:
-        start = time.perf_counter()
-        batch = next(iterator, None)
-        if batch is None:
-            return
-        yield batch, time.perf_counter() - start
+def learning_rate(share: float, highest: float) -> float:
+    """Rises in a line, falls as a cosine; a function of the share of the run, so there is no state to save."""
+    if share < WARM_UP:
+        return highest * share / WARM_UP
+    return highest * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
 
 
-def learn(training: Training, images: Tensor, labels: Tensor) -> Tensor:
-    """One step; returns the mean loss of the batch."""
-    loss = cross_entropy(training.model(images), labels)
-    training.optimiser.zero_grad()
+def share_seen(loader: Any, epochs: int) -> float:
+    """How much of all epochs was handed out, on all ranks: 0 to 1."""
+    state = loader.state_dict()
+    return float((state["epoch"] + state["position"] / len(loader.dataset)) / epochs)
+
+
+def mixed_precision(options: Options, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 has float32's range, so that gradients need no scaling."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.amp)
+
+
+def learn(model: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor, amp: Any) -> Tensor:
+    """One step; returns the mean loss of this rank's batch."""
+    with amp:
+        loss = cross_entropy(model(images), labels)
+    optimiser.zero_grad()
     torch.autograd.backward(loss)  # the same as loss.backward(), which is untyped
-    training.optimiser.step()
-    training.schedule.step()
-    training.step += 1
+    optimiser.step()
     return loss.detach()
 
 
-def train_epoch(training: Training, options: Options, device: torch.device, dealt: Tensor | None) -> Report:
-    """What is left of the current epoch; `dealt` gives labels by sample id in place of the true ones."""
-    report = Report()
-    start = time.perf_counter()
-    training.model.train()
-    training.loader.set_epoch(training.epoch)  # a resumed loader keeps its place in this epoch
-    for (images, labels, ids), waited_s in timed(training.loader):
-        if dealt is not None:
-            labels = dealt[ids.cpu()]
-        loss = learn(training, images.to(device), labels.to(device))
-        report.images += len(images)
-        report.loss_sum += loss * len(images)
-        report.waiting_s += waited_s
-        if options.checkpoint_every and training.step % options.checkpoint_every == 0:
-            save(training, options)
-    report.loss_sum = float(report.loss_sum)  # waits for the device, so that its time counts
-    report.total_s = time.perf_counter() - start
-    return report
+def train_epoch(
+    training: Training, stepped: nn.Module, options: Options, place: Place, dealt: Tensor | None, log: SampleLog
+) -> float:
+    """What is left of the current epoch; returns the mean loss over all ranks.
+
+    Args:
+        training: whose model's gradients are averaged by
+        stepped: that model, or its DistributedDataParallel.
+        options: of the run.
+        place: of this process.
+        dealt: int64 [n], labels by sample id in place of the true ones; None for the true ones.
+        log: of the samples seen.
+    """
+    loss_sum, images_seen = torch.zeros((), device=place.device), 0  # on the device: no step waits to read it
+    stepped.train()
+    for step, (images, labels, ids) in enumerate(training.loader, start=1):
+        log.note("train", training.loader, ids)
+        labels = (labels if dealt is None else dealt[ids]).to(place.device)
+        for group in training.optimiser.param_groups:
+            group["lr"] = learning_rate(share_seen(training.loader, options.epochs), options.lr)
+        loss = learn(stepped, training.optimiser, images, labels, mixed_precision(options, place.device))
+        loss_sum += loss * len(images)
+        images_seen += len(images)
+        if options.checkpoint_every and step % options.checkpoint_every == 0:
+            save(training, options, place)
+    loss_all, seen_all = total(place, float(loss_sum), images_seen)
+    return loss_all / max(seen_all, 1)  # a run killed after an epoch's last step has nothing left of it
 
 
-def train(training: Training, options: Options, device: torch.device) -> None:
+def train(training: Training, options: Options, place: Place, log: SampleLog) -> None:
     """All epochs that are left, a checkpoint after each."""
+    stepped = replicated(training.model, place)
     targets = training.loader.dataset.targets
     dealt = shuffled_targets(targets, options.seed) if options.shuffle_labels else None
-    while training.epoch < options.epochs:
-        report = train_epoch(training, options, device, dealt)
-        training.epoch += 1
-        print(f"epoch {training.epoch}: {report}", flush=True)
-        save(training, options)
+    for epoch in range(training.loader.state_dict()["epoch"], options.epochs):
+        training.loader.set_epoch(epoch)  # a resumed loader keeps its place in this epoch
+        loss = train_epoch(training, stepped, options, place, dealt, log)
+        place.say(f"epoch {epoch + 1}: loss {loss:.4f}; {training.loader.stats()}")
+        save(training, options, place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What an evaluation came to, over all ranks."""
+
+    correct: int
+    seen: int
+    loss: float  #: the mean of all that were seen
+
+    def __str__(self) -> str:
+        return f"{self.correct / self.seen:.4f} ({self.correct} of {self.seen}), loss {self.loss:.4f}"
 
 
 @torch.inference_mode()
-def count_correct(model: nn.Module, loader: Any, device: torch.device) -> tuple[int, int]:
-    """How many samples the model names rightly, and of how many; each is seen once."""
+def evaluate(model: nn.Module, loader: Any, options: Options, place: Place, log: SampleLog) -> Score:
+    """How the model does on a split, of which each sample is seen once.
+
+    The bare model, not its DistributedDataParallel: batches of the ranks differ in size at the end.
+    """
+    share_buffers(model, place)
     model.eval()
-    correct = seen = 0
-    for images, labels, _ in loader:
-        named = model(images.to(device)).argmax(dim=1)
-        correct += int((named == labels.to(device)).sum())
-        seen += len(labels)
-    return correct, seen
+    sums = torch.zeros(3, dtype=torch.float64, device=place.device)  #: right answers, samples, loss
+    for images, labels, ids in loader:
+        log.note("test", loader, ids)
+        labels = labels.to(place.device)
+        with mixed_precision(options, place.device):
+            logits = model(images)
+        loss = cross_entropy(logits, labels, reduction="sum")
+        sums += torch.stack([(logits.argmax(dim=1) == labels).sum(), labels.new_tensor(len(labels)), loss])
+    correct, seen, loss_sum = total(place, *sums.tolist())
+    return Score(correct=int(correct), seen=int(seen), loss=loss_sum / seen)
 
 
-def weights_sha256(model: nn.Module) -> str:
-    """One figure to compare two runs by: all parameters and batch-norm statistics, bit by bit."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def run(options: Options, place: Place) -> None:
+    log = SampleLog(options.log_samples, place.rank)
+    with contextlib.closing(log):
+        with open_split(options, place, "train") as loader:
+            training = begin(options, place, loader)
+            train(training, options, place, log)
+        with open_split(options, place, "test") as loader:
+            score = evaluate(training.model, loader, options, place, log)
+    place.say(f"weights sha256 {checkpoint.weights_sha256(training.model)}")
+    place.say(f"test accuracy: {score}")
 
 
 def main() -> None:
     options = parse()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with open_split(options, "train", training=True) as loader:
-        training = begin(options, loader, device)
-        if options.resume and options.checkpoint.exists():
-            restore(training, options)
-        train(training, options, device)
-    with open_split(options, "test", training=False) as loader:
-        correct, seen = count_correct(training.model, loader, device)
-    print(f"weights sha256 {weights_sha256(training.model)}")
-    print(f"test accuracy: {correct / seen:.4f} ({correct} of {seen})")
+    try:
+        with joined(options.device) as place:
+            run(options, place)
+    except checkpoint.OtherOptionsError as error:
+        sys.exit(f"error: {error}.")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import torch
 from wdsremux.loading.augment import PRESETS, Augment, Parameters
 from wdsremux.loading.backends import CPU, GPU, Backend, Batch, Setup, find
 from wdsremux.loading.device import Destination
-from wdsremux.loading.encoded import Encoded
 from wdsremux.loading.output import Output
 from wdsremux.loading.reader import Reader
+from wdsremux.loading.reader.encoded import Encoded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 UINT8: dict[str, Any] = {"dtype": torch.uint8}

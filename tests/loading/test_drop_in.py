@@ -49,7 +49,7 @@ def test_twenty_epochs_with_a_break_in_each(backend: str, converted: Path, augme
     assert len(set(threads)) == 1
     assert max(descriptors) <= descriptors[0] + len(wdsremux.manifest(converted).shards)  # shards stay open
     assert max(descriptors[5:]) == min(descriptors[5:])
-    assert memory[-1] < memory[0] + 40  # a batch is 3.5 MB, and eight may be kept
+    assert np.mean(memory[-5:]) < np.mean(memory[:5]) + 50  # a batch is 3.5 MB; the allocator's arenas take turns
 
 
 def test_loaders_side_by_side(backend: str, converted: Path) -> None:

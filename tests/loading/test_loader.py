@@ -650,3 +650,17 @@ def test_a_missing_backend_says_how_to_get_it(converted: Path, monkeypatch: pyte
         BackendError, match=r'which is not installed\. Install it with `pip install "wdsremux\[dali\]"`'
     ):
         DataLoader(converted, backend="dali")
+
+
+def test_ranks_that_are_found_late_count(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `len` or an epoch before the process group was joined does not make this the only rank for good."""
+    with DataLoader(converted, 10, fields=("id",), tail="even") as loader:
+        assert len(loader) == 30
+        alone = flat(ids_of(loader))
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        assert len(loader) == 10
+        loader.set_epoch(0)
+        mine = flat(ids_of(loader))
+    assert len(mine) == TRAIN / 3
+    assert set(mine) < set(alone)

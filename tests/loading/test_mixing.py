@@ -12,7 +12,7 @@ import pytest
 from tests.splits import write_split
 from wdsremux.loading.mixing import mixing_warning
 from wdsremux.loading.order import ALL, Order
-from wdsremux.loading.split import Split, open_split
+from wdsremux.loading.reader.split import Split, open_split
 
 COUNTS = (3,) * 5
 

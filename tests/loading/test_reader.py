@@ -14,8 +14,7 @@ import pytest
 from tests.conftest import TRAIN, ConvertTiny
 from wdsremux.errors import FormatError
 from wdsremux.format import samples
-from wdsremux.loading import shards, split
-from wdsremux.loading.reader import Reader
+from wdsremux.loading.reader import Reader, shards, split
 
 
 @pytest.fixture

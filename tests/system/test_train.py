@@ -3,55 +3,83 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+import torch
+from train import learning_rate
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+from tests.system.launch import output, start
+
 pytestmark = pytest.mark.system
 
 
-def _command(out: Path, checkpoint: Path, *more: str) -> list[str]:
-    return [sys.executable, str(SCRIPT), str(out), "--checkpoint", str(checkpoint), "--batch-size", "32", *more]
-
-
-def _run(out: Path, checkpoint: Path, *more: str) -> str:
-    return subprocess.run(_command(out, checkpoint, *more), capture_output=True, text=True, check=True).stdout
-
-
-def _accuracy(output: str) -> float:
-    found = re.search(r"test accuracy: ([\d.]+)", output)
-    assert found is not None, output
+def accuracy(text: str) -> float:
+    found = re.search(r"test accuracy: ([\d.]+)", text)
+    assert found is not None, text
     return float(found[1])
 
 
-def _weights(output: str) -> str:
-    found = re.search(r"weights sha256 ([0-9a-f]{64})", output)
-    assert found is not None, output
+def loss_of_test(text: str) -> float:
+    found = re.search(r"test accuracy: .*, loss ([\d.]+)", text)
+    assert found is not None, text
+    return float(found[1])
+
+
+def weights(text: str) -> str:
+    found = re.search(r"weights sha256 ([0-9a-f]{64})", text)
+    assert found is not None, text
     return found[1]
 
 
+def losses(text: str) -> list[float]:
+    return [float(loss) for loss in re.findall(r"epoch \d+: loss ([\d.]+)", text)]
+
+
 def test_learns_from_true_labels_only(converted: Path, tmp_path: Path) -> None:
-    true = _run(converted, tmp_path / "true.pt", "--epochs", "12")
-    shuffled = _run(converted, tmp_path / "shuffled.pt", "--epochs", "3", "--shuffle-labels")
-    assert _accuracy(true) >= 0.85  # 300 pictures; the whole sample gives more than 0.95
-    assert _accuracy(shuffled) <= 0.35  # ten classes of one photograph each: chance comes in steps of a tenth
-    assert "of the time waiting for data" in true
+    common = (converted, "--batch-size", 32)
+    true = output("train", *common, "--epochs", 12, "--checkpoint", tmp_path / "true.pt")
+    shuffled = output("train", *common, "--epochs", 3, "--shuffle-labels", "--checkpoint", tmp_path / "shuffled.pt")
+    assert accuracy(true) >= 0.85  # 300 pictures; the whole sample gives more than 0.95
+    assert accuracy(shuffled) <= 0.35  # ten classes of one photograph each: chance comes in steps of a tenth
+    assert len(re.findall(r"epoch \d+: loss [\d.]+; 288 images.*waited [\d.]+%", true)) == 12
 
 
 def test_killed_in_mid_epoch_ends_with_the_same_weights(converted: Path, tmp_path: Path) -> None:
-    undisturbed = _run(converted, tmp_path / "a.pt", "--epochs", "2", "--checkpoint-every", "4")
-    checkpoint = tmp_path / "b.pt"
-    process = subprocess.Popen(_command(converted, checkpoint, "--epochs", "2", "--checkpoint-every", "4"))
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert checkpoint.exists()
-    resumed = _run(converted, checkpoint, "--epochs", "2", "--checkpoint-every", "4", "--resume")
-    assert "resumed from" in resumed
-    assert _weights(resumed) == _weights(undisturbed)
+    common = (converted, "--batch-size", 32, "--epochs", 2, "--checkpoint-every", 4, "--checkpoint")
+    undisturbed = output("train", *common, tmp_path / "a.pt")
+    killed = start("train", *common, tmp_path / "b.pt", watch=tmp_path / "watch", kill="0:15")
+    assert killed.returncode == -9
+    resumed = output("train", *common, tmp_path / "b.pt", "--resume")
+    assert "at epoch 1, sample 128\n" in resumed  # 15 batches: nine, and four that the checkpoint knows of
+    assert weights(resumed) == weights(undisturbed)
+
+
+def test_goes_on_with_another_batch_size_and_refuses_another_rate(converted: Path, tmp_path: Path) -> None:
+    common = (converted, "--checkpoint", tmp_path / "c.pt", "--epochs", 2, "--checkpoint-every", 2, "--resume")
+    killed = start("train", *common, "--batch-size", 50, watch=tmp_path / "watch", kill="0:9")
+    assert killed.returncode == -9
+    assert "at epoch 1, sample 100\n" in output("train", *common, "--batch-size", 40)
+    refused = start("train", *common, "--lr", 0.1)
+    assert refused.returncode == 1
+    assert refused.stderr == f"error: in {tmp_path / 'c.pt'} lr is 0.002. Give the same, or leave out --resume.\n"
+
+
+def test_mixed_precision_learns_too(converted: Path, tmp_path: Path) -> None:
+    common = (converted, "--batch-size", 32, "--epochs", 2, "--checkpoint")
+    single = output("train", *common, tmp_path / "single.pt")
+    mixed = output("train", *common, tmp_path / "mixed.pt", "--amp")
+    assert weights(mixed) != weights(single)
+    assert losses(mixed) == pytest.approx(losses(single), rel=0.1)
+    assert losses(mixed)[1] < losses(mixed)[0]
+    saved = torch.load(tmp_path / "mixed.pt", weights_only=True)
+    assert {value.dtype for value in saved["model"].values()} == {torch.float32, torch.int64}
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [learning_rate(share / 100, 2e-3) for share in range(101)]
+    assert rates[10] == max(rates) == 2e-3
+    assert rates[5] == pytest.approx(1e-3)
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(0, abs=1e-12)

@@ -12,7 +12,13 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from wdsremux.loading.output import Output
+
+# numpy has no bfloat16
+_NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.uint16, torch.uint8: np.uint8}
 
 
 class BufferPool:
@@ -44,3 +50,18 @@ class BufferPool:
                 return None
             if memory.nbytes == nbytes:  # other sizes are those of a last batch: let them go
                 return memory
+
+
+class BatchMemory:
+    """Memory for batches of images on the CPU; keeps at most so many pieces of it that came back."""
+
+    def __init__(self, output: Output, keep: int) -> None:
+        self._output, self._pool = output, BufferPool(keep)
+
+    def take(self, count: int) -> torch.Tensor:
+        """[count, 3, size, size] of the output's dtype and layout, its content undefined."""
+        size = self._output.size
+        shape = (count, size, size, 3) if self._output.channels_last else (count, 3, size, size)
+        array: NDArray[Any] = self._pool.take(shape, np.dtype(_NUMPY[self._output.dtype]))
+        images = torch.from_numpy(array).view(self._output.dtype)
+        return images.permute(0, 3, 1, 2) if self._output.channels_last else images

@@ -1,7 +1,7 @@
 """Where batches are to lie: on a CUDA device, made on a stream of our own; on a CPU all of this does nothing.
 
     feed's thread:   with destination.working(): upload, decode, transform …; finish() waits for them
-    caller's thread: receive(images)
+    caller's thread: receive(images, labels)
 
 The feed waits for its own stream before it gives a batch away. So a batch is whole when it is handed out, whatever
 stream the caller works on; and a fault of the device comes up with the batch that it belongs to.
@@ -13,7 +13,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from wdsremux.errors import BackendError, OptionError
 
@@ -79,6 +81,10 @@ class Destination:
         """
         return torch.empty(shape, dtype=torch.uint8, pin_memory=self._stream is not None)
 
+    def send(self, values: NDArray[np.int64]) -> torch.Tensor:
+        """A few numbers, on the device when this returns."""
+        return torch.from_numpy(values).to(self.device)
+
     def upload(self, staged: torch.Tensor) -> torch.Tensor:
         """Copy to the device; goes on behind."""
         if self._stream is None:
@@ -98,11 +104,12 @@ class Destination:
         copies, self._copies = self._copies, []
         return float(sum(begin.elapsed_time(end) for begin, end in copies)) / 1e3
 
-    def receive(self, images: torch.Tensor) -> torch.Tensor:
+    def receive(self, *tensors: torch.Tensor | None) -> None:
         """In the caller's thread: its stream will use memory of ours, which must not be given out again before that."""
         if self._stream is not None:
-            images.record_stream(torch.cuda.current_stream(self.device))
-        return images
+            for tensor in tensors:
+                if tensor is not None:
+                    tensor.record_stream(torch.cuda.current_stream(self.device))
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:

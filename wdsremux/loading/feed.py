@@ -18,10 +18,10 @@ import torch
 from wdsremux.loading.augment import Augment, Parameters
 from wdsremux.loading.backends import Backend, Batch
 from wdsremux.loading.device import Destination
-from wdsremux.loading.encoded import Encoded
 from wdsremux.loading.order import Epoch, Ids, Order, Step, deal, steps
-from wdsremux.loading.readahead import ReadAhead
 from wdsremux.loading.reader import Reader
+from wdsremux.loading.reader.ahead import ReadAhead
+from wdsremux.loading.reader.encoded import Encoded
 from wdsremux.loading.stats import Cost
 
 _JOIN_S = 0.05  #: between two looks at a thread that was told to stop
@@ -45,6 +45,7 @@ class Ready:
     position: int  #: in the epoch, when it has been handed out
     ids: Ids
     images: torch.Tensor | None  #: None where no field asks for them
+    labels: torch.Tensor | None  #: int64 [N], where the images are; None where no field asks for them
     json: list[dict[str, Any]] | None  #: the kept columns; None where no field asks for them
     cost: Cost
 
@@ -70,6 +71,7 @@ class Stages:
     size: int  #: pixels a side of what comes out
     backend: Backend | None  #: None where no field asks for images
     destination: Destination
+    labels: bool  #: whether a field asks for labels
     json: bool  #: whether a field asks for the kept columns
 
     def plan(self, epoch: int, position: int) -> Iterator[Planned]:
@@ -113,7 +115,8 @@ class Stages:
         return self.augment.parameters(encoded.ids, encoded.width, encoded.height, self.order.seed, epoch, self.size)
 
     def _ready(self, epoch: int, position: int, ids: Ids, images: torch.Tensor | None, cost: Cost) -> Ready:
-        return Ready(epoch, position, ids, images, self.reader.json(ids) if self.json else None, cost)
+        labels = self.destination.send(self.reader.labels(ids)) if self.labels else None
+        return Ready(epoch, position, ids, images, labels, self.reader.json(ids) if self.json else None, cost)
 
 
 class _Clock:

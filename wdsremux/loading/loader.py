@@ -16,7 +16,8 @@ import torch
 from wdsremux.errors import OptionError, StateError
 from wdsremux.loading.augment import Augment, make_augment
 from wdsremux.loading.dataset import Dataset, Sampler
-from wdsremux.loading.feed import Ready
+from wdsremux.loading.feed import Ready, Share
+from wdsremux.loading.mixing import mixing_warning
 from wdsremux.loading.options import Options
 from wdsremux.loading.order import WINDOW, Order, Steps, steps
 from wdsremux.loading.output import Output
@@ -43,7 +44,7 @@ class DataLoader:
             `Augment`.
         size: pixels a side of what comes out.
         backend: "torchvision", "dali", or "auto": DALI for a GPU, if it is installed, else torchvision.
-        device: where images go; by default this process's CUDA device, if there is one. Labels stay on the CPU.
+        device: where images go; by default this process's CUDA device, if there is one. Labels, too.
         decode: what decodes, "gpu" or "cpu"; by default the GPU, if images go there, and the CPU where that fails.
         seed: of order and augmentation; the same on all ranks.
         tail: "drop" (full steps only), "even" (every sample once, equal steps on all ranks), None: "drop" when
@@ -118,6 +119,8 @@ class DataLoader:
         counts = tuple(shard.nsamples for shard in self._reader.manifest.shards)
         self._order = Order(counts, seed, shuffle, WINDOW if window is None else window, lanes)
         self._check(options)
+        if text := mixing_warning(self._reader.split, self._order):
+            warnings.warn(text, stacklevel=2)
         self._state = LoaderState()
         self._iterator = 0  #: number of the iterator that was begun last
         self._meter = Meter()
@@ -130,7 +133,7 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same for all ranks, also after a resume."""
-        return len(self._steps(0))
+        return len(self._steps(self._running.share(), 0))
 
     def __iter__(self) -> Iterator[Any]:
         """The batches of one epoch, or what is left of the one that a loaded state was in.
@@ -141,7 +144,7 @@ class DataLoader:
         state = self._state.begin()
         self._iterator += 1
         mine = self._iterator
-        todo = self._steps(state.position)
+        todo = self._steps(self._running.begin(), state.position)
         if len(todo) and todo[len(todo) - 1].repeats:
             warnings.warn(
                 f"{self._order.nsamples - state.position} samples are left of epoch {state.epoch}, "
@@ -212,8 +215,7 @@ class DataLoader:
         if not self._finalizer.alive:
             raise StateError("this loader is closed; make a new one")
 
-    def _steps(self, position: int) -> Steps:
-        share = self._running.share()
+    def _steps(self, share: Share, position: int) -> Steps:
         return steps(position, self._order.nsamples, share.batch_size, share.world, share.tail)
 
     def _batch(self, ready: Ready) -> tuple[Any, ...]:
@@ -224,7 +226,7 @@ class DataLoader:
             case "image":
                 return ready.images
             case "label":
-                return torch.from_numpy(self._reader.labels(ready.ids))
+                return ready.labels
             case "id":
                 return torch.from_numpy(ready.ids)
             case "json":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wdsremux.loading.order import ALL, Order
-from wdsremux.loading.split import Split
+from wdsremux.loading.reader.split import Split
 
 _LOOKS = 64  #: shards of which the source is looked up: one page of the table each
 

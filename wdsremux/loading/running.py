@@ -21,8 +21,8 @@ from wdsremux.loading.device import Destination
 from wdsremux.loading.feed import Feed, Ready, Share, Stages
 from wdsremux.loading.options import Options
 from wdsremux.loading.order import Order
-from wdsremux.loading.readahead import Part, ReadAhead
 from wdsremux.loading.reader import Reader
+from wdsremux.loading.reader.ahead import Part, ReadAhead
 
 _TRIALS = 8  #: samples that are looked at to find a sound one to try a decoder on
 
@@ -40,11 +40,19 @@ class Running:
         self._owner: int | None = None  #: the process whose threads these are
 
     def share(self) -> Share:
-        """Which part of each step is this rank's; as found when first asked for."""
-        if self._share is None:
-            rank, size = world.rank_and_world(self._options.rank, self._options.world_size)
-            self._share = Share(self._options.batch_size, rank, size, self._options.tail)
-        return self._share
+        """Which part of each step is this rank's, as it stands now: a process group may be joined at any time."""
+        rank, size = world.rank_and_world(self._options.rank, self._options.world_size)
+        return Share(self._options.batch_size, rank, size, self._options.tail)
+
+    def begin(self) -> Share:
+        """An iterator begins: the share that it has to the end. What was made ahead for another is dropped."""
+        share = self.share()
+        if share != self._share:
+            self.stop_feed()
+            if self._readahead is not None:
+                self._readahead.close()
+            self._share, self._readahead = share, None
+        return share
 
     def take(self, epoch: int, position: int) -> Ready:
         """The batch that follows on that place of an epoch, from a feed that is there; waits for it.
@@ -64,8 +72,8 @@ class Running:
         except BaseException:  # the caller's Ctrl-C, too: it may have come in the middle of anything
             self.stop_feed()
             raise
-        if self._destination is not None and ready.images is not None:
-            self._destination.receive(ready.images)
+        if self._destination is not None:
+            self._destination.receive(ready.images, ready.labels)
         return ready
 
     def stop_feed(self) -> None:
@@ -97,22 +105,21 @@ class Running:
             self._destination = Destination(device.resolve(self._options.device))
             if self._options.images:
                 self._backend = self._begun(self._destination)
-                self._readahead = ReadAhead(self._reader, self._order, self._part())
+        share = self._share or self.begin()
+        if self._options.images and self._readahead is None:
+            self._readahead = ReadAhead(self._reader, self._order, Part(share.rank, share.world, world.local_ranks()))
         return Stages(
             order=self._order,
-            share=self.share(),
+            share=share,
             reader=self._reader,
             readahead=self._readahead,
             augment=self._options.augment,
             size=self._options.output.size,
             backend=self._backend,
             destination=self._destination,
+            labels="label" in self._options.fields,
             json="json" in self._options.fields,
         )
-
-    def _part(self) -> Part:
-        share = self.share()
-        return Part(share.rank, share.world, world.local_ranks())
 
     def _begun(self, destination: Destination) -> Backend:
         options = self._options

@@ -17,11 +17,11 @@ import torch
 
 from wdsremux import codec
 from wdsremux.errors import ImageError, OptionError, WdsremuxError
-from wdsremux.loading import skips
 from wdsremux.loading.augment import Parameters
 from wdsremux.loading.device import Destination
-from wdsremux.loading.encoded import Encoded, fault
 from wdsremux.loading.output import Output
+from wdsremux.loading.reader import skips
+from wdsremux.loading.reader.encoded import Encoded, fault
 
 BACKENDS = {
     "dali": "wdsremux.loading.backends.dali:DaliBackend",

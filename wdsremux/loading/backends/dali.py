@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import GPU, Batch, Setup, repaired
 from wdsremux.loading.backends.pipelines import Graph, Lost, SharedPipeline, Ticket, shared
+from wdsremux.loading.backends.threads import ThreadedTransforms
 from wdsremux.loading.transforms import Transforms
 
 _AHEAD = 2  #: batches in the pipeline at once
@@ -35,18 +36,26 @@ class DaliBackend:
     def __init__(self, setup: Setup) -> None:
         device = setup.destination.device
         self._setup = setup
-        self._finished = device.type == "cpu" and not setup.late and setup.decode != GPU
+        finishes = device.type == "cpu" and not setup.late and setup.decode != GPU
         self._graph = Graph(
             size=setup.output.size,
             batch_size=setup.batch_size,
             num_threads=setup.num_threads,
             device=device.index or 0 if device.type == "cuda" else None,
             gpu_decodes=setup.decode == GPU,
-            normalise=setup.output if self._finished else None,
+            normalise=setup.output if finishes else None,
         )
-        self._transforms = None if self._finished else Transforms(setup.output, device)
+        self._transforms = self._rest(device)
         self._pipeline: SharedPipeline | None = shared(self._graph)
         self._in_use: torch.Tensor | None = None  #: memory of DALI's that torch's stream may still read
+
+    def _rest(self, device: torch.device) -> Transforms | ThreadedTransforms | None:
+        """What torch does to the pixels that come out of DALI; None where nothing is left to do."""
+        if self._graph.normalise is not None:
+            return None
+        if device.type == "cpu":
+            return ThreadedTransforms(self._setup.num_threads, self._setup.output, keep=2 * _AHEAD + 2)
+        return Transforms(self._setup.output, device)
 
     def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
         """See `Backend.run`."""
@@ -64,6 +73,8 @@ class DaliBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         self._pipeline = None
+        if isinstance(self._transforms, ThreadedTransforms):
+            self._transforms.close()
 
     def _begin(self, batch: Batch) -> _Pending:
         if self._pipeline is None or self._pipeline.failed:
@@ -110,9 +121,7 @@ class DaliBackend:
             laid_out = tensor.permute(0, 3, 1, 2) if output.channels_last else tensor
             return laid_out.to(output.dtype)  # DALI has no bfloat16
         self._in_use = tensor  # let go at the next batch: by then the feed has waited for this one
-        result = self._transforms(tensor, batch.parameters)
-        # DALI does not know the caller's streams, and would give its memory out again under work that is queued there.
-        return result.clone() if result.data_ptr() == tensor.data_ptr() else result
+        return self._transforms(tensor, batch.parameters)
 
 
 def _packed(batch: Batch) -> NDArray[np.int32]:

@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import numpy as np
 import torch
 
 from wdsremux.errors import BackendError
-from wdsremux.loading.augment import Parameters
 from wdsremux.loading.backends import GPU, Batch, Setup, repaired
 from wdsremux.loading.backends.resample import resample
-from wdsremux.loading.backends.threads import Decoders, Normalised, Pending, plain
-from wdsremux.loading.buffers import BufferPool
+from wdsremux.loading.backends.threads import Augmented, Decoders, Normalised, Pending, plain
+from wdsremux.loading.buffers import BatchMemory
 from wdsremux.loading.transforms import Transforms
 
 _AHEAD = 2  #: batches worked on at once, so that no thread idles at a batch's end
-_NUMPY = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.uint16, torch.uint8: np.uint8}
 
 
 class TorchvisionBackend:
@@ -88,31 +84,15 @@ class _Cpu(_Threaded):
     """Decoded and augmented by threads, into memory that comes back when the caller lets go of it."""
 
     def __init__(self, setup: Setup) -> None:
-        self._output = setup.output
-        self._memory = BufferPool(2 * _AHEAD + 2)
-        store = _Augmented(setup) if setup.late else Normalised(setup.output)
+        self._memory = BatchMemory(setup.output, keep=2 * _AHEAD + 2)
+        store = Augmented(setup.output) if setup.late else Normalised(setup.output)
         super().__init__(setup, Decoders(setup.num_threads, setup.output.size, store))
 
     def _places(self, count: int) -> torch.Tensor:
-        size = self._output.size
-        shape = (count, size, size, 3) if self._output.channels_last else (count, 3, size, size)
-        array: Any = self._memory.take(shape, np.dtype(_NUMPY[self._output.dtype]))
-        return torch.from_numpy(array).view(self._output.dtype)  # numpy has no bfloat16
+        return self._memory.take(count)
 
     def _images(self, batch: Batch, places: torch.Tensor) -> torch.Tensor:
-        return places.permute(0, 3, 1, 2) if self._output.channels_last else places
-
-
-class _Augmented:
-    """Stores an image as `Transforms` makes it."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._transforms = Transforms(setup.output, torch.device("cpu"))
-        self._channels_last = setup.output.channels_last
-
-    def __call__(self, pixels: torch.Tensor, place: torch.Tensor, parameters: Parameters, i: int) -> None:
-        (image,) = self._transforms(pixels[None], parameters.take(slice(i, i + 1)))
-        place.copy_(image.permute(1, 2, 0) if self._channels_last else image)
+        return places
 
 
 class _CpuToGpu(_Threaded):

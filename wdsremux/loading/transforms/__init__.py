@@ -15,6 +15,7 @@ from wdsremux.loading.transforms.finish import Finish, planes
 from wdsremux.loading.transforms.steps import run, send
 
 _CPU_PIXELS = 224 * 224  #: of one piece of work on a CPU: what is in work then stays in its cache
+_GPU_PIXELS = 256 * 224 * 224  #: on a GPU: enough to fill it, with less than 1 GB in work whatever the batch
 
 
 class Transforms:
@@ -51,8 +52,9 @@ class Transforms:
         return out
 
     def _pieces(self, count: int) -> list[slice]:
-        """What is worked on at once. On a GPU, all; on a CPU, as much as one image of 224 px."""
-        step = max(1, _CPU_PIXELS // self._output.size**2 if self._device.type == "cpu" else count)
+        """What is worked on at once."""
+        pixels = _CPU_PIXELS if self._device.type == "cpu" else _GPU_PIXELS
+        step = max(1, pixels // self._output.size**2)
         return [slice(start, start + step) for start in range(0, count, step)]
 
     def _late(self, pixels: torch.Tensor, parameters: Parameters, out: torch.Tensor) -> None:

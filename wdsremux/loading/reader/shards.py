@@ -12,7 +12,7 @@ from collections import OrderedDict
 from errno import EACCES, EISDIR, ENOENT
 
 from wdsremux.errors import FormatError
-from wdsremux.loading.split import DELETE, REBUILD, Mark, Split, marks
+from wdsremux.loading.reader.split import DELETE, REBUILD, Mark, Split, marks
 
 OPEN_SHARDS = 256  #: file descriptors kept; four windows, and a quarter of the usual limit of 1,024
 _ADVISE = getattr(os, "posix_fadvise", None)  #: not on macOS

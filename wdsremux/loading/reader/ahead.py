@@ -12,11 +12,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wdsremux.loading import room
 from wdsremux.loading.order import ALL, Epoch, Order, Window, lanes_of
-from wdsremux.loading.probe import measure
-from wdsremux.loading.reader import Reader
-from wdsremux.loading.whole import WholeShards
+from wdsremux.loading.reader import Reader, room
+from wdsremux.loading.reader.probe import measure
+from wdsremux.loading.reader.whole import WholeShards
 
 LOGGER = logging.getLogger("wdsremux")
 HINT_BYTES = 4 * 2**20  #: of one hint; a larger one would hold up the thread that gives it

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wdsremux.errors import FormatError, ImageError
 from wdsremux.loading.order import Ids
-from wdsremux.loading.split import DELETE, Split
+from wdsremux.loading.reader.split import DELETE, Split
 
 
 @dataclass(frozen=True, slots=True)

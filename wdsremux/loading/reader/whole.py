@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from wdsremux.errors import FormatError
-from wdsremux.loading.shards import Disk
-from wdsremux.loading.split import Split, marks
+from wdsremux.loading.reader.shards import Disk
+from wdsremux.loading.reader.split import Split, marks
 
 BLOCK_BYTES = 8 * 2**20  #: read at once: what NFS, FUSE and spinning disks need to come near their full rate
 

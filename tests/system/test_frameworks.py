@@ -1,0 +1,132 @@
+"""The loader in others' trainers, as scripts/with_….py show it: two processes, nothing of it changed for them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import wdsremux
+from tests.conftest import TRAIN
+from tests.system.launch import Seen, ids, output, seen, start
+
+pytestmark = pytest.mark.system
+
+BATCH = 15  #: on each of two ranks: ten steps of 30, nothing dropped
+UNEVEN = 59  #: samples of the test split: in its last step the ranks have 15 and 14
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run printed, and what its ranks were handed."""
+
+    text: str
+    lines: list[Seen]
+
+
+@pytest.fixture(scope="module")
+def uneven(converted: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The usual train split beside a test split that two ranks cannot share evenly."""
+    out = tmp_path_factory.mktemp("uneven")
+    shutil.copytree(converted / "train", out / "train")
+    wdsremux.convert(sample, out, split="test", limit=UNEVEN, workers=1)
+    return out
+
+
+def run(script: str, *arguments: object, folder: Path, ranks: int) -> Run:
+    """Two epochs."""
+    text = output(script, *arguments, "--epochs", 2, "--batch-size", BATCH, ranks=ranks, watch=folder)
+    return Run(text, seen(folder))
+
+
+def losses(text: str) -> list[float]:
+    return [float(loss) for loss in re.findall(r"(?:loss |{'loss': ')([\d.]+)", text)]
+
+
+def assert_each_sample_once(lines: Iterable[Seen]) -> None:
+    """In both epochs of the train split, in another order each."""
+    lines = list(lines)
+    epochs = [ids(lines, "train", epoch) for epoch in range(2)]
+    assert all(sorted(epoch) == list(range(TRAIN)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert {line.epoch for line in lines if line.split == "train"} == {0, 1}
+
+
+def assert_evaluations(lines: Iterable[Seen], times: int) -> None:
+    """The test split was gone through so often, each sample once each time."""
+    seen_ids = [i for line in lines if line.split == "test" for i in line.ids]
+    assert Counter(seen_ids) == dict.fromkeys(range(UNEVEN), times)
+
+
+def assert_two_ranks_took_equal_steps(lines: Iterable[Seen]) -> None:
+    steps: dict[str, list[int]] = {}
+    for line in lines:
+        if line.split == "train":
+            steps.setdefault(line.process, []).append(line.position)
+    first, second = steps.values()
+    assert first == second == list(range(2 * BATCH, TRAIN + 1, 2 * BATCH)) * 2
+
+
+def test_lightning(uneven: Path, tmp_path: Path) -> None:
+    """Lightning starts the second process, and sets up ranks after the loader was made."""
+    result = run("with_lightning", uneven, "--devices", 2, folder=tmp_path / "watch", ranks=0)
+    assert_each_sample_once(result.lines)
+    assert_evaluations(result.lines, times=3)  # the first is Lightning's trial of two batches, which is all there are
+    assert_two_ranks_took_equal_steps(result.lines)
+    first, second = losses(result.text)
+    assert second < first
+
+
+def test_accelerate(uneven: Path, tmp_path: Path) -> None:
+    result = run("with_accelerate", uneven, "--cpu", folder=tmp_path / "watch", ranks=2)
+    assert_each_sample_once(result.lines)
+    assert_evaluations(result.lines, times=1)
+    assert_two_ranks_took_equal_steps(result.lines)
+    first, second = losses(result.text)
+    assert second < first
+
+
+def test_transformers(uneven: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "trainer"
+    result = run("with_transformers", uneven, "--cpu", "--folder", folder, folder=tmp_path / "watch", ranks=2)
+    assert_each_sample_once(result.lines)
+    assert_evaluations(result.lines, times=2)
+    assert_two_ranks_took_equal_steps(result.lines)
+    first, second = losses(result.text)
+    assert second < first
+    assert result.text.count(f"'eval_samples': {UNEVEN}") == 2  # one that is filled in does not count
+
+
+def test_timm(uneven: Path, tmp_path: Path) -> None:
+    result = run("with_timm", uneven, "--device", "cpu", folder=tmp_path / "watch", ranks=2)
+    assert_each_sample_once(result.lines)
+    assert_evaluations(result.lines, times=2)
+    assert_two_ranks_took_equal_steps(result.lines)
+    first, second = losses(result.text)
+    assert second < first
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "go_on"),
+    [
+        ("with_lightning", ("--devices", 1, "--checkpoint-every", 4, "--checkpoints"), ()),
+        ("with_transformers", ("--cpu", "--save-steps", 4, "--folder"), ("--resume",)),
+    ],
+)
+def test_killed_in_mid_epoch_each_sample_comes_once(
+    uneven: Path, tmp_path: Path, script: str, options: tuple[object, ...], go_on: tuple[object, ...]
+) -> None:
+    """Steps of 30: ten an epoch. Of the 15 that were begun, the checkpoint knows twelve."""
+    arguments = (uneven, "--epochs", 2, "--batch-size", 30, *options, tmp_path / "checkpoints")
+    killed = start(script, *arguments, watch=tmp_path / "before", kill="0:15")
+    assert killed.returncode == -9, killed.stderr
+    output(script, *arguments, *go_on, watch=tmp_path / "after")
+    before, after = seen(tmp_path / "before"), seen(tmp_path / "after")
+    kept = [line for line in before if line.epoch == 0 or line.position <= 60]
+    assert_each_sample_once(kept + after)
+    assert min((line.epoch, line.position) for line in after if line.split == "train") == (1, 90)
