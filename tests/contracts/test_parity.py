@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from tests.contracts.batches import MEAN, STD, UINT8, images_of, made, read_batches
+from tests.contracts.batches import MEAN, STD, UINT8, WAYS, images_of, made, read_batches
 from wdsremux import DataLoader
-from wdsremux.loading.augment import PRESETS, WHOLE, Augment
+from wdsremux.loading.augment import PRESETS, WHOLE, Augment, Parameters
 from wdsremux.loading.backends import BACKENDS
 from wdsremux.loading.output import DTYPES, LAYOUTS
 
@@ -75,3 +77,69 @@ def test_torchvision_is_torchvision(converted: Path, augment: Augment, size: int
         if batch.parameters.flips[i]:
             wanted = v2.functional.horizontal_flip(wanted)
         assert (images[i].int() - wanted.int()).abs().max() <= 1
+
+
+#: Each augmentation by itself, strong enough to show, and all of them at once.
+KINDS: dict[str, dict[str, Any]] = {
+    "crop": {},
+    "flip": {"flip": 1.0},
+    "rotation": {"degrees": 30},
+    "affine": {"degrees": 20, "translate": (0.2, 0.1), "zoom": (0.7, 1.3), "shear": (-10, 10, -5, 5)},
+    "brightness": {"brightness": 0.5},
+    "contrast": {"contrast": 0.5},
+    "saturation": {"saturation": 0.8},
+    "hue": {"hue": 0.5},
+    "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "jitter": 0.8},
+    "grayscale": {"grayscale": 0.5},
+    "blur": {"blur": 0.8, "blur_kernel": 9, "blur_sigma": (0.1, 2.0)},
+    "erasing": {"erasing": 0.9},
+}
+KINDS["everything"] = {name: value for kind in KINDS.values() for name, value in kind.items()} | {"flip": 0.5}
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "torchvision"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [96, 224])
+def test_ways_agree_on_each_augmentation(converted: Path, way: str, kind: str, size: int) -> None:
+    """Per sample within 2 of 255 on average, a batch within 1; what is done shows far more than that."""
+    pytest.importorskip("nvidia.dali" if "dali" in way else "torchcodec", reason="not installed")
+    augment = Augment(**KINDS[kind])
+    (batch,) = read_batches(converted / "train", [60], augment, size)
+    plain = replace(batch, parameters=Parameters(batch.parameters.boxes, np.zeros(60, bool)))
+    with (
+        made("torchvision", 60, size, late=augment.late) as one,
+        made(way, 60, size, late=augment.late) as other,
+        made("torchvision", 60, size) as bare,
+    ):
+        (wanted,), (images,), (before,) = images_of(one, [batch]), images_of(other, [batch]), images_of(bare, [plain])
+    levels = torch.tensor(STD)[:, None, None]  # normalised differences, as shares of 255 levels
+    difference = ((wanted - images) * levels).abs().mean((1, 2, 3))
+    assert difference.max() < 2 / 255
+    assert difference.mean() < 1 / 255
+    if kind != "crop":
+        assert ((wanted - before) * levels).abs().mean() > 4 * difference.mean()
+
+
+@pytest.mark.parametrize("kind", ["crop", "everything"])
+def test_a_sample_is_the_same_on_any_rank_in_any_batch_with_any_threads(
+    converted: Path, backend: str, kind: str
+) -> None:
+    """Bit by bit, in the second epoch too."""
+
+    def epoch(batch_size: int, world: int, threads: int) -> dict[int, torch.Tensor]:
+        found: dict[int, torch.Tensor] = {}
+        for rank in range(world):
+            options: dict[str, Any] = {"augment": Augment(**KINDS[kind]), "size": 48, "fields": ("image", "id")}
+            places: dict[str, Any] = {"rank": rank, "world_size": world, "num_threads": threads, "tail": "even"}
+            with DataLoader(converted, batch_size, backend=backend, **options, **places) as loader:
+                loader.set_epoch(1)
+                for images, ids in loader:
+                    found |= dict(zip(ids.tolist(), images, strict=True))
+        return found
+
+    wanted = epoch(50, 1, 2)
+    assert len(wanted) == 300
+    for batch_size, world, threads in ((7, 1, 1), (16, 3, 1), (64, 2, 3)):
+        found = epoch(batch_size, world, threads)
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[sample_id], wanted[sample_id]) for sample_id in wanted)
