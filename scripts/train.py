@@ -218,7 +218,8 @@ def train_epoch(
     stepped.train()
     for step, (images, labels, ids) in enumerate(training.loader, start=1):
         log.note("train", training.loader, ids)
-        labels = (labels if dealt is None else dealt[ids]).to(place.device)
+        if dealt is not None:
+            labels = dealt[ids].to(place.device)
         for group in training.optimiser.param_groups:
             group["lr"] = learning_rate(share_seen(training.loader, options.epochs), options.lr)
         loss = learn(stepped, training.optimiser, images, labels, mixed_precision(options, place.device))
@@ -265,7 +266,6 @@ def evaluate(model: nn.Module, loader: Any, options: Options, place: Place, log:
     sums = torch.zeros(3, dtype=torch.float64, device=place.device)  #: right answers, samples, loss
     for images, labels, ids in loader:
         log.note("test", loader, ids)
-        labels = labels.to(place.device)
         with mixed_precision(options, place.device):
             logits = model(images)
         loss = cross_entropy(logits, labels, reduction="sum")

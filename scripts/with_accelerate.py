@@ -55,7 +55,7 @@ def main() -> None:
         model.train()
         losses = []
         for images, labels in train:
-            loss = cross_entropy(model(images), labels.to(accelerator.device))
+            loss = cross_entropy(model(images), labels)
             accelerator.backward(loss)
             optimiser.step()
             schedule.step()

@@ -29,7 +29,7 @@ def train_one_epoch(
     model.train()
     updates = epoch * len(loader)
     for step, (images, labels) in enumerate(loader, start=1):
-        loss = loss_fn(model(images), labels.to(images.device))
+        loss = loss_fn(model(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -43,7 +43,7 @@ def validate(model: nn.Module, loader: Any) -> utils.AverageMeter:
     top1 = utils.AverageMeter()
     model.eval()
     for images, labels in loader:
-        top1.update(float(utils.accuracy(model(images), labels.to(images.device))[0]), len(images))
+        top1.update(float(utils.accuracy(model(images), labels)[0]), len(images))
     return top1
 
 
