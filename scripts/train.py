@@ -117,7 +117,7 @@ class SampleLog:
 def open_split(options: Options, place: Place, split: str) -> Any:
     """The loader of a split; images come normalised, on the device, in the layout that convolutions are fast in.
 
-    Labels come on the CPU. It finds rank and world size itself, in the process group. The test split is not
+    It finds rank and world size itself, in the process group. The test split is not
     shuffled, so its tail is "even": every sample once, whatever the number of ranks.
     """
     return wdsremux.DataLoader(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from wdsremux import codec
 from wdsremux.loading.augment import PRESETS, Augment, Parameters
 from wdsremux.loading.backends import CPU, GPU, Backend, Batch, Setup, find
 from wdsremux.loading.device import Destination
@@ -43,11 +44,11 @@ def read_batches(
 
 
 def make_batch(images: Sequence[bytes], boxes: Sequence[Sequence[int]], flips: Sequence[bool]) -> Batch:
-    """A batch of given image files; they need not be images at all."""
+    """A batch of given JPEG files."""
     starts = np.concatenate([[0], np.cumsum([len(image) for image in images])])
-    side = np.full(len(images), 256)
+    width, height = (np.array([getattr(codec.header(image), side) for image in images]) for side in ("width", "height"))
     buffer = np.frombuffer(b"".join(images), np.uint8).copy()  # as memory that was read into
-    encoded = Encoded(np.arange(len(images)), side, side, buffer, starts)
+    encoded = Encoded(np.arange(len(images)), width, height, buffer, starts)
     return Batch(0, len(images), encoded, Parameters(np.array(boxes, np.int64), np.array(flips)))
 
 

@@ -186,6 +186,21 @@ def test_damage_since_the_conversion_is_told_from_what_never_was_an_image(way: s
         list(tested.run(iter(batches)))
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_picture_of_another_size_than_the_table_says_is_not_trained_on(way: str, converted: Path, skip: bool) -> None:
+    """A header whose height was altered decodes, to rubbish: the CRC-32 shows the damage."""
+    batches = read_batches(converted / "train", [8] * 3, WHOLE)
+    encoded = batches[1].encoded
+    frame = encoded.buffer.tobytes().index(b"\xff\xc0", int(encoded.starts[3]))
+    encoded.buffer[frame + 5 : frame + 7] = [0, 64]  # big-endian
+    with made(way, skip=skip) as tested:
+        if skip:
+            assert [batch.encoded.skipped for batch, _ in tested.run(iter(batches))] == [0, 1, 0]
+        else:
+            with pytest.raises(FormatError, match=r"^sample 11, at byte .* is damaged: its CRC-32 differs"):
+                list(tested.run(iter(batches)))
+
+
 @pytest.mark.parametrize("bad", [[0], [7], [3, 4], [0, 7], [0, 1, 2, 3, 4, 5, 6]])
 def test_skip_puts_the_next_good_sample_there(way: str, converted: Path, bad: list[int]) -> None:
     batches = read_batches(converted / "train", [8] * 4)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,7 +40,7 @@ def test_without_a_gpu_the_default_is_the_cpu(converted: Path) -> None:
     assert (images.device.type, labels.device.type) == ("cpu", "cpu")
 
 
-@pytest.mark.parametrize("wrong", ["gpu", "cuda:x", 1.5])
+@pytest.mark.parametrize("wrong", ["gpu", "cuda:x", 1.5, "mps", "meta"])
 def test_what_is_no_device(converted: Path, wrong: Any) -> None:
     with pytest.raises(OptionError, match=r"^Invalid device \(got .*\)\. Supported: "):
         wdsremux.DataLoader(converted, device=wrong)
@@ -58,6 +62,9 @@ class _Cuda:
 
     def device_count(self) -> int:
         return self._count
+
+    def is_initialized(self) -> bool:
+        return True
 
     def current_device(self) -> int:
         return self._current
@@ -158,7 +165,7 @@ def test_a_decoder_that_fails_is_replaced_with_one_warning(
     with pytest.warns(
         UserWarning, match=r"^decoding on the GPU does not work here, so the CPU decodes: .*CUDA"
     ) as told:
-        begin(plug, setup, trial)
+        begin(plug, setup, lambda: trial)
     assert len(told) == 1
     assert [given.decode for given in made_] == [GPU, CPU]
 
@@ -176,7 +183,7 @@ def test_a_decoder_that_works_is_kept_without_a_word(converted: Path, way: str) 
     (trial,) = read_batches(converted / "train", [1])
     with warnings.catch_warnings(), made(way) as backend:
         warnings.simplefilter("error")
-        assert begin(lambda _: backend, _setup(GPU), trial) is backend
+        assert begin(lambda _: backend, _setup(GPU), lambda: trial) is backend
 
 
 def test_a_decoder_for_the_cpu_is_not_tried(converted: Path) -> None:
@@ -188,9 +195,9 @@ def test_a_decoder_for_the_cpu_is_not_tried(converted: Path) -> None:
             tried.extend(batches)
             return iter(())
 
-    begin(lambda _: Watched(), _setup(CPU), trial)
+    begin(lambda _: Watched(), _setup(CPU), lambda: trial)
     assert not tried
-    begin(lambda _: Watched(), _setup(GPU), trial)
+    begin(lambda _: Watched(), _setup(GPU), lambda: trial)
     assert [batch is trial for batch in tried] == [True]
     tried.clear()  # a class is a cycle, and would keep the sample table open
 
@@ -211,3 +218,36 @@ def test_dalis_graph_for_a_gpu_can_be_drawn_without_one(gpu_decodes: bool) -> No
     if not torch.cuda.is_available():
         with pytest.raises(BackendError, match=r"^DALI's pipeline cannot be built: .*CUDA"):
             SharedPipeline(graph)
+
+
+class Dead(Destination):
+    """A device that fails whatever is asked of it, as CUDA does after a fault in a kernel of the caller's."""
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        self.finish()
+        yield
+
+    def finish(self) -> float:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+def test_a_device_that_failed_is_told_and_not_waited_for(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with wdsremux.DataLoader(converted, 8, size=32, fields=("label",)) as loader:
+        monkeypatch.setattr("wdsremux.loading.running.Destination", Dead)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=r"^CUDA error: device-side assert triggered$"):
+                next(iter(loader))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("wdsremux")]
+
+
+def test_dalis_reason_is_in_the_error() -> None:
+    pytest.importorskip("nvidia.dali", reason="DALI is not installed")
+    from wdsremux.loading.backends.pipelines import Graph, Lost, SharedPipeline
+
+    pipeline = SharedPipeline(
+        Graph(size=64, batch_size=8, num_threads=1, device=None, gpu_decodes=False, normalise=None)
+    )
+    ticket = pipeline.submit([np.frombuffer(b"no image", np.uint8)], np.zeros((1, 5), np.int32))
+    with pytest.raises(Lost, match=r"^nvImageCodec failure"):
+        pipeline.result(ticket)

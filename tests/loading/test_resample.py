@@ -70,3 +70,14 @@ def test_large_pictures_are_worked_on_one_by_one(monkeypatch: pytest.MonkeyPatch
 
 def test_a_batch_of_none() -> None:
     assert resample([], np.zeros((0, 4), np.int64), np.zeros(0, bool), 8).shape == (0, 8, 8, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_torchs_default_dtype_does_not_matter(dtype: torch.dtype) -> None:
+    images, boxes, flips = planes(pictures([(40, 30)])), np.array([[3, 4, 30, 20]]), np.array([True])
+    wanted = resample(images, boxes, flips, 16)
+    try:
+        torch.set_default_dtype(dtype)
+        assert torch.equal(resample(images, boxes, flips, 16), wanted)
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -181,4 +181,6 @@ def test_what_is_erased_becomes_the_mean_colour(dtype: torch.dtype) -> None:
 def test_a_mask_erases_what_boxes_do() -> None:
     """The way of a GPU, on a CPU."""
     images, colour = shares(pictures(4)), torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
-    assert torch.equal(erase_masked(images, torch.from_numpy(BOXES), colour=colour), erased(images, colour))
+    expected = erased(images, colour)
+    assert torch.equal(erase_masked(images, torch.from_numpy(BOXES), colour=colour), expected)
+    assert torch.equal(images, expected)  # in place: what is handed out is these images, whoever is erased

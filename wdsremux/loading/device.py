@@ -38,7 +38,9 @@ def resolve(device: str | torch.device | None) -> torch.device:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise OptionError(f"Invalid device (got {device!r}). Supported: 'cpu', 'cuda', 'cuda:N'") from error
-    if found.type != "cuda":
+    if found.type not in ("cpu", "cuda"):
+        raise OptionError(f"Invalid device (got {device!r}). Supported: 'cpu', 'cuda', 'cuda:N'")
+    if found.type == "cpu":
         return found
     if not torch.cuda.is_available():
         raise BackendError(
@@ -51,7 +53,10 @@ def resolve(device: str | torch.device | None) -> torch.device:
 
 
 def _cuda_index() -> int:
-    current, local = torch.cuda.current_device(), os.environ.get("LOCAL_RANK", "")
+    # Before CUDA is begun nobody has chosen, and to begin it here would forbid a fork between now and the first batch.
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    current = torch.cuda.current_device() if begun else 0
+    local = os.environ.get("LOCAL_RANK", "")
     if current == 0 and local.isdecimal() and int(local) < torch.cuda.device_count():
         return int(local)
     return current
@@ -62,7 +67,7 @@ class Destination:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._stream = _stream(device) if device.type == "cuda" else None
+        self._stream = _take_stream(device) if device.type == "cuda" else None
         self._copies: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     @contextlib.contextmanager
@@ -100,9 +105,16 @@ class Destination:
         """Wait for all that was started on our stream; returns the seconds that copies took."""
         if self._stream is None:
             return 0.0
-        self._stream.synchronize()
+        done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps; a stream's own wait spins
+        done.record(self._stream)
+        done.synchronize()
         copies, self._copies = self._copies, []
         return float(sum(begin.elapsed_time(end) for begin, end in copies)) / 1e3
+
+    def close(self) -> None:
+        """Leave the stream to the next loader. The destination is not used again."""
+        if self._stream is not None:
+            _streams(self.device).append(self._stream)
 
     def receive(self, *tensors: torch.Tensor | None) -> None:
         """In the caller's thread: its stream will use memory of ours, which must not be given out again before that."""
@@ -112,8 +124,18 @@ class Destination:
                     tensor.record_stream(torch.cuda.current_stream(self.device))
 
 
-def _stream(device: torch.device) -> torch.cuda.Stream:
+#: Streams that no loader works on, to be taken over: torch keeps memory for each stream, and cuBLAS a workspace.
+_idle: dict[tuple[int, torch.device], list[torch.cuda.Stream]] = {}
+
+
+def _take_stream(device: torch.device) -> torch.cuda.Stream:
+    with contextlib.suppress(IndexError):
+        return _streams(device).pop()
     return torch.cuda.Stream(device, priority=_PRIORITY)  # type: ignore[no-untyped-call]
+
+
+def _streams(device: torch.device) -> list[torch.cuda.Stream]:
+    return _idle.setdefault((os.getpid(), device), [])  # a child has no use for its parent's
 
 
 def _event() -> torch.cuda.Event:

@@ -120,28 +120,34 @@ class Stages:
 
 
 class _Clock:
-    """Seconds of the stages, from one batch to the next."""
+    """Seconds of the stages, from one batch to the next, in the thread that makes it."""
 
     def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._read_s = self._ahead_s = 0.0  #: since the start; of the latter, what another thread read meanwhile
         self.start()
 
     def start(self) -> None:
-        self._begun, self._read_s = time.perf_counter(), 0.0
+        self._begun, self._before = time.perf_counter(), (self._read_s, self._ahead_s)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         begun = time.perf_counter()
         yield
-        self._read_s += time.perf_counter() - begun
+        spent_s = time.perf_counter() - begun
+        self._read_s += spent_s
+        if threading.get_ident() != self._thread:
+            self._ahead_s += spent_s
 
     def cost(self, batch: Batch, copy_s: float) -> Cost:
         """Of a batch that is ready now."""
         spent_s = time.perf_counter() - self._begun
+        read_s, ahead_s = self._read_s - self._before[0], self._ahead_s - self._before[1]
         return Cost(
             nbytes=batch.encoded.buffer.nbytes,
             skipped=batch.encoded.skipped,
-            read_s=self._read_s,
-            decode_s=max(0.0, spent_s - self._read_s - copy_s),
+            read_s=read_s,
+            decode_s=max(0.0, spent_s - (read_s - ahead_s) - copy_s),
             copy_s=copy_s,
         )
 
@@ -189,14 +195,15 @@ def _run(
     out: queue.Queue[Ready | BaseException],
     stopped: threading.Event,
 ) -> None:
-    with destination.working():
-        try:
+    try:
+        with destination.working():
             for item in items:
                 if stopped.is_set():
                     break
                 out.put(item)
                 del item
-        except BaseException as error:  # handed to the caller's thread, whatever it is
-            out.put(error)
-        finally:
+    except BaseException as error:  # handed to the caller's thread, whatever it is: it waits for something
+        out.put(error)
+    finally:
+        with contextlib.suppress(RuntimeError), destination.working():  # a device that failed fails here, too
             items.close()  # type: ignore[attr-defined]  # a generator: lets the backend finish what it has begun

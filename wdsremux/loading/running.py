@@ -98,6 +98,8 @@ class Running:
             self._backend.close()
         if self._readahead is not None:
             self._readahead.close()
+        if self._destination is not None:
+            self._destination.close()
         self._reader.close()
 
     def _stages(self) -> Stages:
@@ -133,7 +135,7 @@ class Running:
             skip=options.skip,
         )
         with destination.working():
-            return begin(find(options.backend, destination.device), setup, self._trial())
+            return begin(find(options.backend, destination.device), setup, self._trial)
 
     def _trial(self) -> Batch | None:
         """A batch of one sound sample; None if none is found among the first of some shards."""

@@ -21,7 +21,7 @@ from wdsremux.loading.augment import Parameters
 from wdsremux.loading.device import Destination
 from wdsremux.loading.output import Output
 from wdsremux.loading.reader import skips
-from wdsremux.loading.reader.encoded import Encoded, fault
+from wdsremux.loading.reader.encoded import Encoded, damage, fault
 
 BACKENDS = {
     "dali": "wdsremux.loading.backends.dali:DaliBackend",
@@ -94,7 +94,7 @@ def find(name: str, device: torch.device) -> Plug:
     return cast(Plug, getattr(importlib.import_module(module), attribute))
 
 
-def begin(plug: Plug, setup: Setup, trial: Batch | None) -> Backend:
+def begin(plug: Plug, setup: Setup, trial: Callable[[], Batch | None]) -> Backend:
     """A backend that works: where it is to decode on the GPU, it is tried on one image first.
 
     Drivers without nvJPEG, containers without the library, GPUs too old for it: decoding on the CPU works everywhere,
@@ -102,7 +102,7 @@ def begin(plug: Plug, setup: Setup, trial: Batch | None) -> Backend:
     """
     if setup.decode == GPU:
         try:
-            return _tried(plug(setup), trial)
+            return _tried(plug(setup), trial(), setup.destination)
         except (WdsremuxError, RuntimeError, OSError) as error:
             reason = str(error).splitlines()[0]
             warnings.warn(
@@ -113,10 +113,10 @@ def begin(plug: Plug, setup: Setup, trial: Batch | None) -> Backend:
     return plug(replace(setup, decode=CPU))
 
 
-def _tried(backend: Backend, trial: Batch | None) -> Backend:
+def _tried(backend: Backend, trial: Batch | None, destination: Destination) -> Backend:
     try:
         for _ in backend.run(iter([trial] if trial else [])):
-            pass
+            destination.finish()  # faults of the device come up when it is waited for
     except BaseException:
         backend.close()
         raise
@@ -132,6 +132,8 @@ def _installed(module: str) -> bool:
 def repaired(batch: Batch, skip: bool) -> Batch | None:
     """What to do about a batch that a decoder could not do: samples are decoded one by one on the CPU to find out.
 
+    A file may also be one that libjpeg decodes and another decoder does not: its CRC-32 tells whether it is damaged.
+
     Returns:
         The batch with good samples in the place of those that cannot be decoded; None if all can.
 
@@ -140,17 +142,23 @@ def repaired(batch: Batch, skip: bool) -> Batch | None:
     """
     faults: dict[int, WdsremuxError] = {}
     for i in range(len(batch.encoded)):
-        try:
-            codec.decode(batch.encoded.image(i).data)
-        except ImageError as reason:
-            if not skip:
-                raise fault(batch.encoded, i, reason) from reason
-            faults[i] = fault(batch.encoded, i, reason)
+        faults |= _fault(batch.encoded, i)
+        if faults and not skip:
+            raise faults.pop(i)  # not one that this frame still holds: they would keep each other, and files open
     if not faults:
         return None
     if len(faults) == len(batch.encoded):
-        raise faults.pop(0)  # not one that this frame still holds: they would keep each other, and files open
-    for found in faults.values():
-        skips.LOG.warn(found)
+        raise faults.pop(0)
+    for error in faults.values():
+        skips.LOG.warn(error)
     encoded, index = batch.encoded.without(list(faults))
     return replace(batch, encoded=encoded, parameters=batch.parameters.take(index))
+
+
+def _fault(encoded: Encoded, i: int) -> dict[int, WdsremuxError]:
+    """What is wrong with an image, by its place; empty if nothing is."""
+    try:
+        codec.decode(encoded.image(i).data)
+    except ImageError as reason:
+        return {i: fault(encoded, i, reason)}
+    return {} if encoded.sound(i) else {i: damage(encoded, i)}

@@ -72,7 +72,7 @@ class DaliBackend:
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._pipeline = None
+        self._pipeline = self._in_use = None
         if isinstance(self._transforms, ThreadedTransforms):
             self._transforms.close()
 

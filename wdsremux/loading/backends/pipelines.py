@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ except ImportError as error:
         'Install it with `pip install "wdsremux[dali]"`, or choose backend="torchvision"'
     ) from error
 
+_LARGE = 1024  #: images; hardly anyone trains with larger batches on one device
 _DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16, torch.uint8: types.UINT8}
 
 
@@ -114,7 +115,7 @@ class SharedPipeline:
             self._pipeline: Any = graph.make()
             self._pipeline.build()
         except RuntimeError as error:
-            raise BackendError(f"DALI's pipeline cannot be built: {_first_line(error)}") from error
+            raise BackendError(f"DALI's pipeline cannot be built: {_reason(error)}") from error
 
     @property
     def failed(self) -> bool:
@@ -153,7 +154,7 @@ class SharedPipeline:
         try:
             (ticket.images,) = self._pipeline.outputs()
         except RuntimeError as error:
-            ticket.lost, ticket.culprit = _first_line(error), True
+            ticket.lost, ticket.culprit = _reason(error), True
             for other in self._under_way:
                 other.lost, other.done = ticket.lost, True
             self._under_way.clear()
@@ -166,6 +167,8 @@ _sharing = threading.Lock()
 
 def shared(graph: Graph) -> SharedPipeline:
     """The pipeline of that graph in this process; made if there is none, or if it has failed."""
+    # One of a greater batch size serves a smaller one as well; memory goes by what is in it. So all begin large.
+    graph = replace(graph, batch_size=max(graph.batch_size, _LARGE))
     with _sharing:
         key = (os.getpid(), graph)  # a child has no use for its parent's
         pipeline = _shared.get(key)
@@ -174,5 +177,8 @@ def shared(graph: Graph) -> SharedPipeline:
         return pipeline
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _reason(error: Exception) -> str:
+    """What DALI says went wrong, in a line: it stands between a heading, and a stack with advice."""
+    text = str(error).strip()
+    _, heading, after = text.partition("encountered:")
+    return next((line.strip() for line in (after if heading else text).splitlines() if line.strip()), text)

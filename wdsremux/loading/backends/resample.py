@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wdsremux.loading.transforms.steps import send
+
 _TOGETHER = 6_000_000  #: pixels in a product, filled up to the largest crop: some 64 of 256 x 341 px, 72 MB as floats
 
 
@@ -55,11 +57,11 @@ def _resample(
     images: Sequence[torch.Tensor], boxes: NDArray[np.int64], flips: NDArray[np.bool_], size: int
 ) -> torch.Tensor:
     crops = _padded(images, boxes)
-    device, (width, height) = crops.device, boxes[:, 2:].max(0).tolist()
-    rows = _filters(boxes[:, 3], height, size, device)
-    columns = _filters(boxes[:, 2], width, size, device)
-    flipped = torch.from_numpy(flips).to(device, non_blocking=True)[:, None, None]
-    columns = torch.where(flipped, columns.flip(1), columns)
+    width, height = boxes[:, 2:].max(0).tolist()
+    scales = np.ascontiguousarray(boxes[:, 2:].T, np.float32) / size  # [2, N]
+    (across, down), flipped = send([scales, flips], crops.device)
+    rows, columns = _filters(down, height, size), _filters(across, width, size)
+    columns = torch.where(flipped[:, None, None], columns.flip(1), columns)
     wide = crops.flatten(1, 2) @ columns.mT  # [N, 3 * height, size]
     resized: torch.Tensor = rows[:, None] @ wide.view(len(images), 3, height, size)  # [N, 3, size, size]
     return resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
@@ -68,17 +70,23 @@ def _resample(
 def _padded(images: Sequence[torch.Tensor], boxes: NDArray[np.int64]) -> torch.Tensor:
     """float32 [N, 3, height, width] of the largest crop; what lies beyond a smaller one is 0 and meets weights of 0."""
     width, height = boxes[:, 2:].max(0).tolist()
-    crops = torch.zeros((len(images), 3, height, width), device=images[0].device)
+    crops = torch.zeros((len(images), 3, height, width), dtype=torch.float32, device=images[0].device)
     for crop, image, (x, y, w, h) in zip(crops, images, boxes.tolist(), strict=True):
         crop[:, :h, :w] = image[:, y : y + h, x : x + w]
     return crops
 
 
-def _filters(lengths: NDArray[np.int64], longest: int, size: int, device: torch.device) -> torch.Tensor:
-    """float32 [N, size, longest]: row i holds the weights of a crop's pixels in output pixel i."""
-    scale = torch.from_numpy(lengths.astype(np.float32) / size).to(device, non_blocking=True)[:, None, None]
-    places = torch.arange(longest, device=device) + 0.5
-    centres = (torch.arange(size, device=device)[:, None] + 0.5) * scale  # [N, size, 1]
+def _filters(scales: torch.Tensor, longest: int, size: int) -> torch.Tensor:
+    """float32 [N, size, longest]: row i holds the weights of a crop's pixels in output pixel i.
+
+    Args:
+        scales: float32 [N], pixels of the crop in one of the output.
+        longest: of the crops, in pixels.
+        size: of the output.
+    """
+    scale = scales[:, None, None]
+    places = torch.arange(longest, dtype=torch.float32, device=scales.device) + 0.5
+    centres = (torch.arange(size, dtype=torch.float32, device=scales.device)[:, None] + 0.5) * scale  # [N, size, 1]
     weights = (1 - (places - centres).abs_().div_(scale.clamp(min=1))).clamp_(min=0)
     weights *= places < scale * size
     return weights.div_(weights.sum(2, keepdim=True))

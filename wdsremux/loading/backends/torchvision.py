@@ -66,9 +66,11 @@ class _Threaded:
 
     def _end(self, pending: Pending) -> tuple[Batch, torch.Tensor]:
         batch = pending.batch
-        if pending.wait():
-            batch = repaired(batch, self._setup.skip) or batch
-            self._decoders.begin(batch, pending.places).wait()
+        if bad := pending.wait():
+            done = repaired(batch, self._setup.skip)
+            if done is None or self._decoders.begin(done, pending.places).wait():
+                raise BackendError(f"sample {batch.encoded.ids[bad[0]]} is not of the size that the sample table says")
+            batch = done
         return batch, self._images(batch, pending.places)
 
     def _places(self, count: int) -> torch.Tensor:
@@ -153,4 +155,9 @@ class _Gpu:
         # before. Only a synchronisation of the host helps (pytorch/vision#9606, meta-pytorch/torchcodec#1634).
         self._setup.destination.finish()
         files = [torch.from_numpy(batch.encoded.image(i)) for i in range(len(batch.encoded))]
-        return list(self._decode(files, mode="RGB", device=self._setup.destination.device))
+        images = list(self._decode(files, mode="RGB", device=self._setup.destination.device))
+        sizes = zip(batch.encoded.height.tolist(), batch.encoded.width.tolist(), strict=True)
+        for image, (height, width) in zip(images, sizes, strict=True):
+            if image.shape[1:] != (height, width):
+                raise RuntimeError(f"an image of {width}x{height} px came out as {image.shape[2]}x{image.shape[1]} px")
+        return images

@@ -29,9 +29,9 @@ def erase_boxes(images: torch.Tensor, *, boxes: NDArray[np.int64], colour: torch
 
 
 def erase_masked(images: torch.Tensor, boxes: torch.Tensor, *, colour: torch.Tensor) -> torch.Tensor:
-    """The same in a few launches, however many boxes there are: int64 [N, 4] on the device."""
+    """The same, in place too, in a few launches, however many boxes there are: int64 [N, 4] on the device."""
     places = torch.arange(images.shape[-1], device=images.device)
     corner, side = boxes[:, :2, None], boxes[:, 2:, None]
     inside = (places >= corner) & (places < corner + side)  # [N, 2, S]: columns and rows
     mask = inside[:, 0, None, :] & inside[:, 1, :, None]
-    return torch.where(mask.unsqueeze(1), colour, images)
+    return torch.where(mask.unsqueeze(1), colour, images, out=images)
