@@ -9,7 +9,7 @@ VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 SAMPLE := build/sample-source
 
-.PHONY: setup convert train test test-system lint bench soak clean
+.PHONY: setup convert train test test-system gpu-test lint bench soak clean
 
 setup: $(INSTALLED)
 
@@ -39,6 +39,14 @@ test: $(INSTALLED)
 
 test-system: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m system
+
+# On a machine with a GPU: tests marked gpu, then a table of speeds. Without one both are left out, and it says so; with
+# WDSREMUX_REQUIRE_CUDA=1 that is a failure.
+gpu-test: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest -m gpu -rsP
+	@if $(VENV_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	  $(VENV_PYTHON) scripts/bench_gpu.py --json build/bench-gpu.json; \
+	else echo "No CUDA device, so there is no table of speeds."; fi
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .

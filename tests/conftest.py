@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
@@ -32,13 +33,41 @@ ConvertTiny = Callable[..., Path]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip GPU tests where there is no GPU, and say so; WDSREMUX_REQUIRE_CUDA=1 makes that a failure."""
-    import torch
-
-    if torch.cuda.is_available() or os.environ.get("WDSREMUX_REQUIRE_CUDA") == "1":
+    reason = _no_cuda()
+    if reason is None or _required():
         return
     for item in items:
         if item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures, which would fail each in its own words
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where a GPU is required, what would have been skipped fails in one sentence."""
+    if _required() and item.get_closest_marker("gpu") and (reason := _no_cuda()):
+        pytest.fail(f"{reason}, and WDSREMUX_REQUIRE_CUDA=1 asks for one", pytrace=False)
+
+
+def needs(module: str, name: str) -> None:
+    """Skip the test where a library cannot be loaded; fail it where WDSREMUX_REQUIRE_CUDA=1 asks for all of them."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:  # whatever a shared library lacks
+        reason = f"{name} cannot be loaded ({str(error).splitlines()[0]})"
+        if _required():
+            pytest.fail(f"{reason}, and WDSREMUX_REQUIRE_CUDA=1 asks for it", pytrace=False)
+        pytest.skip(reason)
+
+
+def _required() -> bool:
+    return os.environ.get("WDSREMUX_REQUIRE_CUDA") == "1"
+
+
+def _no_cuda() -> str | None:
+    """Why there is no CUDA device; None if there is one."""
+    import torch
+
+    return None if torch.cuda.is_available() else f"no CUDA device: torch {torch.__version__} finds none"
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +135,7 @@ def backend(request: pytest.FixtureRequest) -> str:
     """The name of each backend in turn; skips the test where it is not installed."""
     name: str = request.param
     if name == "dali":
-        pytest.importorskip("nvidia.dali", reason="DALI is not installed")
+        needs("nvidia.dali", "DALI")
     return name
 
 

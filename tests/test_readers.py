@@ -83,7 +83,7 @@ def by_datasets(out: Path, split: str, tmp_path: Path) -> Rows:
 
 def by_dali(out: Path, split: str, tmp_path: Path) -> Rows:
     """Without keys, which DALI does not give: the order is that of the tars, so the table tells them."""
-    pytest.importorskip("nvidia.dali")
+    pytest.importorskip("nvidia.dali", reason="DALI is not installed")
     from nvidia.dali import fn, pipeline_def
 
     table = samples.read(out / split / samples.NAME)

@@ -25,6 +25,9 @@ UINT8: dict[str, Any] = {"dtype": torch.uint8}
 #: they go there: the same code with another device.
 WAYS = {"dali": ("dali", CPU), "torchvision": ("torchvision", CPU)}
 WAYS |= {"dali, as for a GPU": ("dali", GPU), "torchvision, as for a GPU": ("torchvision", GPU)}
+#: The library that each needs, as it is imported and as it is called.
+LIBRARIES = {("dali", CPU): ("nvidia.dali", "DALI"), ("torchvision", CPU): ("simplejpeg", "simplejpeg")}
+LIBRARIES |= {("dali", GPU): ("nvidia.dali", "DALI"), ("torchvision", GPU): ("torchcodec.decoders", "TorchCodec")}
 
 
 def read_batches(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import jpeg
-from tests.contracts.batches import MEAN, STD, UINT8, WAYS, images_of, made, make_batch, read_batches, spoil
+from tests.conftest import jpeg, needs
+from tests.contracts.batches import LIBRARIES, MEAN, STD, UINT8, WAYS, images_of, made, make_batch, read_batches, spoil
 from wdsremux import codec
 from wdsremux.errors import FormatError, ImageError, OptionError
 from wdsremux.loading.augment import WHOLE
@@ -24,7 +24,7 @@ from wdsremux.loading.output import DTYPES, LAYOUTS, Output
 def way(request: pytest.FixtureRequest) -> str:
     """The name of each way in turn; skips the test where its libraries are not installed."""
     name: str = request.param
-    pytest.importorskip("nvidia.dali" if "dali" in name else "torchcodec", reason="not installed")
+    needs(*LIBRARIES[WAYS[name]])
     return name
 
 

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from tests.contracts.batches import MEAN, STD, UINT8, WAYS, images_of, made, read_batches
+from tests.conftest import needs
+from tests.contracts.batches import LIBRARIES, MEAN, STD, UINT8, WAYS, images_of, made, read_batches
 from wdsremux import DataLoader
 from wdsremux.loading.augment import PRESETS, WHOLE, Augment, Parameters
 from wdsremux.loading.backends import BACKENDS
@@ -26,7 +27,7 @@ def epoch(
     folder: Path, backend: str, augment: str | None, dtype: torch.dtype, layout: torch.memory_format
 ) -> list[torch.Tensor]:
     """Images from 0 to 1, labels and ids of 150 samples."""
-    pytest.importorskip("nvidia.dali", reason="DALI is not installed")
+    needs("nvidia.dali", "DALI")
     with DataLoader(
         folder,
         50,
@@ -102,7 +103,7 @@ KINDS["everything"] = {name: value for kind in KINDS.values() for name, value in
 @pytest.mark.parametrize("size", [96, 224])
 def test_ways_agree_on_each_augmentation(converted: Path, way: str, kind: str, size: int) -> None:
     """Per sample within 2 of 255 on average, a batch within 1; what is done shows far more than that."""
-    pytest.importorskip("nvidia.dali" if "dali" in way else "torchcodec", reason="not installed")
+    needs(*LIBRARIES[WAYS[way]])
     augment = Augment(**KINDS[kind])
     (batch,) = read_batches(converted / "train", [60], augment, size)
     plain = replace(batch, parameters=Parameters(batch.parameters.boxes, np.zeros(60, bool)))

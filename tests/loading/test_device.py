@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import wdsremux
+from tests.conftest import needs
 from tests.contracts.batches import WAYS, made, read_batches
 from wdsremux.errors import BackendError, OptionError
 from wdsremux.loading import device
@@ -210,7 +211,7 @@ def _setup(decode: str) -> Setup:
 @pytest.mark.parametrize("gpu_decodes", [True, False])
 def test_dalis_graph_for_a_gpu_can_be_drawn_without_one(gpu_decodes: bool) -> None:
     """Operators check arguments and where inputs lie when the graph is made; only building needs a driver."""
-    pytest.importorskip("nvidia.dali", reason="DALI is not installed")
+    needs("nvidia.dali", "DALI")
     from wdsremux.loading.backends.pipelines import Graph, SharedPipeline
 
     graph = Graph(size=64, batch_size=8, num_threads=1, device=0, gpu_decodes=gpu_decodes, normalise=None)
@@ -242,7 +243,7 @@ def test_a_device_that_failed_is_told_and_not_waited_for(converted: Path, monkey
 
 
 def test_dalis_reason_is_in_the_error() -> None:
-    pytest.importorskip("nvidia.dali", reason="DALI is not installed")
+    needs("nvidia.dali", "DALI")
     from wdsremux.loading.backends.pipelines import Graph, Lost, SharedPipeline
 
     pipeline = SharedPipeline(
