@@ -95,6 +95,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "blur": {"blur": 0.8, "blur_kernel": 9, "blur_sigma": (0.1, 2.0)},
     "erasing": {"erasing": 0.9},
 }
+KINDS = {name: {"flip": 0.0} | kind for name, kind in KINDS.items()}
 KINDS["everything"] = {name: value for kind in KINDS.values() for name, value in kind.items()} | {"flip": 0.5}
 
 

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,22 @@ def test_a_decoder_that_works_is_kept_without_a_word(converted: Path, way: str) 
     with warnings.catch_warnings(), made(way) as backend:
         warnings.simplefilter("error")
         assert begin(lambda _: backend, _setup(GPU), lambda: trial) is backend
+
+
+def test_a_fault_that_comes_up_late_is_met(converted: Path) -> None:
+    """CUDA says what went wrong when it is waited for."""
+
+    class Late(Destination):
+        def finish(self) -> float:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    (trial,) = read_batches(converted / "train", [1])
+    setup = replace(_setup(GPU), destination=Late(torch.device("cpu")))
+    with (
+        pytest.warns(UserWarning, match=r"so the CPU decodes: CUDA error: an illegal memory access"),
+        contextlib.closing(begin(find("dali", torch.device("cpu")), setup, lambda: trial)),
+    ):
+        pass
 
 
 def test_a_decoder_for_the_cpu_is_not_tried(converted: Path) -> None:
