@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import sys
 import threading
@@ -137,6 +138,21 @@ def backend(request: pytest.FixtureRequest) -> str:
     if name == "dali":
         needs("nvidia.dali", "DALI")
     return name
+
+
+@pytest.fixture
+def tally() -> Callable[[str, str], None]:
+    """Notes a fault that was tried and what came of it, for the table in the README: (fault, what happened).
+
+    Kept where WDSREMUX_FAULTS names a file; scripts/fault_table.py makes the table of it.
+    """
+
+    def note(fault: str, outcome: str) -> None:
+        if path := os.environ.get("WDSREMUX_FAULTS"):
+            with open(path, "a") as file:
+                file.write(json.dumps({"fault": fault, "outcome": outcome}) + "\n")
+
+    return note
 
 
 @pytest.fixture
