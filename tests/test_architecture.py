@@ -19,6 +19,7 @@ CONVERSION = "wdsremux.conversion"
 STAGES: dict[str, set[str]] = {
     "asking": set(),
     "memory": set(),
+    "descriptors": set(),
     "environment": set(),
     "plan": set(),
     "events": {"plan"},
@@ -86,8 +87,8 @@ ALLOWED: dict[str, set[str]] = {
     f"{LOADING}.order": {"wdsremux.errors", "wdsremux.rng"},
     f"{LOADING}.augment": {"wdsremux.errors", "wdsremux.rng", f"{LOADING}.order"},
     f"{LOADING}.transforms": {f"{LOADING}.augment", f"{LOADING}.output"},
-    "wdsremux.display": {CONVERSION},
-    "wdsremux.api": {CONVERSION, "wdsremux.format", "wdsremux.display"},
+    "wdsremux.display": {CONVERSION, "wdsremux.errors"},
+    "wdsremux.api": {CONVERSION, "wdsremux.errors", "wdsremux.format", "wdsremux.display"},
     "wdsremux.cli": {"wdsremux.api", "wdsremux.display", "wdsremux.errors", f"{CONVERSION}.report"},
     "wdsremux.__main__": {"wdsremux.cli"},
     "wdsremux": {"wdsremux.api", "wdsremux.loading"},

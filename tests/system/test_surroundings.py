@@ -120,7 +120,8 @@ def test_a_working_directory_that_is_gone(
         os.chdir(tmp_path / "gone")
         (tmp_path / "gone").rmdir()
 
-    said = sentence(run([shutil.which("wdsremux") or "", *command(source, "out")[3:]], cwd=None, preexec_fn=leave))
+    start = [sys.executable, "-c", "from wdsremux.cli import main; main()"]  # python -m would not find the package
+    said = sentence(run([*start, *command(source, "out")[3:]], cwd=None, preexec_fn=leave))
     assert "the working directory is gone. Change to one that is there" in said
     monkeypatch.chdir(tmp_path)
     leave()
