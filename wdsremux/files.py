@@ -55,8 +55,9 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     Readers see the old content or the new one. If the block raises, the partial file is removed.
     """
     partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial.unlink(missing_ok=True)  # a killed run's; or a link, which writing would follow to wherever it leads
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

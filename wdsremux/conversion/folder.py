@@ -35,6 +35,8 @@ def held(folder: Path, overwrite: bool) -> Iterator[Path]:
                 f"{folder} holds files that are not of a conversion, such as {foreign[0]}. Choose another OUT"
             )
         work = folder / journal.FOLDER
+        if work.is_symlink():  # what is in there is cleared away
+            raise OutputError(f"{work} is a link to another folder, which is not to be written to. Remove it")
         files.make_folder(work)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to: {error.strerror}. Choose another OUT") from error

@@ -20,7 +20,7 @@ import numpy as np
 from wdsremux import files
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Record, journal_names
-from wdsremux.conversion.plan import Block, Plan, Read, Task
+from wdsremux.conversion.plan import Block, Plan, Read, Task, agree
 from wdsremux.conversion.source.images import LISTING
 from wdsremux.errors import FormatError, OutputError, printable
 from wdsremux.format import samples
@@ -147,7 +147,12 @@ def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any], stamp: 
             record.unlink()
         return _save(Journal(work, plan, now, stamp=stamp), request)
     request.check(Request(**{f.name: before[f.name] for f in fields(Request)}), work.parent)
-    begun = Journal(work, _saved_plan(before, plan), before["environment"], stamp=before.get("stamp"))
+    found = _saved_plan(before, plan)
+    if not agree(found, plan):
+        raise OutputError(
+            f"{work / PLAN} is damaged: it does not take each row that is asked for once. Begin anew with --overwrite"
+        )
+    begun = Journal(work, found, before["environment"], stamp=before.get("stamp"))
     done = [begun.has(task, work.parent) for task in begun.plan.tasks]
     if all(done):
         return begun
@@ -251,7 +256,7 @@ def _is_record(record: Record, task: int, split: str) -> bool:
         and _is_count(record.rows)
         and _is_count(record.ndropped)
         and all(is_shard(shard, split) for shard in record.shards)
-        and all(isinstance(line, dict) for line in record.rejects)
+        and all(_is_count(line["fragment"]) and _is_count(line["row"]) for line in record.rejects)
     )
 
 

@@ -172,6 +172,10 @@ def _of_builder(
             _check_config(source, found, asked["name"], revision)
         odd = "" if revision else _if_odd(root)
         raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}{odd}") from error
+    except TRANSPORT:
+        raise
+    except Exception as error:  # whatever a card's YAML, or a script beside the data, provokes in `datasets`
+        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}") from error
     return _opened(builder, source, split, root, name, revision, license_)
 
 
@@ -187,7 +191,10 @@ def _check_config(source: str, found: str, config: str | None, revision: str | N
     Raises:
         SourceError: if there are several to choose from and none was, or one that does not exist.
     """
-    configs: list[str] = get_dataset_config_names(found, revision=revision)
+    try:
+        configs: list[str] = get_dataset_config_names(found, revision=revision)
+    except ValueError:  # it is not the config that is wrong; the caller says what is
+        return
     listed = ", ".join(configs)
     if config is None and len(configs) > 1:
         raise SourceError(f"{source} has {len(configs)} configs: {listed}. Choose one with --config")

@@ -141,6 +141,13 @@ def _stream(opened: Opened, split: str, source: str, kind: str, faults: patience
         raise SourceError(
             f"{source} cannot be read as {kind}, by its first file {opened.names[0]}: {reason}"
         ) from error
+    except FAULTS:
+        raise
+    except Exception as error:  # `datasets` decodes the first samples; its decoders raise what content provokes
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise SourceError(
+            f"{source} cannot be read as {kind}, by its first file {opened.names[0]}: {reason}"
+        ) from error
 
 
 def _narrowed(opened: Opened, split: str, stream: IterableDataset, chosen: Columns) -> IterableDataset:

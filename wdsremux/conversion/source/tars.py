@@ -257,5 +257,6 @@ def _value(field: str, sample: Sample, name: str) -> Any:
                 content = file.read()
             extensions.pop()
         return DECODERS.get(extensions[-1] if extensions else "", bytes)(content)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
-        raise SourceError(f"{key}.{field} of {name} cannot be decoded: {error}. Leave that column out") from error
+    except Exception as error:  # the decoders of `datasets` raise what content provokes: UnpicklingError, ImportError
+        reason = " ".join(str(error).split())[:200]
+        raise SourceError(f"{key}.{field} of {name} cannot be decoded: {reason}. Leave that column out") from error
