@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import sys
 import threading
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may ask the real Hub
@@ -25,10 +27,15 @@ sys.path.insert(0, str(SCRIPTS))
 from sample_source import write_sample  # noqa: E402  # a script, not part of the package
 
 import wdsremux  # noqa: E402
+from tests.soak import soaking  # noqa: E402
 
 TRAIN, TEST = 300, 60  #: pictures of the small sample
 WriteSource = Callable[..., Path]
 ConvertTiny = Callable[..., Path]
+
+if soaking():
+    settings.register_profile("soak", max_examples=5_000, deadline=None)
+    settings.load_profile("soak")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -137,6 +144,21 @@ def backend(request: pytest.FixtureRequest) -> str:
     if name == "dali":
         needs("nvidia.dali", "DALI")
     return name
+
+
+@pytest.fixture
+def tally() -> Callable[[str, str], None]:
+    """Notes a fault that was tried and what came of it, for the table in the README: (fault, what happened).
+
+    Kept where WDSREMUX_FAULTS names a file; scripts/fault_table.py makes the table of it.
+    """
+
+    def note(fault: str, outcome: str) -> None:
+        if path := os.environ.get("WDSREMUX_FAULTS"):
+            with open(path, "a") as file:
+                file.write(json.dumps({"fault": fault, "outcome": outcome}) + "\n")
+
+    return note
 
 
 @pytest.fixture

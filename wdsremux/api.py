@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wdsremux.errors import WorkerError
 from wdsremux.format import manifest as manifests
 from wdsremux.format.manifest import Manifest
 
@@ -38,10 +40,8 @@ def convert(
     Raises:
         WdsremuxError: one sentence saying what, where and what to do. What is finished stays; the same call goes on.
     """
-    from wdsremux.conversion.engines import server
-
     if options.get("engine", "local") == "local":
-        server.start()
+        _start_server()
     from wdsremux.conversion.job import convert_split
     from wdsremux.conversion.spec import make_spec
 
@@ -80,6 +80,29 @@ def verify(out: str | os.PathLike[str], split: str | None = None, *, decode: boo
     from wdsremux.conversion import verification
 
     return verification.verify(Path(out), split, decode)
+
+
+def _start_server() -> None:
+    """Let the libraries be loaded beside what follows.
+
+    Raises:
+        WorkerError: if no process can be started from here.
+    """
+    from wdsremux.conversion.engines import server
+
+    try:
+        server.start()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.getcwd()  # multiprocessing tells it to its workers
+            raise WorkerError(
+                f"no worker process can be started: {error.strerror or error}. Set TMPDIR to a folder that can be "
+                "written to and has a short name, and run the same command again"
+            ) from error
+        raise WorkerError(
+            "no worker process can be started: the working directory is gone. Change to one that is there, "
+            "and run the same command again"
+        ) from error
 
 
 def _ignore(event: Event) -> None:

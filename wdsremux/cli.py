@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 wrong by the command line alone; 1 whatever took a look at
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from wdsremux import __version__
-from wdsremux.errors import WdsremuxError
+from wdsremux.errors import WdsremuxError, printable
 
 app = typer.Typer(
     add_completion=False,
@@ -31,15 +32,26 @@ app = typer.Typer(
 
 
 def main() -> NoReturn:
-    """The console script: errors of ours become one sentence on stderr, and a traceback only with --debug."""
+    """The console script: errors become one sentence on stderr, and a traceback only with --debug."""
+    _hold_standard_streams()
     try:
         app()
-    except WdsremuxError as error:
+    except (WdsremuxError, OSError) as error:  # an OSError is what no module has met, such as stdout on a full disk
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"wdsremux: {str(error).rstrip('.')}.", err=True)
-        raise SystemExit(error.exit_code) from None
+        ours = isinstance(error, WdsremuxError)
+        text = printable(str(error) if ours else f"stopped by the system: {error}").rstrip(".")
+        with contextlib.suppress(OSError):  # stderr is gone: the exit code says it all the same
+            typer.echo(f"wdsremux: {text}.", err=True)
+        raise SystemExit(error.exit_code if isinstance(error, WdsremuxError) else 1) from None
     raise SystemExit(0)
+
+
+def _hold_standard_streams() -> None:
+    """Open what was closed by the caller: the next file would take its number, and get what libraries print to it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)  # by the workers, too
+    os.close(descriptor)
 
 
 def _version(asked: bool) -> None:
@@ -90,7 +102,9 @@ def convert(
     max_rejects: Annotated[str, typer.Option(help="Rows that may fail: a number, or a share of all.")] = "1%",
     limit: Annotated[int | None, typer.Option(help="Convert so many rows only, from all over the source.")] = None,
     patience: Annotated[float, typer.Option(help="Seconds to meet faults of the network with another try.")] = 600,
-    strict: Annotated[bool, typer.Option("--strict", help="Do not go on under other library versions.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Do not go on under other library versions, or from touched files.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever OUT/SPLIT holds.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # main looks for it
 ) -> None:
@@ -133,7 +147,7 @@ def verify(
     if damages:
         typer.echo("Delete what is named, and run the same conversion again to rebuild it.", err=True)
         raise typer.Exit(1)
-    typer.echo(f"{out}{f' ({split})' if split else ''} is sound")
+    typer.echo(printable(f"{out}{f' ({split})' if split else ''} is sound"))
 
 
 @app.command()

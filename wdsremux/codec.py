@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import warnings
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -22,23 +21,27 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
 from wdsremux.errors import ImageError
+from wdsremux.jpeg import BASELINE, START, plain, scans, tidied
+from wdsremux.jpeg import Data as Data
+from wdsremux.jpeg import Header as Header
+from wdsremux.jpeg import header as header
 
 Pixels = NDArray[np.uint8]  #: uint8 [H, W, 3], RGB, contiguous, upright
-Data = bytes | memoryview  #: an image file's content; a memoryview has format "B"
 
 MAX_PIXELS = 178_956_970  #: larger pictures are refused as decompression bombs; twice Pillow's warning threshold
-MAX_SIDE = 65_535  #: what a JPEG's frame header can hold
+MAX_SCANNED_PIXELS = 20 * MAX_PIXELS  #: a JPEG's pixels times its scans; encoders make ten scans, of each picture
+MAX_SIDE = 65_500  #: of a picture that libjpeg writes, in pixels; the frame header of a JPEG could hold 65,535
 SUBSAMPLINGS = {"420": 2, "444": 0}  #: name -> Pillow's number
 
 _ORIENTATION = 0x0112  #: the EXIF tag
-_BASELINE = 0xC0  #: SOF0: 8-bit sequential Huffman
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  #: SOFn markers (ITU-T T.81, table B.1)
-_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  #: markers without a length
-# libjpeg only warns of these and decodes grey or garbage. Other warnings (stray bytes before a marker, an unknown
-# Adobe transform) leave the picture whole, so those files get a second chance in Pillow.
+_STRIP_PIXELS = 2**21  #: of a picture that Pillow converts, at once
+# libjpeg only warns of these and decodes grey or garbage. Other warnings (an unknown Adobe transform, a bad ICC
+# profile) leave the picture whole, so those files get a second chance in Pillow.
 _LOST_DATA = re.compile(
-    r"premature end|bad huffman|bad arithmetic|corrupt jpeg data: found marker|inconsistent prog", re.I
+    r"premature end|bad huffman|bad arithmetic|found marker|inconsistent prog|invalid sos|extraneous bytes", re.I
 )
+# Nine times in ten the rest of a damaged scan, a fifth of all single-bit flips; else bytes that nothing was lost by.
+_STRAY = re.compile(r"extraneous bytes", re.I)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -49,57 +52,6 @@ class Jpeg:
     data: bytes  #: the JPEG file's content
     width: int  #: in pixels, upright
     height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a JPEG's markers say before the first scan (ITU-T T.81, annex B)."""
-
-    frame: int  #: the SOF marker's low byte, 0xC0 for baseline
-    precision: int  #: bits a sample
-    width: int  #: in pixels, as stored
-    height: int
-    component_ids: tuple[int, ...]
-    adobe_transform: int | None  #: of the APP14 segment: 0 RGB or CMYK, 1 YCbCr, 2 YCCK; None without one
-    exif: bytes | None  #: the first Exif segment, from "Exif\\0\\0" on
-
-    @property
-    def gpu_safe(self) -> bool:
-        """Baseline, 8 bits, grey or YCbCr: what every GPU decoder takes."""
-        components = len(self.component_ids)
-        rgb_coded = components == 3 and (self.adobe_transform == 0 or self.component_ids == tuple(b"RGB"))
-        return self.frame == _BASELINE and self.precision == 8 and components in (1, 3) and not rgb_coded
-
-
-def header(data: Data) -> Header:
-    """Read a JPEG's header.
-
-    Raises:
-        ImageError: if the markers do not lead to a frame header.
-    """
-    view, at, adobe, exif = memoryview(data), 2, None, None
-    if bytes(view[:2]) != b"\xff\xd8":
-        raise ImageError("not a JPEG: it does not begin with FF D8")
-    try:
-        while True:
-            if view[at] != 0xFF:
-                raise ImageError(f"not a sound JPEG: no marker at byte {at}")
-            marker = view[at + 1]
-            if marker == 0xFF or marker in _BARE:  # fill bytes may precede a marker
-                at += 1 if marker == 0xFF else 2
-                continue
-            (length,) = struct.unpack_from(">H", view, at + 2)
-            body = view[at + 4 : at + 2 + length]
-            if marker in _FRAMES:
-                precision, height, width, count = struct.unpack_from(">BHHB", body)
-                return Header(marker, precision, width, height, tuple(body[6 : 6 + 3 * count : 3]), adobe, exif)
-            if marker == 0xEE and bytes(body[:5]) == b"Adobe":
-                adobe = body[11]
-            elif marker == 0xE1 and exif is None and bytes(body[:6]) == b"Exif\0\0":
-                exif = bytes(body)
-            at += 2 + length
-    except (IndexError, struct.error) as error:
-        raise ImageError("not a sound JPEG: it ends inside its header") from error
 
 
 def decode(data: Data, short_side: int | None = None) -> Pixels:
@@ -118,24 +70,49 @@ def decode(data: Data, short_side: int | None = None) -> Pixels:
     """
     if not len(data):
         raise ImageError("empty: 0 bytes")
-    if bytes(data[:2]) != b"\xff\xd8":
+    if bytes(data[:2]) != START:
         return _decode_any(data)
+    head = _header_or_none(data)
+    if head is None:
+        tidy = tidied(data)
+        return _decode_any(data) if tidy == data else decode(tidy, short_side)
+    _check_size(data, head)
     try:
-        head = header(data)
-        if head.precision == 8 and len(head.component_ids) in (1, 3):
+        if len(head.component_ids) in (1, 3):
             return _decode_jpeg(data, head, short_side)
-    except ValueError as error:  # what simplejpeg raises for each of libjpeg's errors and warnings
+        # Pillow, which knows its colours, is silent on damage; at 1/8, as all scans are read at any size.
+        simplejpeg.decode_jpeg(data, "CMYK", min_width=1, min_height=1)
+    except ValueError as error:  # all of libjpeg's errors and warnings; of several, the last
+        if _STRAY.search(str(error)) and (tidy := tidied(data)) != data:
+            return decode(tidy, short_side)
         if _LOST_DATA.search(str(error)):
             raise ImageError(f"damaged JPEG: {_reason(error)}") from error
+    return _decode_any(data)  # odd but perhaps readable: Pillow has the last word
+
+
+def _header_or_none(data: Data) -> Header | None:
+    try:
+        return header(data)
     except ImageError:
-        pass  # odd but perhaps readable: Pillow has the last word
-    return _decode_any(data)
+        return None
+
+
+def _check_size(data: Data, head: Header) -> None:
+    """Refuse a JPEG by its header, before it is decoded.
+
+    Raises:
+        ImageError: if its samples are of a depth that is not known, or it is too large.
+    """
+    if head.precision != 8:
+        raise ImageError(f"a JPEG of {head.precision} bits a sample, where 8 are known")
+    if head.width * head.height > MAX_PIXELS:
+        raise ImageError(f"too large: {head.width}x{head.height} px, where {MAX_PIXELS} pixels are allowed")
+    if head.frame != BASELINE:
+        _check_scans(data, head.width, head.height)
 
 
 def _decode_jpeg(data: Data, head: Header, short_side: int | None) -> Pixels:
     width, height = head.width, head.height
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"too large: {width}x{height} px, where {MAX_PIXELS} pixels are allowed")
     scale = 1
     if short_side is not None:
         while scale < 8 and min(-(-width // (2 * scale)), -(-height // (2 * scale))) >= 2 * short_side:
@@ -146,16 +123,7 @@ def _decode_jpeg(data: Data, head: Header, short_side: int | None) -> Pixels:
         min_width=-(-width // scale) if scale > 1 else 0,
         min_height=-(-height // scale) if scale > 1 else 0,
     )
-    return pixels if head.exif is None else _turn(pixels, _orientation(head.exif))
-
-
-def _orientation(exif: bytes) -> int:
-    tags = Image.Exif()
-    try:
-        tags.load(exif)
-        return int(tags.get(_ORIENTATION, 1))
-    except Exception:  # Pillow raises many kinds on damaged metadata, and metadata alone never loses a picture
-        return 1
+    return _turn(pixels, head.orientation)
 
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:
@@ -174,11 +142,9 @@ def _decode_any(data: Data) -> Pixels:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd metadata; the bound is checked below
             with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ImageError(f"too large: {image.width}x{image.height} px")
+                _check_drawable(image, data)
                 image.load()
-                orientation = int(image.getexif().get(_ORIENTATION, 1))
-                return _turn(np.array(_rgb(image)), orientation)  # a copy: Pillow's own memory is read-only
+                return _turn(_rgb(image), _orientation(image))
     except ImageError:
         raise
     except UnidentifiedImageError as error:  # its text holds a memory address
@@ -189,12 +155,56 @@ def _decode_any(data: Data) -> Pixels:
         raise ImageError(f"undecodable: {_reason(error)}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # Pillow raises many kinds on damaged metadata, and metadata alone never loses a picture
+        return 1
+
+
+def _check_drawable(image: Image.Image, data: Data) -> None:
+    """Refuse a picture by its header, before it is drawn.
+
+    Raises:
+        ImageError: if it is too large, takes too many passes, or takes another program.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"too large: {image.width}x{image.height} px")
+    if image.format == "EPS":  # Pillow would have Ghostscript run it: PostScript is a program
+        raise ImageError("an EPS file, which is a program and no picture")
+    if image.format in ("JPEG", "MPO"):
+        _check_scans(data, image.width, image.height)
+
+
+def _check_scans(data: Data, width: int, height: int) -> None:
+    """Refuse a JPEG that goes over its pixels thousands of times; a scan without content is a few bytes.
+
+    Raises:
+        ImageError: if it does.
+    """
+    if (count := scans(data)) * width * height > MAX_SCANNED_PIXELS:
+        raise ImageError(f"too many scans: {count} of {width}x{height} px")
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    """A loaded picture's pixels, converted some rows at a time: whole, the copies of a 178-megapixel one take 3 GB."""
+    if image.mode == "F":
+        raise ImageError("floating-point pixels, of unknown range")
+    width, height = image.size
+    rows = max(1, _STRIP_PIXELS // max(1, width))
+    if rows >= height:
+        return np.array(_strip_rgb(image))  # a copy: Pillow's own memory is read-only
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.asarray(_strip_rgb(strip))
+    return pixels
+
+
+def _strip_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey; convert("RGB") would clip all above 255 to white
         grey = np.asarray(image).astype(np.int64)
         return Image.fromarray((np.clip(grey, 0, 65_535) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ImageError("floating-point pixels, of unknown range")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -263,7 +273,7 @@ def from_pil(image: Image.Image) -> Pixels:
     """
     try:
         image.load()  # it may still be a file, and that cut short
-        return np.array(_rgb(image))
+        return _rgb(image)
     except ImageError:
         raise
     except Exception as error:  # as in _decode_any
@@ -281,6 +291,8 @@ def encode(pixels: Pixels, quality: int, subsampling: str) -> Jpeg:
     Raises:
         ImageError: if a side is longer than a JPEG can hold.
     """
+    if max(pixels.shape[:2]) > MAX_SIDE:  # libjpeg would say so on stderr, too
+        raise ImageError(f"too long: {pixels.shape[1]}x{pixels.shape[0]} px, where a JPEG holds {MAX_SIDE}")
     file = io.BytesIO()
     try:
         Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=SUBSAMPLINGS[subsampling])
@@ -295,13 +307,9 @@ def keep(data: Data, quality: int, subsampling: str) -> Jpeg:
     It is decoded whole in either case: a file cut short must not reach a training loop.
     """
     pixels = decode(data)
-    if bytes(data[:2]) == b"\xff\xd8":
-        try:
-            head = header(data)
-        except ImageError:
-            head = None
-        if head is not None and head.gpu_safe and (head.exif is None or _orientation(head.exif) == 1):
-            return Jpeg(bytes(data), width=head.width, height=head.height)
+    head = _header_or_none(data)
+    if head is not None and head.gpu_safe and head.orientation == 1 and plain(data):
+        return Jpeg(bytes(data), width=head.width, height=head.height)
     return encode(pixels, quality, subsampling)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from wdsremux.conversion import events
+from wdsremux.errors import printable
 
 if TYPE_CHECKING:
     from wdsremux.conversion.report import SplitInfo
@@ -25,11 +28,36 @@ class _Rates(ProgressColumn):
         return Text(str(task.fields["rates"]))
 
 
+class _Unbreakable:
+    """A stream that is written to as long as it lasts: a conversion of hours does not end with who watches it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a pipe without a reader, a full disk; closed
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _console() -> Console:
+    """That of stderr; None stands there where it was closed."""
+    lasting = sys.stderr and cast("IO[str]", _Unbreakable(sys.stderr))
+    return Console(file=lasting, stderr=True, highlight=False)
+
+
 class Display:
     """Draws the events of one conversion. Use as a context manager; `tell` takes the events."""
 
     def __init__(self, title: str, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or _console()
+        title = printable(title)
         columns = (TextColumn(title, markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), _Rates())
         self.drawn = self.console.is_terminal or self.console.is_jupyter  #: whether there is a bar to look at
         self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not self.drawn)
@@ -50,7 +78,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """One line, above the bar if there is one."""
-        self.console.print(f"wdsremux: {text}", markup=False, soft_wrap=True)
+        self.console.print(f"wdsremux: {printable(text)}", markup=False, soft_wrap=True)
 
     def tell(self, event: events.Event) -> None:
         """Draw what happened."""
@@ -131,4 +159,4 @@ def info_text(split: SplitInfo) -> str:
     if split.labels:
         lines.append(f"classes   {len(split.labels)}")
         lines += [f"  {count.label:>6}  {count.samples:>9,}  {count.name or ''}".rstrip() for count in split.labels]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -19,6 +19,11 @@ A row that cannot be baked is no error but a value (`wdsremux.conversion.recipe.
 """
 
 
+def printable(text: str) -> str:
+    """A text on one line, without control characters: a path or a class name that it quotes may hold any."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 class WdsremuxError(Exception):
     """Base class: catch this to catch everything that wdsremux raises on purpose."""
 

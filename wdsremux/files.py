@@ -6,11 +6,11 @@ write beside, fsync, rename, fsync of the folder (the order that ext4, xfs and b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +30,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are not there; their names are durable when this returns."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(made):
+        with contextlib.suppress(PermissionError):  # a folder may be open to new names and closed to readers
+            sync_folder(folder.parent)
+
+
 def sync_and_close(file: BinaryIO) -> None:
     """Flush, fsync and close a file; closes it too when the disk is full."""
     try:
@@ -39,15 +48,16 @@ def sync_and_close(file: BinaryIO) -> None:
         file.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under `path` only when the block ends without an error.
 
     Readers see the old content or the new one. If the block raises, the partial file is removed.
     """
     partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial.unlink(missing_ok=True)  # a killed run's; or a link, which writing would follow to wherever it leads
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -58,7 +68,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(path: Path, busy: str, timeout_s: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on `path`; the system drops it when the process dies, however it dies.
 

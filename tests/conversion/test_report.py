@@ -39,7 +39,7 @@ def split_of(folder: Path, labels: list[list[int]], classes: list[str] | None = 
         seed=0,
         environment={"wdsremux": "1.2.3"},
         shards=[Shard(f"train-{i:06d}.tar", len(shard), 10_240, "", "") for i, shard in enumerate(labels)],
-        files={},
+        files={"samples.npy": {"sha256": ""}, "rejects.jsonl": {"sha256": ""}},
     )
     (folder / "train").mkdir(parents=True)
     (folder / "train" / manifest.NAME).write_bytes(made.dumps())

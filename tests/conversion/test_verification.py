@@ -25,7 +25,7 @@ from tests.reading import RECORD
 from tests.splits import header, index, picture, reseal, tar, write_split
 from wdsremux.conversion.verification import Damage, verify
 from wdsremux.errors import FormatError
-from wdsremux.format import contents, manifest
+from wdsremux.format import contents, manifest, plain
 
 MEND = "Delete it and run the same conversion again to rebuild it"
 AGAIN = "Run the same conversion again to rebuild it"
@@ -587,7 +587,7 @@ def test_no_permission(common_user: Path, file: str, mode: int) -> None:
     finally:
         (folder / file).chmod(0o755)
     assert damage.file == (file if file != "." else "index.json")
-    assert damage.what == f"cannot be read: Permission denied. {contents.FREE}"
+    assert damage.what == f"cannot be read: Permission denied. {plain.FREE}"
 
 
 # Pictures

@@ -22,17 +22,19 @@ NSHARDS, NSAMPLES = 50_000, 100_000_000
 
 
 def simulate(folder: Path) -> None:
-    """A split without tars: shards of 1,000 to 3,000 samples, a table of zeros that takes no room on the disk."""
+    """A split without tars: shards of about 1,000 to 3,000 samples, a table of zeros that takes no room on the disk."""
     counts = np.random.default_rng(0).integers(1_000, 3_001, NSHARDS)
-    surplus = int(counts.sum()) - NSAMPLES
-    counts[: abs(surplus)] -= np.sign(surplus)
+    each, rest = divmod(int(counts.sum()) - NSAMPLES, NSHARDS)
+    counts -= each
+    counts[:rest] -= 1
     shards = [
         manifest.Shard(f"train-{number:06d}.tar", count, count * 20_480, "a" * 64, "b" * 64)
         for number, count in enumerate(counts.tolist())
     ]
     about: dict[str, Any] = {"split": "train", "nrejects": 0, "ndropped": 0, "classes": None, "seed": 0}
-    about |= {"source": {"kind": "parquet"}, "recipe": {"name": "copy"}, "options": {}, "environment": {}}
-    about |= {"nsamples": NSAMPLES, "shards": shards, "files": {"samples.npy": {"sha256": "c" * 64}}}
+    about |= {"source": {"name": "large"}, "recipe": {"name": "copy"}, "options": {}, "environment": {"wdsremux": "1"}}
+    files = {name: {"sha256": "c" * 64} for name in ("samples.npy", "rejects.jsonl")}
+    about |= {"nsamples": NSAMPLES, "shards": shards, "files": files}
     folder.mkdir()
     (folder / "index.json").write_bytes(manifest.Manifest(**about).dumps())
     with open(folder / "samples.npy", "wb") as file:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.soak import tries
 from wdsremux.errors import OptionError, StateError
 from wdsremux.loading.state import LoaderState, load
 
@@ -81,7 +82,7 @@ class Training(RuleBasedStateMachine):
 
 
 TestTraining = Training.TestCase
-TestTraining.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+TestTraining.settings = settings(max_examples=tries(30, 1500), stateful_step_count=20, deadline=None)
 
 
 @given(st.integers(-(2**40), 2**40))

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.soak import tries
 from wdsremux import rng
 from wdsremux.errors import OptionError
 from wdsremux.loading.order import ALL, WINDOW, Epoch, Ids, Order, Window, deal, feistel, lanes_of, steps
 
-LAW = settings(max_examples=80, deadline=None)
+LAW = settings(max_examples=tries(80, 4000), deadline=None)
 counts = st.lists(st.integers(1, 40), min_size=1, max_size=40).map(tuple) | st.lists(
     st.just(1), min_size=1, max_size=200
 ).map(tuple)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import assume, example, given, reject, settings
 from hypothesis import strategies as st
 
+from tests.soak import tries
 from wdsremux.errors import OptionError
 from wdsremux.loading.order import Step, Steps, deal, steps
 
-LAW = settings(max_examples=150, deadline=None)
+LAW = settings(max_examples=tries(150, 7500), deadline=None)
 TAILS = ("drop", "even")
 
 

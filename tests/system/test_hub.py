@@ -84,7 +84,7 @@ def hub(folders: dict[str, Path]) -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def no_fault(hub: Hub) -> None:
-    hub.fail(None)
+    hub.fail()
     hub.requests.clear()
 
 
@@ -223,7 +223,7 @@ def test_a_resume_stays_with_its_commit(
     assert "could not be read" in stopped
     assert "Run the same command again to go on" in stopped
     assert not (tmp_path / "train/index.json").exists()
-    hub.fail(None)
+    hub.fail()
     after = hub.publish("ours/moved", folders["configs"] / "small")
     assert client.convert("ours/moved", tmp_path, **SIZES) == ""
     assert revision(tmp_path) == before
@@ -277,7 +277,7 @@ def test_a_hub_that_goes_down(client: Client, hub: Hub, local: Path, tmp_path: P
     assert "could not be read for 3 s: [Errno 111] Connection refused. Run the same command again" in sentence
     assert "Traceback" not in stopped.stderr
     assert "the Hub cannot be reached: [Errno 111]" in client.convert("ours/parquet", tmp_path / "other", **SIZES)
-    hub.fail(None)
+    hub.fail()
     hub.up()
     assert client.convert("ours/parquet", tmp_path, **SIZES) == ""
     assert same(tmp_path, local)

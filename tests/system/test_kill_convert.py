@@ -7,74 +7,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 import wdsremux
 from tests.reading import check_split, digests
+from tests.system.killing import PATIENCE_S, ROOT, group, killed, running, wait_until, workers
+from tests.system.small import some_wait
 
 pytestmark = pytest.mark.system
-ROOT = Path(__file__).parents[2]
 SIZES = ("--samples-per-shard", "10", "--samples-per-task", "50", "--workers", "2")
-PATIENCE_S = 60.0  #: for what takes a second; past it the test fails
 
 
 def command(source: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "wdsremux", "convert", str(source), str(out), *SIZES]
 
 
-@contextmanager
-def running(source: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
-    """The conversion as a process group of its own."""
-    process = subprocess.Popen(
-        command(source, out),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run behind an `&`
-    )
-    try:
-        yield process
-    finally:
-        if group(process.pid):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+def converting(source: Path, out: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running(command(source, out))
 
 
 def run_again(source: Path, out: Path) -> str:
     done = subprocess.run(command(source, out), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return done.stderr
-
-
-def group(session: int) -> list[psutil.Process]:
-    """The processes of a session that still live."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return found
-
-
-def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Children of the server from which they are forked."""
-    return [worker for child in psutil.Process(process.pid).children() for worker in child.children()]
-
-
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert process is None or process.poll() is None, "it ended before"
-        assert time.monotonic() < deadline_s, "it never came"
-        time.sleep(0.002)
 
 
 def shards(out: Path) -> int:
@@ -105,11 +64,9 @@ def test_killed_and_run_again(sample: Path, undisturbed: Path, tmp_path: Path, m
         "a third": lambda: shards(out) >= 10,
         "two thirds": lambda: shards(out) >= 20,
     }
-    with running(sample, out) as process:
+    with converting(sample, out) as process:
         wait_until(reached[moment], process)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        wait_until(lambda: not group(process.pid))
+        killed(process)
     assert not (out / "train/index.json").exists(), "too late: it was finished"
     records = list(out.glob("train/.wdsremux/task-*.json"))
     assert ("done by an earlier run" in run_again(sample, out)) == bool(records)
@@ -122,11 +79,9 @@ def test_killed_five_times_on_its_way(sample: Path, undisturbed: Path, tmp_path:
     """Each run goes on from where the one before was killed."""
     out = tmp_path / "out"
     for moment in (1, 6, 11, 16, 21):
-        with running(sample, out) as process:
+        with converting(sample, out) as process:
             wait_until(lambda moment=moment: shards(out) >= moment, process)  # type: ignore[misc]
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            wait_until(lambda process=process: not group(process.pid))  # type: ignore[misc]
+            killed(process)
     assert "done by an earlier run" in run_again(sample, out)
     assert digests(out) == digests(undisturbed)
     assert files_of(out) == files_of(undisturbed)
@@ -135,8 +90,8 @@ def test_killed_five_times_on_its_way(sample: Path, undisturbed: Path, tmp_path:
 def test_a_worker_is_killed(sample: Path, undisturbed: Path, tmp_path: Path) -> None:
     """By the system, for its memory: it is said, its task is done again, and the run goes on."""
     out = tmp_path / "out"
-    with running(sample, out) as process:
-        wait_until(lambda: any(out.glob("train/.wdsremux/task-*/*.tar")), process)
+    with converting(sample, out) as process:
+        wait_until(lambda: some_wait(out), process)
         workers(process)[0].kill()
         _, said = process.communicate(timeout=PATIENCE_S)
         wait_until(lambda: not group(process.pid))
@@ -150,11 +105,9 @@ def test_a_worker_is_killed(sample: Path, undisturbed: Path, tmp_path: Path) -> 
 def test_the_parent_alone_is_killed(sample: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Its workers end by themselves: they must not write beside the run that follows."""
     out = tmp_path / "out"
-    with running(sample, out) as process:
-        wait_until(lambda: any(out.glob("train/.wdsremux/task-*/*.tar")), process)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        wait_until(lambda: not group(process.pid))
+    with converting(sample, out) as process:
+        wait_until(lambda: some_wait(out), process)
+        killed(process, whole=False)
     run_again(sample, out)
     assert digests(out) == digests(undisturbed)
     assert files_of(out) == files_of(undisturbed)
@@ -164,8 +117,8 @@ def test_the_parent_alone_is_killed(sample: Path, undisturbed: Path, tmp_path: P
 def test_asked_to_stop(sample: Path, undisturbed: Path, tmp_path: Path, asked: signal.Signals, code: int) -> None:
     """Ctrl-C reaches the whole group, SIGTERM the process alone; either ends it within seconds, to be gone on with."""
     out = tmp_path / "out"
-    with running(sample, out) as process:
-        wait_until(lambda: any(out.glob("train/.wdsremux/task-*/*.tar")), process)
+    with converting(sample, out) as process:
+        wait_until(lambda: some_wait(out), process)
         (os.killpg if asked == signal.SIGINT else os.kill)(process.pid, asked)
         began_s = time.monotonic()
         _, said = process.communicate(timeout=PATIENCE_S)
@@ -181,7 +134,7 @@ def test_asked_to_stop(sample: Path, undisturbed: Path, tmp_path: Path, asked: s
 
 def test_a_second_run_is_refused_and_another_split_is_not(sample: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with running(sample, out) as process:
+    with converting(sample, out) as process:
         wait_until(lambda: (out / "train/.wdsremux/plan.json").exists(), process)
         os.kill(process.pid, signal.SIGSTOP)  # it holds its lock however long the others take
         second = subprocess.run(command(sample, out), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -34,24 +35,42 @@ def held(folder: Path, overwrite: bool) -> Iterator[Path]:
                 f"{folder} holds files that are not of a conversion, such as {foreign[0]}. Choose another OUT"
             )
         work = folder / journal.FOLDER
-        work.mkdir(parents=True, exist_ok=True)
+        if work.is_symlink():  # what is in there is cleared away
+            raise OutputError(f"{work} is a link to another folder, which is not to be written to. Remove it")
+        files.make_folder(work)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to: {error.strerror}. Choose another OUT") from error
     busy = f"another process is converting into {folder}. Wait for it, or choose another OUT"
     with files.locked(work / _LOCK, busy):
         if overwrite:
             _empty(folder, work)
+        for partial in folder.glob(f".*{files.PARTIAL}"):  # of a run that was killed
+            partial.unlink()
         yield work
 
 
 def _empty(folder: Path, work: Path) -> None:
-    """Remove an earlier conversion, its manifest first: a split without one is never taken for a finished one."""
+    """Remove an earlier conversion: its manifest first, its plan last, and the rest between.
+
+    Killed in between, it is one that was begun with its own options. (Records of tasks without their plan would pass
+    for those of another conversion.)
+    """
+    plan = work / journal.PLAN
     (folder / manifest.NAME).unlink(missing_ok=True)
-    (work / journal.PLAN).unlink(missing_ok=True)
     files.sync_folder(folder)
     for path in [*folder.iterdir(), *work.iterdir()]:
-        if path not in (work, work / _LOCK):
+        if path not in (work, work / _LOCK, plan):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    files.sync_folder(folder)
+    files.sync_folder(work)
+    plan.unlink(missing_ok=True)
+
+
+def sealed(folder: Path) -> bool:
+    """Whether it is there and nothing can be written in it: on a read-only disk, or without the right to."""
+    return folder.is_dir() and not all(
+        os.access(path, os.W_OK) for path in (folder, folder / journal.FOLDER) if path.exists()
+    )
 
 
 def finished(folder: Path) -> Manifest | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wdsremux import files
-from wdsremux.conversion import environment, folder, journal, mending, report
+from wdsremux.conversion import descriptors, environment, folder, journal, mending, report
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, Engine, make_engine
 from wdsremux.conversion.events import Event, Finished, Planned, Progress, Warned
@@ -48,6 +48,9 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
     source = _open(spec)
     plan = _plan(spec, source)
     request = Request(source.description, recipe.identity, spec.shaping(source.columns, plan), spec.seed)
+    if (sealed := _sealed(spec, request)) is not None:
+        tell(Finished(sealed, True, source.size_bytes))
+        return sealed
     with _disk_faults(spec.folder), folder.held(spec.folder, spec.overwrite) as work:
         done = folder.finished(spec.folder)
         if done is not None:
@@ -55,12 +58,12 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         lacking = None if done is None else mending.missing(spec.folder, done)
         if done is None or lacking:
             now = environment.describe()
-            begun = journal.begin(work, request, plan, done.environment if done else now)
+            begun = journal.begin(work, request, plan, done.environment if done else now, source.stamp)
             run = _Run(spec, engine, source.stored(work), recipe, begun, now, tell)
             result = _mend(run, done, lacking) if done and lacking else _finish(run, request)
-            journal.clear(work)
         else:
             result = done
+        journal.clear(work)
         report.write_card(spec.out)  # each time: a kill may have come between manifest and card
     tell(Finished(result, result is done and not lacking, source.size_bytes))
     return result
@@ -106,6 +109,22 @@ class _Run:
             )
         self.tell(Warned(f"the environment changed since this conversion began: {changed}. Bytes may differ"))
 
+    def check_source(self) -> None:
+        """Say that its files may have changed since the conversion began.
+
+        Raises:
+            OutputError: with --strict.
+        """
+        if not self.begun.touched:
+            return
+        what = (
+            f"files of the source were written to since {self.spec.folder} was begun, though names and sizes are the "
+            "same: if their content changed, it will hold some of either. Begin anew with --overwrite to have it of one"
+        )
+        if self.spec.strict:
+            raise OutputError(f"{what}, or go on without --strict")
+        self.tell(Warned(what))
+
 
 def _open(spec: Spec) -> Source:
     """The source; where an earlier run of the same has pinned its commit, at that one."""
@@ -141,6 +160,22 @@ def _plan(spec: Spec, source: Source) -> Plan:
     )
 
 
+def _sealed(spec: Spec, request: Request) -> Manifest | None:
+    """The manifest of a split that is finished, lacks nothing, and cannot be written to; None of any other.
+
+    Raises:
+        OutputError: if it was asked for otherwise.
+    """
+    if spec.overwrite or not folder.sealed(spec.folder):
+        return None
+    with _disk_faults(spec.folder):
+        done = folder.finished(spec.folder)
+        if done is None:
+            return None
+        request.check(Request(done.source, done.recipe, done.options, done.seed), spec.folder)
+        return None if mending.missing(spec.folder, done) else done
+
+
 @contextlib.contextmanager
 def _disk_faults(folder_: Path) -> Iterator[None]:
     """Turn what the disk says (full, read-only, gone) into one sentence."""
@@ -155,6 +190,7 @@ def _disk_faults(folder_: Path) -> Iterator[None]:
 def _finish(run: _Run, request: Request) -> Manifest:
     """Bake what is not baked yet, and put all together."""
     run.check_environment(run.begun.changed)
+    run.check_source()
     _bake(run, run.begun.plan.tasks, run.bakery(None))
     return _assemble(run, request)
 
@@ -182,6 +218,8 @@ def _bake(run: _Run, tasks: Sequence[Task], bakery: Bakery) -> None:
     tally = _Tally(spec, begun.plan.rows, rows_done, sum(len(record.rejects) for record in records))
     tally.check(None)
     estimate = Estimate.of(pending, run.source, spec.folder, begun.plan.samples_per_shard)
+    if spec.engine == "local":
+        descriptors.check(min(spec.workers, len(pending)))
     with contextlib.closing(run.engine.map(pending, bakery)) as messages:
         for message in messages:
             if isinstance(message, Done):

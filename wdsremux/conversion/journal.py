@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,14 +20,20 @@ import numpy as np
 from wdsremux import files
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Record, journal_names
-from wdsremux.conversion.plan import Block, Plan, Read, Task
+from wdsremux.conversion.plan import Block, Plan, Read, Task, agree
 from wdsremux.conversion.source.images import LISTING
-from wdsremux.errors import OutputError
+from wdsremux.errors import FormatError, OutputError, printable
 from wdsremux.format import samples
+from wdsremux.format.manifest import is_shard
 
 FOLDER = ".wdsremux"
 VERSION = 2  #: of the plan file
 PLAN = "plan.json"
+_COMMIT = re.compile(r"[0-9a-f]{40}")  #: the revision of a source on the Hub; a folder's is longer
+_LONGEST = 200  #: characters of a value in a sentence
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  #: what comes of reading a damaged file
+_STRANGE = "it holds values that no conversion writes"
+_OF_FILES = ("source files", "source revision")  #: what a folder of this machine may change by itself
 _KEPT = re.compile(rf"plan\.json|lock|{re.escape(LISTING)}|task-\d{{6,}}\.(?:json|npy)")
 
 
@@ -46,10 +53,11 @@ class Request:
             OutputError: naming the first difference.
         """
         for name, old, new in _differences(asdict(before), asdict(self)):
-            raise OutputError(
-                f"{folder} was begun with {name} {old!r}, and now {new!r} is asked for. "
-                "Ask for the same, choose another OUT, or begin anew with --overwrite"
-            )
+            asked, again = f"and now {_short(repr(new))} is asked for", "Ask for the same"
+            if name in _OF_FILES and not _COMMIT.fullmatch(str(self.source.get("revision"))):
+                asked, again = f"and now it is {new!r}: files were added, removed or changed", "Put them back"
+            begun = f"{folder} was begun with {_short(printable(name))} {_short(repr(old))}"
+            raise OutputError(f"{begun}, {asked}. {again}, choose another OUT, or begin anew with --overwrite")
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -68,7 +76,9 @@ class Journal:
     work: Path
     plan: Plan  #: the one that was saved: records of tasks mean its tasks
     environment: dict[str, Any]  #: as the manifest will say it
-    changed: str  #: how the environment differs from the one begun in; empty if it does not
+    changed: str = ""  #: how the environment differs from the one begun in; empty if it does not
+    stamp: str | None = None  #: of the source that it was begun with, see `Source.stamp`
+    touched: bool = False  #: whether that is another one now
 
     def recorded(self, task: Task) -> bool:
         """Whether a task was done once."""
@@ -84,27 +94,48 @@ class Journal:
         )
 
     def record(self, task: int) -> Record:
-        """The record of a finished task."""
-        return Record.loads(journal_names(self.work, task)[1].read_bytes())
+        """The record of a finished task.
+
+        Raises:
+            OutputError: if it is damaged.
+        """
+        path = journal_names(self.work, task)[1]
+        try:
+            record = Record.loads(path.read_bytes())
+            if not _is_record(record, task, self.work.parent.name):
+                raise ValueError(_STRANGE)
+        except _DAMAGE as error:
+            raise _damaged(path, error) from error
+        return record
 
     def records(self) -> Iterator[Record]:
         """Those of all tasks, one in memory at a time."""
         return (self.record(task.number) for task in self.plan.tasks)
 
     def tables(self) -> Iterator[samples.Table]:
-        """The rows of the sample table, task by task, with each sample's shard counted over the split."""
+        """The rows of the sample table, task by task, with each sample's shard counted over the split.
+
+        Raises:
+            OutputError: if some of them are damaged.
+        """
         shards = 0
         for record in self.records():
-            rows = np.array(samples.read(journal_names(self.work, record.task)[0]))
+            path = journal_names(self.work, record.task)[0]
+            try:
+                rows = np.array(samples.read(path))
+                if len(rows) != sum(shard.nsamples for shard in record.shards):
+                    raise ValueError(f"it holds {len(rows)} rows")
+            except (FormatError, ValueError) as error:
+                raise _damaged(path, error) from error
             rows["shard"] += shards
             shards += len(record.shards)
             yield rows
 
 
-def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any]) -> Journal:
+def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any], stamp: str | None = None) -> Journal:
     """Save the plan, or find the one of an earlier run, and clear away what that run left half-written.
 
-    The environment becomes `now` where no task is done yet, and stays what it was where all are.
+    Environment and stamp become those of now where no task is done yet, and stay what they were where all are.
 
     Raises:
         OutputError: if the earlier run was asked for something else.
@@ -112,16 +143,26 @@ def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any]) -> Jour
     before = _saved(work)
     clear(work)
     if before is None:
-        return _save(Journal(work, plan, now, ""), request)
+        for record in work.glob("task-*"):  # its plan is gone, and it would pass for one of this plan
+            record.unlink()
+        return _save(Journal(work, plan, now, stamp=stamp), request)
     request.check(Request(**{f.name: before[f.name] for f in fields(Request)}), work.parent)
-    begun = Journal(work, _saved_plan(before, plan), before["environment"], "")
+    found = _saved_plan(before, plan)
+    if not agree(found, plan):
+        raise OutputError(
+            f"{work / PLAN} is damaged: it does not take each row that is asked for once. Begin anew with --overwrite"
+        )
+    begun = Journal(work, found, before["environment"], stamp=before.get("stamp"))
     done = [begun.has(task, work.parent) for task in begun.plan.tasks]
-    changed = environment.difference(begun.environment, now)
-    if not changed or all(done):
+    if all(done):
         return begun
     if not any(done):
-        return _save(replace(begun, environment=now), request)
-    return _save(replace(begun, environment=begun.environment | {environment.MIXED: True}, changed=changed), request)
+        return _save(replace(begun, environment=now, stamp=stamp), request)
+    changed = environment.difference(begun.environment, now)
+    begun = replace(begun, changed=changed, touched=begun.stamp not in (None, stamp))
+    if not changed:
+        return begun
+    return _save(replace(begun, environment=begun.environment | {environment.MIXED: True}), request)
 
 
 def source(work: Path) -> dict[str, Any] | None:
@@ -139,7 +180,8 @@ def clear(work: Path) -> None:
 
 def _save(begun: Journal, request: Request) -> Journal:
     tasks = [asdict(task) for task in begun.plan.tasks]
-    saved = {"version": VERSION} | asdict(request) | {"environment": begun.environment, "tasks": tasks}
+    of_now = {"environment": begun.environment, "stamp": begun.stamp}
+    saved = {"version": VERSION} | asdict(request) | of_now | {"tasks": tasks}
     with files.atomic(begun.work / PLAN) as file:
         file.write(json.dumps(saved, indent=1).encode())
     return begun
@@ -149,21 +191,77 @@ def _saved(work: Path) -> dict[str, Any] | None:
     """The saved plan, if there is one.
 
     Raises:
-        OutputError: if it is not of this version.
+        OutputError: if it is damaged, or not of this version.
     """
     path = work / PLAN
     if not path.exists():
         return None
     try:
         saved: dict[str, Any] = json.loads(path.read_bytes())
-        if saved["version"] == VERSION:
-            return saved
-    except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} is damaged: {error}. Begin anew with --overwrite") from error
-    raise OutputError(
-        f"{path} has version {saved['version']!r}; this wdsremux goes on with version {VERSION}. "
-        "Finish with the wdsremux that began it, or begin anew with --overwrite"
+        if saved["version"] == VERSION and not _is_plan(saved):
+            raise ValueError(_STRANGE)
+    except _DAMAGE as error:
+        raise OutputError(f"{path} is damaged: {_reason(error)}. Begin anew with --overwrite") from error
+    if saved["version"] != VERSION:
+        raise OutputError(
+            f"{path} has version {reprlib.repr(saved['version'])}; this wdsremux goes on with version {VERSION}. "
+            "Finish with the wdsremux that began it, or begin anew with --overwrite"
+        )
+    return saved
+
+
+def _damaged(path: Path, error: Exception) -> OutputError:
+    return OutputError(f"{path} is damaged: {_reason(error)}. Delete it and run the same command again")
+
+
+def _reason(error: Exception) -> str:
+    return _short(" ".join(str(error).split()))
+
+
+def _short(text: str) -> str:
+    """Not all of a file, where that is what the text quotes."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+
+
+def _is_plan(saved: dict[str, Any]) -> bool:
+    """Whether a plan that was read holds what `_save` writes: whoever goes on from it relies on that."""
+    about = [saved[name] for name in ("source", "recipe", "options", "environment")]
+    tasks = saved["tasks"]
+    return (
+        all(isinstance(values, dict) for values in about)
+        and isinstance(saved["source"]["name"], str)
+        and isinstance(saved["source"]["revision"], str)
+        and isinstance(saved["seed"], int)
+        and isinstance(saved.get("stamp"), str | None)
+        and [task["number"] for task in tasks] == list(range(len(tasks)))
+        and all(_is_task(task) for task in tasks)
     )
+
+
+def _is_task(task: dict[str, Any]) -> bool:
+    """Whether its values are counts, and some may be unknown.
+
+    Raises:
+        TypeError: if there are others beside them.
+    """
+    reads, blocks = [Read(**read) for read in task["reads"]], [Block(**block) for block in task["blocks"]]
+    known = [read.fragment for read in reads] + [count for block in blocks for count in asdict(block).values()]
+    unknown = [task["limit"], *(read.rows for read in reads)]
+    return bool(blocks) and all(map(_is_count, known + [value for value in unknown if value is not None]))
+
+
+def _is_record(record: Record, task: int, split: str) -> bool:
+    return (
+        record.task == task
+        and _is_count(record.rows)
+        and _is_count(record.ndropped)
+        and all(is_shard(shard, split) for shard in record.shards)
+        and all(_is_count(line["fragment"]) and _is_count(line["row"]) for line in record.rejects)
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _saved_plan(saved: dict[str, Any], plan: Plan) -> Plan:

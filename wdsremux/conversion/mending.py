@@ -16,14 +16,19 @@ from wdsremux.conversion.plan import Plan, Task
 from wdsremux.errors import OutputError
 from wdsremux.format import archive, contents, manifest, samples
 from wdsremux.format.manifest import Manifest
+from wdsremux.format.plain import check_plain
 
 
 def missing(folder: Path, done: Manifest) -> set[str]:
-    """The files of a split that are not there, of another size, or, where they are small, of another content."""
+    """The files of a split that are not there, of another size, or, where they are small, of another content.
+
+    Raises:
+        FormatError: if something that is no file stands under the name of one: it is not ours to remove.
+    """
     lacking = set()
     for shard in done.shards:
         path, index = folder / shard.url, folder / archive.index_name(shard.url)
-        if not path.exists() or path.stat().st_size != shard.size_bytes:
+        if not path.exists() or check_plain(path) != shard.size_bytes:
             lacking.add(shard.url)
         if not _is(index, shard.idx_sha256):
             lacking.add(index.name)
@@ -31,7 +36,10 @@ def missing(folder: Path, done: Manifest) -> set[str]:
 
 
 def _is(path: Path, sha256: str) -> bool:
-    return path.exists() and files.sha256(path) == sha256
+    if not path.exists():
+        return False
+    check_plain(path)
+    return files.sha256(path) == sha256
 
 
 def tasks(plan: Plan, done: Manifest, lacking: Collection[str], recorded: Callable[[Task], bool]) -> list[Task]:

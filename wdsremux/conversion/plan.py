@@ -88,6 +88,31 @@ class Plan:
         return None if None in rows else sum(count for count in rows if count is not None)
 
 
+def agree(saved: Plan, remade: Plan) -> bool:
+    """Whether two plans of one request take the same rows, each into a shard; they may deal them otherwise.
+
+    A saved plan that lost or doubled rows would make a set that lacks or repeats them, and nobody would notice.
+    """
+    return _reads(saved) == _reads(remade) and _fits(saved)
+
+
+def _reads(plan: Plan) -> list[tuple[int, int]]:
+    return sorted((read.fragment, -1 if read.rows is None else read.rows) for task in plan.tasks for read in task.reads)
+
+
+def _fits(plan: Plan) -> bool:
+    """Whether shards are numbered without a gap, and the blocks of a task hold its rows."""
+    shard = 0
+    for task in plan.tasks:
+        for block in task.blocks:
+            if block.first_shard != shard or not min(block.rows, 1) <= block.shards <= block.rows:
+                return False
+            shard += block.shards
+        if task.rows is not None and sum(block.rows for block in task.blocks) != task.rows:
+            return False
+    return True
+
+
 def make_plan(
     fragments: Sequence[Extent],
     seed: int,

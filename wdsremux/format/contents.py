@@ -20,12 +20,11 @@ import numpy as np
 from wdsremux.errors import FormatError, WdsremuxError
 from wdsremux.format import archive, samples
 from wdsremux.format.archive import BLOCK_BYTES, Member
+from wdsremux.format.plain import FREE, MEND, open_plain
 
 NO_LABEL = -1
 RECORD_BYTES = 20 * BLOCK_BYTES  #: the end of a tar is padded to whole records (POSIX.1-1988: 20 blocks)
 EXTENSIONS = frozenset({"jpg", "cls", "json"})  #: what a conversion writes
-MEND = "Delete it and run the same conversion again to rebuild it"  #: one of its size would be left alone
-FREE = "Make it readable, or delete it and run the same conversion again"
 
 _LABEL = re.compile(rb"0|[1-9]\d{0,18}")
 _SIZE, _CHECKSUM = re.compile(rb"([0-7]{11})\0"), re.compile(rb"([0-7]{6})\0 ")  # as every writer fills them in
@@ -107,7 +106,7 @@ def table_of(path: Path, shard: int, sides: Callable[[bytes], tuple[int, int]]) 
 
 def _read(path: Path) -> Iterator[Sample]:
     try:
-        with open(path, "rb", buffering=2**20) as file:
+        with open_plain(path, 2**20) as file:
             yield from walk(file, path.name, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror or error}. {FREE}") from error

@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import reprlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from wdsremux.errors import FormatError, VersionError
+from wdsremux.format.plain import FREE, MEND, check_plain, open_plain
 
 NAME = "index.json"
 REJECTS = "rejects.jsonl"  #: one JSON object a line: fragment, row, part, where, column, reason
 FORMAT = "wdsremux"
 VERSION = 1
+MOST_BYTES = 2**30  #: no manifest is larger: 4 million shards
+
+_SEALED = re.compile(rb'\n"sha256": "[0-9a-f]{64}"\n}\n\Z')
+_SPLIT = re.compile(r"\w+(\.\w+)*")  # what `datasets` allows as a split's name: nothing that leads out of a folder
+_LONGEST = 200  #: characters of a split's name; a file's name has 255 bytes at most
+_NUMBERED = re.compile(r"-[0-9]{6,10}\.tar")
+_OTHER = re.compile(r"\w[\w-]*\.(npy|jsonl)")
+_REQUIRED = {"samples.npy", REJECTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +89,67 @@ def loads(content: bytes, where: str = NAME) -> Manifest:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FormatError(f"{where} is not a wdsremux manifest: its format is not {FORMAT!r}")
     if values.get("version") != VERSION:
-        raise VersionError(f"{where} has version {values.get('version')!r}; this wdsremux reads version {VERSION}")
+        version = reprlib.repr(values.get("version"))
+        raise VersionError(f"{where} has version {version}; this wdsremux reads version {VERSION}")
     body = content[: content.rfind(b'"sha256"')]
-    if values.get("sha256") != hashlib.sha256(body).hexdigest() or not content.endswith(b"\n}\n"):
+    if values.get("sha256") != hashlib.sha256(body).hexdigest():
         raise FormatError(f"{where} was changed after it was written: its SHA-256 differs. Convert again to rebuild it")
+    if not _SEALED.search(content[-256:]):
+        raise FormatError(f"{where} was changed after its last line. Convert again to rebuild it")
     try:
         shards = [Shard(**shard) for shard in values["shards"]]
-        return Manifest(**{f.name: values[f.name] for f in fields(Manifest) if f.name != "shards"}, shards=shards)
+        found = Manifest(**{f.name: values[f.name] for f in fields(Manifest) if f.name != "shards"}, shards=shards)
     except (KeyError, TypeError) as error:
-        raise FormatError(f"{where} lacks or adds a key: {error}") from error
+        raise FormatError(f"{where} lacks or adds a key: {' '.join(str(error).split())[:200]}") from error
+    if not _well_formed(found):
+        raise FormatError(f"{where} holds values that no conversion writes. {MEND}")
+    if sum(shard.nsamples for shard in shards) != found.nsamples:
+        raise FormatError(f"{where} counts {found.nsamples} samples, and its shards do not add up to that. {MEND}")
+    return found
+
+
+def _well_formed(read: Any) -> bool:
+    """Whether counts are counts, texts are texts, and no name leads out of the split's folder.
+
+    Anyone can make a manifest whose SHA-256 holds; whoever reads it on relies on this.
+    """
+    counts = [read.nsamples, read.nrejects, read.ndropped]
+    return (
+        isinstance(read.split, str)
+        and len(read.split) <= _LONGEST
+        and _SPLIT.fullmatch(read.split) is not None
+        and all(map(_is_count, counts))
+        and isinstance(read.seed, int)
+        and all(isinstance(values, dict) for values in (read.source, read.recipe, read.options, read.environment))
+        and _are_texts([read.source.get("name"), read.recipe.get("name"), read.environment.get("wdsremux")])
+        and (read.classes is None or (isinstance(read.classes, list) and _are_texts(read.classes)))
+        and all(is_shard(shard, read.split) for shard in read.shards)
+        and len({shard.url for shard in read.shards}) == len(read.shards)
+        and isinstance(read.files, dict)
+        and read.files.keys() >= _REQUIRED
+        and all(_OTHER.fullmatch(name) for name in read.files)
+        and all(isinstance(file, dict) and isinstance(file.get("sha256"), str) for file in read.files.values())
+    )
+
+
+def is_shard(shard: Any, split: str) -> bool:
+    """Whether a `Shard` that was read holds what a conversion writes, under a name that lies in the split's folder."""
+    return (
+        _are_texts([shard.url, shard.sha256, shard.idx_sha256])
+        and _is_count(shard.nsamples)
+        and _is_count(shard.size_bytes)
+        and shard.nsamples > 0
+        and shard.url.startswith(split)
+        and _NUMBERED.fullmatch(shard.url[len(split) :]) is not None
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**63
+
+
+def _are_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def read(folder: Path) -> Manifest:
@@ -97,11 +160,16 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / NAME
     try:
-        return loads(path.read_bytes(), str(path))
+        if (size := check_plain(path)) > MOST_BYTES:
+            raise FormatError(f"{path} has {size:,} bytes, more than any manifest. {MEND}")
+        with open_plain(path) as file:
+            return loads(file.read(), str(path))
     except FileNotFoundError as error:
         raise FormatError(
             f"{folder} holds no finished split: {NAME} is missing. Run `wdsremux convert` to make or finish it"
         ) from error
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}. {FREE}") from error
 
 
 def _json(value: Any) -> str:

@@ -6,6 +6,7 @@ little-endian dtype, so that it can be memory-mapped and read from any language.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdsremux.errors import FormatError
+from wdsremux.format.plain import open_plain
 
 NAME = "samples.npy"
 _MAGIC = b"\x93NUMPY\x01\x00"  #: of a .npy file, with the version of its header
@@ -64,18 +66,24 @@ def read(path: Path) -> Table:
         FormatError: if it is missing, cut short, or not a table of this format.
     """
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             if file.read(len(_MAGIC)) != _MAGIC:  # np.load would open zip files and pickles, too
                 raise FormatError(
                     f"{path} cannot be read as a sample table: it does not begin as one. Convert again to rebuild it"
                 )
-        table: Table = np.load(path, mmap_mode="r", allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that look like Python 2's
+            table: Table = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise FormatError(f"{path} is missing. Convert again to rebuild it") from error
     except FormatError:
         raise
     except Exception as error:  # numpy parses the header as Python, and any of its parser's errors come through
-        raise FormatError(f"{path} cannot be read as a sample table: {error}. Convert again to rebuild it") from error
+        reason = " ".join(str(error).split())[:200]  # which can have all of the header in it
+        raise FormatError(f"{path} cannot be read as a sample table: {reason}. Convert again to rebuild it") from error
     if table.dtype != SAMPLE or table.ndim != 1:
-        raise FormatError(f"{path} holds {table.dtype} of {table.ndim} dimensions, not a sample table of version 1")
+        raise FormatError(
+            f"{path} holds {str(table.dtype)[:200]} of {table.ndim} dimensions, not a sample table of version 1. "
+            "Convert again to rebuild it"
+        )
     return table

@@ -5,12 +5,16 @@ It does not depend on the number of ranks or the batch size: 4 ranks stop, and 3
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wdsremux.errors import OptionError, StateError
 
 _FORMAT, _VERSION = "wdsremux.loader", 1
+_NONE = "this is no state of a wdsremux.DataLoader. Load what its state_dict() gave"
+EPOCHS = 2**32  #: what the random streams can tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class LoaderState:
         Raises:
             OptionError: if there is no such epoch.
         """
-        if not 0 <= epoch < 2**32:  # what the random streams can tell apart
+        if not 0 <= epoch < EPOCHS:
             raise OptionError(f"Invalid epoch (got {epoch}). Supported: 0 to 4294967295")
         return self if self.loaded and epoch == self.epoch else LoaderState(epoch)
 
@@ -49,16 +53,30 @@ def load(saved: dict[str, Any], order: dict[str, Any]) -> LoaderState:
     Raises:
         StateError: if it is no state, or of another data set or order, naming what differs.
     """
+    if not isinstance(saved, Mapping):
+        raise StateError(_NONE)
     try:
-        if (saved["format"], saved["version"]) != (_FORMAT, _VERSION):
-            raise StateError(f"the state is {saved['format']} {saved['version']}; this is {_FORMAT} {_VERSION}")
-        state, theirs = LoaderState(int(saved["epoch"]), int(saved["position"]), loaded=True), dict(saved["order"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise StateError("this is no state of a wdsremux.DataLoader. Load what its state_dict() gave") from error
-    for name, value in order.items():
-        if theirs.get(name) != value:
-            raise StateError(
-                f"the state was saved with {name} {theirs.get(name)!r}, this loader has {value!r}: "
-                "the epochs would differ. Build the loader with the same data set and arguments"
-            )
+        kind, theirs = (saved["format"], saved["version"]), dict(saved["order"])
+        other = bool(kind != (_FORMAT, _VERSION))
+        state = LoaderState(int(saved["epoch"]), int(saved["position"]), loaded=True)
+        differing = [name for name, value in order.items() if theirs.get(name) != value]
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # arrays raise many kinds
+        raise StateError(_NONE) from error
+    if other:
+        raise StateError(f"the state is {_short(kind[0])} {_short(kind[1])}; this is {_FORMAT} {_VERSION}")
+    for name in differing:
+        raise StateError(
+            f"the state was saved with {name} {_short(theirs.get(name))}, this loader has {order[name]!r}: "
+            "the epochs would differ. Build the loader with the same data set and arguments"
+        )
+    if not (0 <= state.epoch < EPOCHS and 0 <= state.position <= order["samples"]):
+        raise StateError(
+            f"the state is at sample {_short(state.position)} of epoch {_short(state.epoch)}, where no training is. "
+            "Load what state_dict() gave"
+        )
     return state
+
+
+def _short(value: object) -> str:
+    """A value in one line, whatever it is."""
+    return " ".join(reprlib.repr(value).split())

@@ -11,9 +11,10 @@ def dumps(values: dict[str, Any]) -> bytes:
     """One row's kept columns, in the order of --keep; nested and null values included.
 
     JSON knows neither NaN nor infinity (RFC 8259, section 6): they become null. What else it does not know (dates,
-    decimals) is written as text.
+    decimals) is written as text; half of a surrogate pair, which is no character, as its escape.
     """
-    return json.dumps(_plain(values), ensure_ascii=False, separators=(",", ":"), default=str).encode()
+    text = json.dumps(_plain(values), ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode(errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,9 @@
     listing.py     a folder of images, found in one pass over it
     columns.py     features -> which column is the image, which the label, what its classes are
     parquet.py, arrow.py, tars.py, images.py      one file a kind: its fragments, and how one is read
+    local.py       what is taken of this machine beside the files themselves
     files.py       images of which the rows hold only the path
+    remote.py      files of a commit on the Hub, every answer checked
     patience.py    a reading that a fault of the network cut short goes on where it stopped
 
 The process that makes the plan looks at the whole source once, and never at the image bytes of a remote one. A worker
@@ -23,7 +25,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from wdsremux.conversion.source import patience
+from wdsremux.conversion.source import columns, patience
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.files import Files
 from wdsremux.errors import SourceError
@@ -106,6 +108,7 @@ class Source:
     classes: list[str] | None  #: names by label; None where labels are plain integers or absent
     reader: Reader = field(repr=False)
     files: Files  #: reads images of which the rows hold only the path
+    stamp: str | None = None  #: SHA-256 over when its files were last written to; None where a commit pins them
     faults: patience.Faults  #: which errors are worth another try, and for how long
 
     @property
@@ -165,14 +168,15 @@ class Source:
     def _rows(self, number: int, first: int, table: pa.Table) -> Rows:
         images, paths = self.columns.images(table)
         images, faults = self.files.fill(images, paths)
+        kept, unreadable = self.columns.kept_values(table)
         return Rows(
             fragment=number,
             first=first,
             image_column=self.columns.image,
-            images=images,
+            images=columns.nulled(images, unreadable),
             paths=self.files.relative(paths),
             label_column=self.columns.label,
             labels=self.columns.labels(table),
-            kept=table.select(list(self.columns.kept)),
-            faults=faults,
+            kept=kept,
+            faults=faults | unreadable,
         )

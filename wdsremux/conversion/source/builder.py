@@ -34,6 +34,8 @@ TRANSPORT: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
 _PASSING = (408, 429, 500, 502, 503, 504)  #: HTTP statuses that another try may cure
 _ANSWER_S = 30.0  #: within which the Hub must answer at first
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_ODD = re.compile(r"[*?\[\]{}\n]|::")  #: what `datasets` does not take as it stands in a path
 _STATE, _SPLITS = "state.json", "dataset_dict.json"  #: what save_to_disk leaves in a folder
 _KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}  #: of a glob's files; images otherwise
 
@@ -87,13 +89,22 @@ def open_builder(
         return _of_glob(source, split)
     if path.is_dir():
         folder = path.resolve()
+        if not _encodable(folder.name):
+            raise SourceError(f"{source} has a name that is not UTF-8. Rename it")
         saved = _saved_to_disk(folder, split, folder.name)
         return saved or _of_builder(source, split, str(folder), folder.name, {"name": config})
     if path.exists():
         raise SourceError(f"{source} is no folder but a file. Give a folder, a glob of files, or a Hub id")
     if not _HUB_ID.fullmatch(source):
         raise SourceError(f"{source} is no folder. Give a folder, a glob of files, or a Hub id such as uoft-cs/cifar10")
+    if pinned and not _COMMIT.fullmatch(pinned):
+        pinned = None  # an earlier run read a folder of that name
     return _of_hub(source, split, config, revision or pinned, faults)
+
+
+def _encodable(name: str) -> bool:
+    """Whether a name is UTF-8, as `datasets` and the dataset card need it; a folder on a disk may have any bytes."""
+    return name == name.encode(errors="replace").decode()
 
 
 def _of_hub(source: str, split: str, config: str | None, revision: str | None, faults: patience.Faults) -> Opened:
@@ -159,8 +170,20 @@ def _of_builder(
     except (DatasetNotFoundError, DataFilesNotFoundError, ValueError, FileNotFoundError) as error:
         if isinstance(error, ValueError):
             _check_config(source, found, asked["name"], revision)
+        odd = "" if revision else _if_odd(root)
+        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}{odd}") from error
+    except TRANSPORT:
+        raise
+    except Exception as error:  # whatever a card's YAML, or a script beside the data, provokes in `datasets`
         raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}") from error
     return _opened(builder, source, split, root, name, revision, license_)
+
+
+def _if_odd(root: str) -> str:
+    """What else to say of a folder in which nothing is found."""
+    return (
+        " (it takes some characters of this path for a pattern or an address: rename it)" if _ODD.search(root) else ""
+    )
 
 
 def _check_config(source: str, found: str, config: str | None, revision: str | None) -> None:
@@ -168,7 +191,10 @@ def _check_config(source: str, found: str, config: str | None, revision: str | N
     Raises:
         SourceError: if there are several to choose from and none was, or one that does not exist.
     """
-    configs: list[str] = get_dataset_config_names(found, revision=revision)
+    try:
+        configs: list[str] = get_dataset_config_names(found, revision=revision)
+    except ValueError:  # it is not the config that is wrong; the caller says what is
+        return
     listed = ", ".join(configs)
     if config is None and len(configs) > 1:
         raise SourceError(f"{source} has {len(configs)} configs: {listed}. Choose one with --config")
@@ -189,6 +215,8 @@ def _opened(
     if split not in data_files:
         raise SourceError(f"{source} has no split {split!r}. Its splits: {', '.join(data_files) or 'none'}")
     found = tuple(str(file) for file in data_files[split])
+    if not found:
+        raise SourceError(f"{source} has no file that `datasets` finds{_if_odd(root)}")
     return Opened(builder, name, root, found, revision, license_ or builder.info.license or None)
 
 

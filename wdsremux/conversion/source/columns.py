@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,18 @@ class Columns:
         """Bytes and paths of the images: binary or large_binary [N], string [N]."""
         images = table.column(self.image).combine_chunks()
         content, paths = (pa.compute.struct_field(images, name) for name in ("bytes", "path"))
-        return content, paths
+        return content, _utf8(paths)
+
+    def kept_values(self, table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
+        """The kept columns, and why a row has nulls in their place: by its place, where a text is not UTF-8."""
+        kept = table.select(list(self.kept))
+        try:
+            kept.validate(full=True)
+            return kept, {}
+        except pa.ArrowInvalid:
+            faults = {place: fault for place in range(len(kept)) if (fault := _fault(kept, place))}
+        places = pa.array([None if place in faults else place for place in range(len(kept))], pa.int64())
+        return kept.take(places), faults
 
     def labels(self, table: pa.Table) -> pa.Array:
         """int64 [N]; null where there is none.
@@ -53,7 +64,7 @@ class Columns:
             return pa.nulls(len(table), pa.int64())
         column = table.column(self.label).combine_chunks()
         if self.vocabulary is None:
-            return column.cast(pa.int64())
+            return _numbers(column, self.label)
         column = _words(column)
         labels = pa.compute.index_in(column, pa.array(self.vocabulary, pa.string()))
         if labels.null_count != column.null_count:
@@ -111,7 +122,12 @@ def with_classes(columns: Columns, features: Features, reader: Reader) -> tuple[
         return columns, None
     values: set[str] = set()
     for array in reader.values(columns.label):
-        values.update(value for value in _words(array).unique().to_pylist() if value is not None)
+        try:
+            values.update(value for value in _words(array).unique().to_pylist() if value is not None)
+        except pa.ArrowInvalid as error:
+            raise SourceError(
+                f"column {columns.label!r} holds a label that is not UTF-8. Mend it, or choose another --label-column"
+            ) from error
     vocabulary = tuple(sorted(values))
     return replace(columns, vocabulary=vocabulary), list(vocabulary)
 
@@ -181,6 +197,40 @@ def _check_kept(feature: Any, name: str) -> None:
 def _words(column: pa.Array) -> pa.Array:
     """Strings as class names: those of a tar are files, which often end with a line break."""
     return pa.compute.utf8_trim_whitespace(column.cast(pa.string()))
+
+
+def _numbers(column: pa.Array, name: str) -> pa.Array:
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"column {name!r} holds a label of 2**63 or more. Choose another --label-column") from error
+
+
+def _utf8(texts: pa.Array) -> pa.Array:
+    """Texts of which no byte is lost but those that are not UTF-8; parquet does not look whether they are."""
+    try:
+        texts.validate(full=True)
+        return texts
+    except pa.ArrowInvalid:
+        content = texts.cast(pa.binary()).to_pylist()
+        return pa.array([text and text.decode(errors="replace") for text in content], pa.string())
+
+
+def _fault(kept: pa.Table, place: int) -> str | None:
+    """What is wrong with a row's kept values; None if nothing is."""
+    for name in kept.column_names:
+        try:
+            kept[name][place].as_py()
+        except UnicodeDecodeError:
+            return f"column {name!r} holds text that is not UTF-8"
+    return None
+
+
+def nulled(images: pa.Array, places: Collection[int]) -> pa.Array:
+    """Images with nulls at some places."""
+    if not places:
+        return images
+    return images.take(pa.array([None if place in places else place for place in range(len(images))], pa.int64()))
 
 
 def _word(feature: Any) -> str:

@@ -79,10 +79,14 @@ def stream(opened: Opened, split: str) -> IterableDataset:
     config = opened.builder.config
     data_files: Mapping[str, Sequence[str]] = config.data_files
     if not all(is_image(file) for found in data_files.values() for file in found):
+        config.decode_num_threads = 0  # of a remote source it would fetch and decode every image, to no end
         return opened.builder.as_streaming_dataset(split=split)
     names = None if config.drop_labels else _class_names(data_files, single=config.drop_labels is False)
     features: dict[str, Any] = {"image": datasets.Image()}
-    paths = pa.array(opened.files, pa.string())
+    try:
+        paths = pa.array(opened.files, pa.string())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the name of {error.object} is not UTF-8: rename it") from error
     columns = {"image": pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), paths], ["bytes", "path"])}
     if names is not None:
         features["label"] = datasets.ClassLabel(names=names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import tarfile
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import datasets
@@ -17,7 +18,7 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from wdsremux.conversion.source import Source, columns, images, listing, patience
+from wdsremux.conversion.source import Source, columns, images, listing, local, parquet, patience, remote
 from wdsremux.conversion.source.builder import TRANSPORT, Opened, Survey, card_license, open_builder
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.files import Files
@@ -67,6 +68,7 @@ def open_source(
     Raises:
         SourceError: one sentence saying what is missing or ambiguous.
     """
+    local.check_cache()
     faults = patience.Faults(FAULTS, FINAL, patience_s)
     opened = None if config or revision else listing.find(source, split)
     opened = _once(opened or open_builder(source, split, config, revision, pinned, faults), split)
@@ -78,10 +80,10 @@ def open_source(
             f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
             f"{type(opened.builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
         )
-    stream = patience.call(lambda: _stream(opened, split, source, kind), faults, source)
+    module: Any = importlib.import_module(f"wdsremux.conversion.source.{kind}")
+    stream = patience.call(lambda: _stream(opened, split, source, kind, faults), faults, source)
     features = stream.features
     chosen = columns.choose(features, source, image_column, label_column, keep, columns_made)
-    module: Any = importlib.import_module(f"wdsremux.conversion.source.{kind}")
     stream = patience.call(lambda: _narrowed(opened, split, stream, chosen), faults, source)
     found: Survey = module.survey(opened, stream, faults)
     if all(fragment.rows == 0 for fragment in found.fragments):
@@ -93,8 +95,9 @@ def open_source(
         columns=chosen,
         classes=classes,
         reader=found.reader,
-        files=Files(opened.root, opened.remote),
+        files=Files(opened.root, opened.remote, partial(remote.content, faults=faults)),
         faults=faults,
+        stamp=None if opened.remote else local.stamp(opened.files),
     )
 
 
@@ -108,7 +111,7 @@ def _once(opened: Opened, split: str) -> Opened:
     return replace(opened, files=tuple(map(str, found)))
 
 
-def _stream(opened: Opened, split: str, source: str, kind: str) -> IterableDataset:
+def _stream(opened: Opened, split: str, source: str, kind: str, faults: patience.Faults) -> IterableDataset:
     """The split as `datasets` streams it, with all columns.
 
     Raises:
@@ -116,12 +119,32 @@ def _stream(opened: Opened, split: str, source: str, kind: str) -> IterableDatas
     """
     try:
         return images.stream(opened, split) if kind == "images" else opened.builder.as_streaming_dataset(split=split)
-    except (ValueError, TypeError, KeyError, EOFError, tarfile.TarError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        OverflowError,
+        RecursionError,
+        tarfile.TarError,
+    ) as error:
+        if opened.remote and kind == "parquet":
+            parquet.check_footer(opened.files[0], faults)  # so that damage is told at once
+        if isinstance(error, OSError):
+            raise
         reason = " ".join(str(error).split())
         if opened.remote and isinstance(error, pa.ArrowException | EOFError | tarfile.TarError):
             raise OSError(reason) from error  # a body cut short, perhaps: the caller has patience
         if "at least one table" in reason:  # of the first tar's samples
             reason = "it holds no sample. Remove it, or fetch it again"
+        raise SourceError(
+            f"{source} cannot be read as {kind}, by its first file {opened.names[0]}: {reason}"
+        ) from error
+    except FAULTS:
+        raise
+    except Exception as error:  # `datasets` decodes the first samples; its decoders raise what content provokes
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise SourceError(
             f"{source} cannot be read as {kind}, by its first file {opened.names[0]}: {reason}"
         ) from error

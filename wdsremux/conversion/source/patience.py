@@ -1,8 +1,8 @@
 """A reading that a fault of the network cut short goes on where it stopped.
 
-The clients of the Hub ride out most faults by themselves. What still comes through (a refused connection, a body cut
-short, an expired signature's 403) is met here: wait, with backoff and jitter, and begin again after what was already
-given, until nothing has come for `--patience` seconds.
+A refused connection, a body cut short, an expired signature's 403, a busy server: wait, with backoff and jitter or for
+as long as the server asks, and begin again after what was already given, until nothing has come for `--patience`
+seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
 from wdsremux.errors import SourceError
 
@@ -32,6 +32,19 @@ class Faults:
         """Whether another try may help."""
         return isinstance(error, self.kinds) and not isinstance(error, self.final)
 
+    def waits(self, state: RetryCallState) -> float:
+        """How many seconds to wait before the next try; the last one comes when patience ends, and not later."""
+        backoff_s = (wait_exponential(self.wait_s, _LONGEST_WAIT_S) + wait_random(0, self.wait_s))(state)
+        error = state.outcome.exception() if state.outcome else None
+        left_s = self.patience_s - (state.seconds_since_start or 0.0)
+        return min(max(backoff_s, _asked_s(error)), max(left_s, 0.0))
+
+
+def _asked_s(error: BaseException | None) -> float:
+    """For how many seconds an answer asked to be left alone, in its Retry-After; 0 where it did not."""
+    value = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "")
+    return float(value) if value.isdigit() else 0.0
+
 
 def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
     """What `attempt` returns, tried again after a fault.
@@ -43,7 +56,7 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
         return Retrying(
             retry=retry_if_exception(faults.passing),
             stop=stop_after_delay(faults.patience_s),
-            wait=wait_exponential(faults.wait_s, _LONGEST_WAIT_S) + wait_random(0, faults.wait_s),
+            wait=faults.waits,
             reraise=True,
         )(attempt)
     except SourceError:
@@ -51,10 +64,16 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
     except faults.kinds as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         waited = f" for {faults.patience_s:g} s" if faults.passing(error) and faults.patience_s else ""
-        hint = "wait longer with --patience" if waited else "look whether it is there, whole, and yours to read"
         raise SourceError(
-            f"{where} could not be read{waited}: {reason}. Run the same command again to go on; {hint}"
+            f"{where} could not be read{waited}: {reason}. Run the same command again to go on; "
+            f"{_advice(error, bool(waited))}"
         ) from error
+
+
+def _advice(error: Exception, waited: bool) -> str:
+    if getattr(getattr(error, "response", None), "status_code", None) == 401:
+        return "if your token has expired, log in before (`hf auth login`, or HF_TOKEN)"
+    return "wait longer with --patience" if waited else "look whether it is there, whole, and yours to read"
 
 
 def read(begin: Callable[[int], Iterator[T]], faults: Faults, where: str) -> Iterator[T]:

@@ -13,7 +13,7 @@ import itertools
 import os
 import tarfile
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +27,7 @@ from datasets.table import cast_array_to_feature
 
 from wdsremux.conversion.source import Fragment, patience
 from wdsremux.conversion.source.builder import Opened, Survey
+from wdsremux.conversion.source.remote import Stream, hub_file
 from wdsremux.errors import SourceError
 
 _BLOCK_BYTES = 1 << 20  #: of a remote tar, read at once
@@ -83,9 +84,11 @@ class TarReader:
             with tarfile.open(self.files[number], "r:", tarinfo=_Header) as tar:
                 yield tar
             return
-        filesystem, path = fsspec.url_to_fs(self.files[number])
+        found = hub_file(self.files[number], self.faults)
+        if found is None:  # not one of a commit
+            raise SourceError(f"{self.names[number]} lies elsewhere than its data set. Download it")
         with (
-            filesystem.open(path, "rb", block_size=0) as file,  # 0: one request for all of it
+            contextlib.closing(Stream(replace(found, size_bytes=size_bytes))) as file,
             io.BufferedReader(Body(file, size_bytes, self.faults, self.names[number]), _BLOCK_BYTES) as body,
             tarfile.open(fileobj=body, mode="r|", tarinfo=_Header) as tar,
         ):
@@ -103,7 +106,7 @@ class Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        # Having failed, the client's file connects anew, for the bytes after those that it gave.
+        # Having failed, a stream connects anew, for the bytes after those that it gave.
         block = patience.call(lambda: self._file.read(len(buffer)), self._faults, self._where)
         if not block and self._at < self._size_bytes:
             raise OSError(f"it ended after {self._at} of its {self._size_bytes} bytes")
@@ -233,7 +236,7 @@ def _column(field: str, feature: Any, samples: Sequence[Sample], name: str) -> p
     try:
         values = cast_to_python_objects([_value(field, sample, name) for sample in samples], only_1d_for_numpy=True)
         return cast_array_to_feature(pa.array(values), feature)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         where = f"{name} between samples {samples[0][0]} and {samples[-1][0]}"
         reason = " ".join(str(error).split())
         raise SourceError(f"column {field!r} of {where} does not hold {feature}: {reason}") from error
@@ -254,5 +257,6 @@ def _value(field: str, sample: Sample, name: str) -> Any:
                 content = file.read()
             extensions.pop()
         return DECODERS.get(extensions[-1] if extensions else "", bytes)(content)
-    except (ValueError, OSError, EOFError) as error:
-        raise SourceError(f"{key}.{field} of {name} cannot be decoded: {error}. Leave that column out") from error
+    except Exception as error:  # the decoders of `datasets` raise what content provokes: UnpicklingError, ImportError
+        reason = " ".join(str(error).split())[:200]
+        raise SourceError(f"{key}.{field} of {name} cannot be decoded: {reason}. Leave that column out") from error

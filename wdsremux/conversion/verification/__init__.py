@@ -21,8 +21,8 @@ from wdsremux.conversion.verification.reading import DIFFERS, Known, digest, rea
 from wdsremux.conversion.verification.records import Places, check_rejects, open_table, read_manifest
 from wdsremux.errors import FormatError
 from wdsremux.format import archive, manifest, samples
-from wdsremux.format.contents import MEND
 from wdsremux.format.manifest import Manifest
+from wdsremux.format.plain import MEND
 
 _WORK = ".wdsremux"  #: plan and journal, no part of the split
 _STRAY = "is not part of the split. Move it away or delete it"

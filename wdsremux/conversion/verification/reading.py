@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from wdsremux import files
 from wdsremux.errors import FormatError
 from wdsremux.format import archive
-from wdsremux.format.contents import FREE, MEND
 from wdsremux.format.manifest import Manifest
+from wdsremux.format.plain import FREE, MEND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

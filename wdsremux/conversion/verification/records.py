@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -15,68 +13,28 @@ from numpy.typing import NDArray
 from wdsremux.conversion.verification.reading import readable, said, size_of
 from wdsremux.errors import FormatError
 from wdsremux.format import archive, manifest, samples
-from wdsremux.format.contents import MEND
-from wdsremux.format.manifest import Manifest, Shard
+from wdsremux.format.manifest import Manifest
+from wdsremux.format.plain import MEND
 
-MANIFEST_BYTES = 2**30  #: no manifest is larger: 4 million shards
-LINE_BYTES = 2**24  #: nor a line of rejects.jsonl
-_SEALED = re.compile(rb'\n"sha256": "[0-9a-f]{64}"\n}\n\Z')
-_SHARD = re.compile(r"(?P<split>.+)-\d{6,}\.tar", re.DOTALL)
-_FILE = re.compile(r"\w[\w.-]*")
+LINE_BYTES = 2**24  #: no line of rejects.jsonl is longer
 _TABLE_START = b"\x93NUMPY\x01\x00"  #: of an .npy file, version 1.0; with any other, np.load takes zips and pickles
 _U4 = 2**32
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A split's manifest, with the types and names that the rest relies on.
+    """A split's manifest, if it is this split's.
 
     Raises:
         FormatError: if it is missing, damaged, of another version, or of another split.
     """
     path = folder / manifest.NAME
-    if (size := size_of(path)) > MANIFEST_BYTES:
-        raise FormatError(f"{path.name} has {size:,} bytes, more than any manifest. {MEND}")
-    with readable(path):
-        content = path.read_bytes()
-    try:
-        read = manifest.loads(content, manifest.NAME)
-    except RecursionError as error:
-        raise FormatError(f"{path.name} is not JSON of a sane depth. {MEND}") from error
-    if not _SEALED.search(content[-256:]):
-        raise FormatError(f"{path.name} was changed after its last line. {MEND}")
+    size_of(path)
+    read = manifest.read(folder)
     if read.split != folder.name:
         raise FormatError(
             f"{path.name} is that of split {read.split!r}: swapped or renamed. Give it its own place back"
         )
-    if not _well_formed(read):
-        raise FormatError(f"{path.name} holds values that no conversion writes. {MEND}")
-    if sum(shard.nsamples for shard in read.shards) != read.nsamples:
-        raise FormatError(f"{path.name} counts {read.nsamples} samples, and its shards do not add up to that. {MEND}")
     return read
-
-
-def _well_formed(read: Any) -> bool:
-    """Whether counts are counts, digests are text, and no name leads out of the split's folder."""
-    shards, others = read.shards, read.files
-    counts = [read.nsamples, read.nrejects, *(n for shard in shards for n in (shard.nsamples, shard.size_bytes))]
-    return (
-        isinstance(others, dict)
-        and {samples.NAME, manifest.REJECTS} <= others.keys()
-        and all(_FILE.fullmatch(name) for name in others)
-        and all(isinstance(d, dict) and isinstance(d.get("sha256"), str) for d in others.values())
-        and all(isinstance(count, int) and 0 <= count < 2**63 for count in counts)
-        and all(_well_named(shard, read.split) for shard in shards)
-        and len({shard.url for shard in shards}) == len(shards)
-        and (read.classes is None or isinstance(read.classes, list))
-    )
-
-
-def _well_named(shard: Shard, split: str) -> bool:
-    texts: list[Any] = [shard.url, shard.sha256, shard.idx_sha256]
-    if not all(isinstance(text, str) for text in texts):
-        return False
-    match = _SHARD.fullmatch(shard.url)
-    return match is not None and match["split"] == split and shard.nsamples > 0
 
 
 def open_table(path: Path, count: int) -> samples.Table:
@@ -90,13 +48,9 @@ def open_table(path: Path, count: int) -> samples.Table:
         if file.read(len(_TABLE_START)) != _TABLE_START:
             raise FormatError(f"{path.name} does not begin like a sample table. {MEND}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that look like Python 2's
-            table = samples.read(path)
+        table = samples.read(path)
     except FormatError as error:
         raise FormatError(f"{path.name} {said(error, path)}") from error
-    except Exception as error:  # numpy raises what a garbage header provokes: TokenError, TypeError, OverflowError …
-        raise FormatError(f"{path.name} has a damaged header: {error}. {MEND}") from error
     if len(table) != count:
         raise FormatError(f"{path.name} holds {len(table)} records, where the manifest says {count}. {MEND}")
     return table

@@ -12,9 +12,9 @@ import numpy as np
 
 from wdsremux.conversion.verification.reading import DIFFERS, Known, digest, hashed, readable, said, size_of
 from wdsremux.errors import FormatError, ImageError
-from wdsremux.format import archive, contents, samples
-from wdsremux.format.contents import MEND
+from wdsremux.format import archive, contents, manifest, samples
 from wdsremux.format.manifest import Shard
+from wdsremux.format.plain import MEND
 
 Finding = tuple[str, str]  #: file, what is wrong with it
 NAMED = 8  #: pictures that fail are named, up to so many
@@ -38,6 +38,7 @@ class Expected:
 class _Reading:
     """What a tar was found to hold, up to its first damage."""
 
+    size_bytes: int = 0
     sha256: str = ""
     rows: list[tuple[int, ...]] = field(default_factory=list)  #: of the sample table
     members: list[list[archive.Member]] = field(default_factory=list)
@@ -56,7 +57,7 @@ def check(expected: Expected, known: Known, decode: bool) -> list[Finding]:
     """Read a shard once.
 
     Returns:
-        A finding for each of its tar, its index and the sample table, at most.
+        A finding for each of its tar (or, in its place, the sample table or the manifest) and its index, at most.
     """
     path, found = expected.folder / expected.shard.url, list[Finding]()
     reading = None
@@ -79,7 +80,7 @@ def _read(path: Path, expected: Expected, known: Known, decode: bool) -> _Readin
     size, wanted = size_of(path), expected.shard.size_bytes
     if size > wanted and size not in known.sizes:  # of no shard at all, and perhaps endless
         raise FormatError(f"{path.name} has {size:,} bytes, where the manifest says {wanted:,}. {MEND}")
-    reading = _Reading()
+    reading = _Reading(size)
     with hashed(path) as (file, raw):
         try:
             for sample in contents.walk(file, path.name, size):
@@ -113,6 +114,8 @@ def _judge(reading: _Reading, expected: Expected, known: Known, decode: bool) ->
         yield url, swapped or _first_damage(reading, expected) or f"{DIFFERS}. {MEND}"
     elif reading.fault:
         yield url, reading.fault
+    elif reading.size_bytes != shard.size_bytes:  # its SHA-256 holds, so it is the manifest that is wrong
+        yield manifest.NAME, f"says that {url} has {shard.size_bytes:,} bytes; it has {reading.size_bytes:,}. {MEND}"
     elif len(reading.rows) != shard.nsamples:
         yield url, f"holds {len(reading.rows)} samples, where the manifest says {shard.nsamples}. {MEND}"
     elif expected.rows is not None and (wrong := _difference(reading.table, expected.rows, _SIDES)) is not None:

@@ -96,8 +96,9 @@ class Reader:
 
         Raises:
             FormatError: naming the shard that is missing, changed, cut short, or damaged. With "skip" only if no sample
-                of the batch can be read: the fault of the first.
+                of the batch can be read: the fault of the first. Or if the table has a sample lie outside of its shard.
         """
+        self.split.check_places(ids)
         rows = self.table[ids]
         starts = np.concatenate([[0], np.cumsum(rows["size"], dtype=np.int64)])
         buffer = np.empty(int(starts[-1]), np.uint8)
@@ -129,6 +130,7 @@ class Reader:
         Raises:
             FormatError: naming the first sample that has none, or whose shard cannot be read.
         """
+        self.split.check_places(ids)
         return [self._json(int(sample_id)) for sample_id in ids]
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from wdsremux.errors import FormatError
 from wdsremux.loading.reader import Reader
 
@@ -55,7 +57,9 @@ def _single(reader: Reader, shards: Sequence[int]) -> float:
     rows = []
     end = time.monotonic() + DEADLINE_S / 2
     for shard in shards:
-        row = reader.table[int(reader.split.firsts[shard : shard + 2].mean())]
+        sample_id = int(reader.split.firsts[shard : shard + 2].mean())
+        reader.split.check_places(np.array([sample_id]))
+        row = reader.table[sample_id]
         reader.shards.descriptor(shard)  # opened once an epoch, so not counted
         rows.append((shard, int(row["offset"]), memoryview(bytearray(int(row["size"])))))
         if time.monotonic() > end:

@@ -8,14 +8,17 @@ of wrong labels.
 from __future__ import annotations
 
 import os
+import resource
 from collections import OrderedDict
-from errno import EACCES, EISDIR, ENOENT
+from errno import EACCES, EISDIR, EMFILE, ENFILE, ENOENT
 
 from wdsremux.errors import FormatError
 from wdsremux.loading.reader.split import DELETE, REBUILD, Mark, Split, marks
 
-OPEN_SHARDS = 256  #: file descriptors kept; four windows, and a quarter of the usual limit of 1,024
+OPEN_SHARDS = 256  #: file descriptors kept at most; four windows, and a quarter of the usual limit of 1,024
+MORE = "Close other files, or raise the limit with `ulimit -n`"
 _ADVISE = getattr(os, "posix_fadvise", None)  #: not on macOS
+_FULL = frozenset({EMFILE, ENFILE})  #: errors of a process, or a machine, that has too much open
 _LASTING = frozenset({EACCES, EISDIR, ENOENT})  #: errors that the next sample of the shard would meet as well
 
 
@@ -23,8 +26,8 @@ class Disk:
     """All that is asked of the file system for a tar; tests put a slow or a failing one in its place."""
 
     def open(self, path: str | os.PathLike[str]) -> int:
-        """A file descriptor for reading."""
-        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        """A file descriptor for reading; of a pipe, too, at once: its size then says that it is no tar."""
+        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
 
     def read(self, descriptor: int, into: memoryview, offset: int) -> int:
         """Fill `into` from a place in the file; the bytes read, 0 at the file's end."""
@@ -37,6 +40,12 @@ class Disk:
                 _ADVISE(descriptor, offset, size, os.POSIX_FADV_WILLNEED)
             except OSError:  # advice that cannot be taken: the read that follows will say why
                 pass
+
+
+def _descriptors() -> int:
+    """How many files this process may have open."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 4 * OPEN_SHARDS if most == resource.RLIM_INFINITY else most
 
 
 class Shards:
@@ -52,6 +61,7 @@ class Shards:
     def __init__(self, split: Split, disk: Disk, lenient: bool = False) -> None:
         self.split, self.disk = split, disk
         self._lenient = lenient
+        self._most = max(1, min(OPEN_SHARDS, _descriptors() // 4))  # the rest is the training's
         self._open: OrderedDict[int, int] = OrderedDict()  # shard -> file descriptor, least recently used first
         self._known: set[int] = set()  # shards seen to be the right ones
         self._wrong: dict[int, str] = {}  # what is said of shards that are not
@@ -72,7 +82,7 @@ class Shards:
             pass
 
     def descriptor(self, shard: int) -> int:
-        """The file descriptor of a shard, opened and checked; it stays open for at least `OPEN_SHARDS` - 1 others.
+        """The file descriptor of a shard, opened and checked; it stays open for `_most` - 1 others.
 
         Raises:
             FormatError: as `read`.
@@ -84,7 +94,7 @@ class Shards:
         if shard in self._wrong:
             raise FormatError(self._wrong[shard])
         descriptor = self._open[shard] = self._opened(shard)
-        if len(self._open) > OPEN_SHARDS:
+        if len(self._open) > self._most:
             os.close(self._open.popitem(last=False)[1])
         return descriptor
 
@@ -99,7 +109,7 @@ class Shards:
         try:
             descriptor = self.disk.open(path)
         except OSError as error:
-            what = f"{path} cannot be opened: {error.strerror}. {REBUILD}"
+            what = f"{path} cannot be opened: {error.strerror}. {MORE if error.errno in _FULL else REBUILD}"
             raise self._found(shard, what, error.errno in _LASTING) from error
         try:
             self._check_size(shard, descriptor)

@@ -1,0 +1,39 @@
+"""Makes the README's table of faults from what the tests noted.
+
+    WDSREMUX_FAULTS=build/faults.jsonl python -m pytest …
+    python scripts/fault_table.py build/faults.jsonl README.md
+
+The table stands between two marks in the README, and is replaced whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+BEGIN, END = "<!-- faults: made by scripts/fault_table.py -->", "<!-- end of faults -->"
+
+
+def table(lines: Iterable[str]) -> str:
+    """One row for each fault and outcome, in the order of the alphabet; counted."""
+    notes = (json.loads(line) for line in lines)
+    counts = Counter((note["fault"], note["outcome"]) for note in notes)
+    rows = [f"| {fault} | {count:,} | {outcome} |" for (fault, outcome), count in sorted(counts.items())]
+    return "\n".join(["| fault | tried | what happened |", "|---|---|---|", *rows])
+
+
+def main() -> None:
+    notes, readme = map(Path, sys.argv[1:3])
+    text = readme.read_text()
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"error: {readme} has no place for the table: {BEGIN} and {END} on lines of their own.")
+    readme.write_text(f"{head}{BEGIN}\n{table(notes.read_text().splitlines())}\n{END}{tail}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,341 @@
+"""A converted set under all kinds of damage, one and several at once: verify names each file, a loader gives no wrong
+sample, and the files that verify named come back to the byte once they are deleted.
+
+Each picture is of one colour, which says its label: a sample whose label is wrong would be seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import wdsremux
+from tests.conftest import jpeg
+from tests.reading import digests
+from tests.soak import soaking, tries
+from tests.splits import reseal
+from wdsremux.errors import FormatError, WdsremuxError
+from wdsremux.format import manifest, samples
+
+COUNT, REJECTED = 48, (7, 30)
+CLASSES = [f"class {label}" for label in range(COUNT)]
+SLOW_S = 20.0  #: no damage may keep a loader longer; an epoch takes a tenth of a second
+Tally = Callable[[str, str], None]
+Sample = tuple[int, str]  #: label, key
+
+
+def colour(label: int) -> bytes:
+    return jpeg(np.full((16, 16, 3), [5 * label, 255 - 5 * label, 60], np.uint8), quality=95)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 pictures in row groups of 8, two of them empty."""
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path_factory.mktemp("damage-source")
+    (folder / "data").mkdir()
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
+    images = [b"" if i in REJECTED else colour(i) for i in range(COUNT)]
+    rows = {"image": [{"bytes": image, "path": None} for image in images], "label": list(range(COUNT))}
+    table = pa.table(rows, schema=features.arrow_schema)
+    pq.write_table(table, folder / "data" / "train-00000-of-00001.parquet", row_group_size=8)
+    return folder
+
+
+def convert(source: Path, out: Path) -> None:
+    sizes: dict[str, Any] = {"samples_per_shard": 8, "samples_per_task": 24}
+    wdsremux.convert(source, out, recipe="copy", workers=1, max_rejects=2, keep="label", **sizes)
+
+
+@pytest.fixture(scope="module")
+def sound(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That source converted: two tasks, six shards."""
+    out = tmp_path_factory.mktemp("damage") / "out"
+    convert(source, out)
+    return out
+
+
+@pytest.fixture
+def out(sound: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    shutil.copytree(sound, tmp_path / "out")
+    return tmp_path / "out"
+
+
+# Damages: each does something to the split in a folder, and returns the files that are not what they were
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def flip(folder: Path, rng: random.Random) -> set[str]:
+    path = rng.choice(files(folder))
+    content = bytearray(path.read_bytes())
+    if not content:
+        return set()
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+    return {path.name}
+
+
+def cut(folder: Path, rng: random.Random) -> set[str]:
+    path = rng.choice(files(folder))
+    content = path.read_bytes()
+    path.write_bytes(content[: rng.randrange(len(content))] if content else b"x")
+    return {path.name}
+
+
+def lengthen(folder: Path, rng: random.Random) -> set[str]:
+    path = rng.choice(files(folder))
+    path.write_bytes(path.read_bytes() + rng.choice([b"\0", b"\n", b"{}\n", bytes(512), path.read_bytes()]) + b"\0")
+    return {path.name}
+
+
+def overwrite(folder: Path, rng: random.Random) -> set[str]:
+    """A run of bytes, such as a disk that lost a sector."""
+    path = rng.choice(files(folder))
+    content = path.read_bytes()
+    start = rng.randrange(len(content) + 1)
+    lost = content[:start] + b"\xee" * min(512, len(content) - start) + content[start + 512 :]
+    path.write_bytes(lost)
+    return {path.name} if lost != content else set()
+
+
+def remove(folder: Path, rng: random.Random) -> set[str]:
+    path = rng.choice(files(folder))
+    path.unlink()
+    return {path.name}
+
+
+def swap(folder: Path, rng: random.Random) -> set[str]:
+    suffix = rng.choice([".tar", ".idx"])
+    a, b = rng.sample([path for path in files(folder) if path.suffix == suffix], 2)
+    content = a.read_bytes()
+    if content == b.read_bytes():
+        return set()
+    b.replace(a)
+    b.write_bytes(content)
+    return {a.name, b.name}
+
+
+def rename(folder: Path, rng: random.Random) -> set[str]:
+    path = rng.choice([path for path in files(folder) if path.suffix == ".tar"])
+    path.rename(folder / "train-000099.tar")
+    return {path.name, "train-000099.tar"}
+
+
+def add(folder: Path, rng: random.Random) -> set[str]:
+    (folder / "train-000077.tar").write_bytes(files(folder)[1].read_bytes())
+    return {"train-000077.tar"}
+
+
+Damage = Callable[[Path, random.Random], set[str]]
+DAMAGES: list[Damage] = [flip, flip, cut, lengthen, overwrite, remove, swap, rename, add]
+OF_WHOLE_FILES: list[Damage] = [cut, lengthen, remove, swap, swap, rename, add]  #: which leave pictures as they are
+
+
+def damaged(folder: Path, rng: random.Random, most: int, kinds: list[Damage] = DAMAGES) -> set[str]:
+    """Do some of these; the names of the files hit that are not, by chance, what they were."""
+    before = {path.name: path.read_bytes() for path in files(folder)}
+    for _ in range(rng.randint(1, most)):
+        if len(files(folder)) > 4:  # enough left for each to be done
+            rng.choice(kinds)(folder, rng)
+    after = {path.name: path.read_bytes() for path in files(folder)}
+    return {name for name in before | after if before.get(name) != after.get(name)}
+
+
+@pytest.mark.parametrize("most", [1, 6])
+def test_verify_names_what_was_damaged_and_nothing_else(sound: Path, tmp_path: Path, tally: Tally, most: int) -> None:
+    """Without a sound manifest it names that; the others are then not known to be anything."""
+    for number in range(tries(60, 5_000)):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        shutil.copytree(sound, tmp_path / "out")
+        hit = damaged(tmp_path / "out" / "train", random.Random(f"{most} {number}"), most)
+        if "index.json" in hit and "samples.npy" not in hit:
+            hit = {"index.json"}
+        if not hit >= {"index.json", "samples.npy"}:
+            named = {damage.file for damage in wdsremux.verify(tmp_path / "out")}
+            assert named == hit, f"round {number}"
+            tally("files of a converted set damaged, lost, swapped, renamed or added", "verify names each of them")
+
+
+def test_a_cut_at_every_kind_of_length(sound: Path, out: Path, tally: Tally) -> None:
+    """Around blocks of 512 bytes, where headers, contents and paddings meet; in the soak also at each seventh byte."""
+    for path in files(out / "train"):
+        content = path.read_bytes()
+        edges = {at + by for at in range(0, len(content), 512) for by in (-1, 0, 1)} | {len(content) - 1, 10, 100}
+        every = sorted(at for at in edges if 0 <= at < len(content))
+        chosen = sorted({*every, *range(0, len(content), 7)}) if soaking() else every[:: max(1, len(every) // 12)]
+        for size in chosen:
+            path.write_bytes(content[:size])
+            assert [damage.file for damage in wdsremux.verify(out)] == [path.name], f"{size} bytes of {path.name}"
+            tally("files of a converted set damaged, lost, swapped, renamed or added", "verify names each of them")
+        path.write_bytes(content)
+    assert digests(out) == digests(sound)
+
+
+# What an editor can do who also puts the manifest's own digest right
+
+EDITS: dict[str, Any] = {
+    "nsamples": 47,
+    "nrejects": 0,
+    "classes": CLASSES[:5],
+    "split": "test",
+    "files": {"samples.npy": {"sha256": "0" * 64}, "rejects.jsonl": {"sha256": "0" * 64}},
+}
+
+
+@pytest.mark.parametrize("field", EDITS)
+def test_an_edited_manifest_that_is_sealed_again(out: Path, tally: Tally, field: str) -> None:
+    folder = out / "train"
+    about = manifest.read(folder)
+    values = {name: getattr(about, name) for name in manifest.Manifest.__dataclass_fields__} | {field: EDITS[field]}
+    (folder / manifest.NAME).write_bytes(manifest.Manifest(**values).dumps())
+    assert wdsremux.verify(out) != []
+    tally("a manifest or table edited, and each SHA-256 made right again", "verify finds what is untrue")
+
+
+@pytest.mark.parametrize("field", ["url", "nsamples", "size_bytes", "sha256", "idx_sha256"])
+def test_an_edited_shard_that_is_sealed_again(out: Path, tally: Tally, field: str) -> None:
+    folder = out / "train"
+    about = manifest.read(folder)
+    values = {name: getattr(about, name) for name in manifest.Manifest.__dataclass_fields__}
+    first, second, *others = about.shards
+    pairs = {"url": "train-000055.tar", "sha256": second.sha256, "idx_sha256": second.idx_sha256}
+    edited = {name: getattr(first, name) for name in manifest.Shard.__dataclass_fields__}
+    edited[field] = pairs.get(field, edited[field]) if field in pairs else edited[field] + 1
+    shards = [manifest.Shard(**edited), second, *others]
+    values |= {"shards": shards, "nsamples": sum(shard.nsamples for shard in shards)}
+    (folder / manifest.NAME).write_bytes(manifest.Manifest(**values).dumps())
+    assert wdsremux.verify(out) != []
+    tally("a manifest or table edited, and each SHA-256 made right again", "verify finds what is untrue")
+
+
+# Back to the byte
+
+
+def test_deleting_what_verify_names_and_converting_again_gives_the_same_bytes(
+    source: Path, sound: Path, tmp_path: Path, tally: Tally
+) -> None:
+    """With the manifest damaged, the others are named once it is there again."""
+    whole = digests(sound)
+    for number in range(tries(5, 300)):
+        out, rng = tmp_path / f"out-{number}", random.Random(number)
+        shutil.copytree(sound, out)
+        if rng.random() < 0.3:
+            shutil.rmtree(out / "train" / ".wdsremux")
+        damaged(out / "train", rng, 6)
+        for _ in range(3):
+            for damage in _damages(out):
+                (out / "train" / damage).unlink(missing_ok=True)
+            convert(source, out)
+            if digests(out) == whole:
+                break
+        assert digests(out) == whole, f"round {number}"
+        assert wdsremux.verify(out) == []
+        shutil.rmtree(out)
+        tally("files of a converted set damaged; what verify names deleted, convert run again", "the same bytes")
+
+
+def _damages(out: Path) -> list[str]:
+    try:
+        return [damage.file for damage in wdsremux.verify(out)]
+    except FormatError:  # neither manifest nor table: no finished split, and nothing to go by but the sizes
+        return sorted(path.name for path in files(out / "train"))
+
+
+# The loader
+
+
+def epoch(out: Path, **options: Any) -> dict[int, Sample]:
+    """What a loader gives in an epoch, by sample id; fails if a picture is not that of its label."""
+    given: dict[str, Any] = {"size": 16, "augment": None, "dtype": torch.uint8, "backend": "torchvision"}
+    given |= {"num_threads": 1, "fields": ("image", "label", "key", "id"), "tail": "even"}
+    found: dict[int, Sample] = {}
+    with wdsremux.DataLoader(out, 12, **given | options) as loader:
+        for images, labels, keys, ids in loader:
+            seen = images[:, 0].float().mean((1, 2))
+            assert float((seen - 5 * labels).abs().max()) < 3, "a picture with another's label"
+            found |= zip(ids.tolist(), zip(labels.tolist(), keys, strict=True), strict=True)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:.*window:UserWarning")
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_loader_names_the_damage_or_gives_what_is_right(
+    sound: Path, tmp_path: Path, tally: Tally, on_error: str
+) -> None:
+    truth = epoch(sound)
+    assert len(truth) == COUNT - len(REJECTED)
+    for number in range(tries(40, 3_000)):
+        out, rng = tmp_path / "out", random.Random(f"load {number}")
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(sound, out)
+        crc = rng.random() < 0.7  # without it, a damaged picture may be decoded to another
+        hit = damaged(out / "train", rng, rng.choice([1, 1, 1, 6]), DAMAGES if crc else OF_WHOLE_FILES)
+        begun = time.monotonic()
+        said = ""
+        try:
+            found = epoch(out, verify_crc=crc, on_error=on_error, shuffle=rng.random() < 0.5)
+        except WdsremuxError as error:
+            said = str(error)
+        if said:
+            assert any(name in said for name in hit), f"round {number}: {hit}: {said}"
+        else:
+            assert found.items() <= truth.items(), f"round {number}: {hit}"
+            assert on_error == "skip" or found == truth, f"round {number}: {hit}"
+        assert time.monotonic() - begun < SLOW_S
+        tally("training from a damaged set", "the file is named, or every sample is right")
+
+
+@pytest.mark.parametrize("column", samples.SAMPLE.names or ())
+def test_a_loader_takes_no_table_in_which_a_bit_was_flipped(out: Path, tally: Tally, column: str) -> None:
+    path, rng = out / "train" / samples.NAME, random.Random(column)
+    table = np.load(path)
+    table[column][rng.randrange(len(table))] ^= 1
+    np.save(path, table)
+    with pytest.raises(FormatError, match=r"samples\.npy was changed since the conversion: its SHA-256 differs"):
+        epoch(out)
+    tally("training from a damaged set", "the file is named, or every sample is right")
+
+
+def opened(out: Path) -> wdsremux.DataLoader:
+    return wdsremux.DataLoader(out, 12, size=8, backend="torchvision", num_threads=1, verify_crc=True)
+
+
+@pytest.mark.parametrize("column", samples.SAMPLE.names or ())
+def test_a_table_of_nonsense_that_is_sealed_again(out: Path, tally: Tally, column: str) -> None:
+    """Whoever edits the table and puts all digests right can have it say anything; it cannot crash a loader."""
+    folder, rng = out / "train", random.Random(column)
+    largest = np.iinfo(samples.SAMPLE[column]).max
+    table = np.load(folder / samples.NAME)
+    for number in range(tries(8, 1_000)):
+        hostile = table.copy()
+        for _ in range(rng.randint(1, 3)):
+            value = rng.choice([0, 1, largest, largest // 2, rng.randint(0, int(largest))])
+            hostile[column][rng.randrange(len(table))] = value
+        if (hostile == table).all():
+            continue
+        np.save(folder / samples.NAME, hostile)
+        reseal(folder)
+        named = wdsremux.verify(out, decode=True)
+        assert named != [], f"round {number}"
+        begun = time.monotonic()
+        with contextlib.suppress(WdsremuxError), opened(out) as loader:
+            for images, _ in loader:
+                assert images.isfinite().all()
+        assert time.monotonic() - begun < SLOW_S
+        tally("a manifest or table edited, and each SHA-256 made right again", "verify finds what is untrue")
