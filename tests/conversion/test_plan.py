@@ -93,6 +93,10 @@ def test_the_order_is_kept() -> None:
     assert [task.shards for task in plan.tasks] == [range(1), range(1, 9), range(9, 11), range(11, 12)]
 
 
+def test_a_task_is_filled_to_the_last_row() -> None:
+    assert [fragments(task) for task in make_plan(known([2] * 4), 0, 1, 4, shuffle=False).tasks] == [[0, 1], [2, 3]]
+
+
 # A limit
 
 
@@ -132,6 +136,11 @@ def test_a_fragment_of_unknown_rows_takes_the_numbers_it_could_fill() -> None:
     assert [block.rows for block in plan.tasks[1].blocks] == [8, 8, 8, 2]
     assert plan.tasks[1].rows is None
     assert plan.rows is None
+
+
+def test_a_task_of_unknown_rows_that_is_smaller_than_a_shard_fills_one() -> None:
+    (task,) = make_plan([Extent(None, 20 * LEAST_TAR_BYTES)], 0, 10, 4).tasks
+    assert task.blocks == (Block(10, 0, 1), Block(10, 1, 1))
 
 
 def test_defaults_where_rows_are_unknown() -> None:

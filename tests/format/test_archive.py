@@ -113,4 +113,5 @@ def test_index_text() -> None:
 
 def test_names() -> None:
     assert archive.shard_name("train", 12) == "train-000012.tar"
+    assert archive.shard_number("a.tar-1-000012.tar") == 12
     assert archive.index_name("a.tar-000001.tar") == "a.tar-000001.idx"

@@ -235,6 +235,19 @@ def test_the_fingerprint_names_what_the_order_depends_on() -> None:
     for name, other in others:
         assert other.fingerprint()[name] != first.fingerprint()[name]
     assert Order((2, 3), 0).fingerprint() == first.fingerprint()
+    in_order = [Order((2, 3), 0, shuffle=False, window=window).fingerprint() for window in (1, ALL)]
+    assert in_order[0] == in_order[1]
+
+
+def test_the_fingerprint_stays_what_saved_states_hold() -> None:
+    assert Order((2, 3), 4).fingerprint() == {
+        "samples": 5,
+        "shards": "dc4307c0856536f8",
+        "seed": 4,
+        "shuffle": True,
+        "window": 64,
+        "lanes": 1,
+    }
 
 
 # Windows, as read-ahead sees them
@@ -270,6 +283,7 @@ def test_windows_follow_each_other_through_a_lane(
 @LAW
 @given(counts, windows, st.integers(1, 5))
 @example((4, 13), 1, 4)
+@example((1, 1, 1, 1, 1, 1), 1, 2)
 def test_a_position_is_in_the_window_that_is_found_for_it(
     counts: tuple[int, ...], window: int | str, lanes: int
 ) -> None:
@@ -282,6 +296,18 @@ def test_a_position_is_in_the_window_that_is_found_for_it(
             for position in range(max(0, one.start - lanes), min(one.start + 2 * lanes, order.nsamples + 1)):
                 wanted = next((other for other in found if position < other.stop), found[-1])
                 assert epoch.window(lane, position) == wanted
+
+
+@pytest.mark.parametrize(("window", "shuffle", "expected"), [(2, True, [2, 2]), (ALL, True, [4]), (ALL, False, [4])])
+def test_how_many_shards_a_window_has(window: int | str, shuffle: bool, expected: list[int]) -> None:
+    """As many as asked for, and no empty one at a lane's end."""
+    epoch = Order((3, 3, 3, 3), 0, shuffle, window).epoch(0)
+    assert [len(one.shards) for one in windows_of(epoch, 0)] == expected
+
+
+def test_in_order_no_more_is_read_ahead_than_a_usual_window() -> None:
+    epoch = Order((1,) * (2 * WINDOW + 1), 0, False, ALL).epoch(0)
+    assert [len(one.shards) for one in windows_of(epoch, 0)] == [WINDOW, WINDOW, 1]
 
 
 # Lanes and ranks

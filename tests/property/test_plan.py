@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wdsremux.conversion.plan import Extent, Plan, Read, Task, make_plan
+from wdsremux.conversion.plan import Block, Extent, Plan, Read, Task, agree, make_plan
 
 FRAGMENTS = st.lists(st.integers(0, 400), min_size=1, max_size=60).filter(any)
 UNKNOWN = st.lists(st.tuples(st.none() | st.integers(0, 400), st.integers(0, 400_000)), min_size=1, max_size=30)
@@ -149,3 +153,56 @@ def test_a_limit_where_rows_are_unknown(sizes: list[int], limit: int, per_shard:
     (task,) = plan.tasks
     assert sorted(read.fragment for read in task.reads) == list(range(len(sizes)))
     assert sum(block.rows for block in task.blocks) == limit == task.limit
+
+
+@given(rows=FRAGMENTS, per_shard=SHARD, per_task=TASK, seed=SEED, shuffle=SHUFFLE, other=TASK)
+def test_plans_of_the_same_rows_agree(
+    rows: list[int], per_shard: int, per_task: int, seed: int, shuffle: bool, other: int
+) -> None:
+    """However they deal them."""
+    saved = make_plan(known(rows), seed, per_shard, per_task, shuffle=shuffle)
+    assert agree(saved, saved)
+    assert agree(saved, make_plan(known(rows), seed + 1, per_shard, other))
+
+
+@given(extents=UNKNOWN, per_shard=SHARD, per_task=TASK, seed=SEED)
+def test_plans_of_unknown_rows_agree_with_themselves(
+    extents: list[tuple[int | None, int]], per_shard: int, per_task: int, seed: int
+) -> None:
+    fragments = [Extent(*extent) for extent in extents]
+    saved = make_plan(fragments, seed, per_shard, per_task)
+    assert agree(saved, make_plan(fragments, seed, per_shard, per_task))
+
+
+def changed(plan: Plan, **values: Any) -> Plan:
+    """With other values in its second task."""
+    tasks = [replace(task, **values) if task.number == 1 else task for task in plan.tasks]
+    return replace(plan, tasks=tuple(tasks))
+
+
+@pytest.mark.parametrize(
+    ("what", "values"),
+    [
+        ("a fragment that another task reads", {"reads": (Read(0, 20),)}),
+        ("a fragment lost", {"reads": ()}),
+        ("fewer rows of it", {"reads": (Read(1, 19),)}),
+        ("rows that nobody counted", {"reads": (Read(1, None),)}),
+        ("a number that another shard has", {"blocks": (Block(10, 1, 1), Block(10, 3, 1))}),
+        ("a number left out", {"blocks": (Block(10, 2, 1), Block(10, 4, 1))}),
+        ("more shards than rows", {"blocks": (Block(1, 2, 2), Block(19, 4, 2))}),
+        ("rows without a shard", {"blocks": (Block(10, 2, 0), Block(10, 2, 2))}),
+        ("too few rows in blocks", {"blocks": (Block(10, 2, 1), Block(9, 3, 1))}),
+        ("too many rows in blocks", {"blocks": (Block(10, 2, 1), Block(11, 3, 1))}),
+    ],
+)
+def test_a_plan_that_lost_or_doubled_something_does_not_agree(what: str, values: dict[str, Any]) -> None:
+    plan = make_plan(known([20, 20, 20]), 0, 10, 20, shuffle=False)
+    assert [task.blocks[0].first_shard for task in plan.tasks] == [0, 2, 4]
+    assert agree(changed(plan), plan)
+    assert not agree(changed(plan, **values), plan), what
+
+
+def test_blocks_that_fit_otherwise_agree() -> None:
+    plan = make_plan(known([20, 20, 20]), 0, 10, 20, shuffle=False)
+    assert agree(changed(plan, blocks=(Block(20, 2, 2),)), plan)
+    assert agree(changed(plan, blocks=(Block(2, 2, 1), Block(18, 3, 1), Block(0, 4, 0))), plan)

@@ -130,8 +130,14 @@ def test_lanes_that_do_not_divide_the_ranks_are_cut_in_order(lanes: int, world: 
     assume(world % lanes)
     run = Run(0, batch * world, batch, world, lanes)
     (step,) = run.steps("even")
-    read = [p % lanes for positions in run.dealt(step) for p in positions]
+    read = [(p % lanes, p) for positions in run.dealt(step) for p in positions]
     assert read == sorted(read)
+
+
+def test_within_a_lane_the_order_is_kept_in_large_steps_too() -> None:
+    """Sorts of a few numbers keep the order anyhow."""
+    positions = deal(Step(0, 5_000), 3, 0, 2)
+    assert positions.tolist() == sorted(positions.tolist(), key=lambda p: (p % 3, p))
 
 
 changes = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 4)), max_size=8)
@@ -166,9 +172,11 @@ def test_ranks_and_batches_may_change_in_mid_epoch(
 @pytest.mark.parametrize(("nsamples", "batch", "world"), [(3, 8, 4), (1, 1, 2), (7, 1, 2)])
 def test_what_cannot_be_dealt(nsamples: int, batch: int, world: int) -> None:
     """One sentence at the start of an epoch; in a resume some of the rest come twice."""
-    with pytest.raises(
-        OptionError, match=rf"^{nsamples} samples cannot be dealt to {world} ranks in batches of {batch} "
-    ):
+    said = (
+        rf"^{nsamples} samples cannot be dealt to {world} ranks in batches of {batch} so that every step has one "
+        r'for each rank\. Choose another batch_size, or tail="drop"$'
+    )
+    with pytest.raises(OptionError, match=said):
         steps(0, nsamples, batch, world, "even")
     *_, last = steps(10, 10 + nsamples, batch, world, "even")
     dealt = [deal(last, 1, rank, world).tolist() for rank in range(world)]
@@ -177,9 +185,11 @@ def test_what_cannot_be_dealt(nsamples: int, batch: int, world: int) -> None:
 
 
 def test_a_set_smaller_than_a_global_batch_is_not_dropped_whole() -> None:
-    with pytest.raises(
-        OptionError, match=r"^7 samples are fewer than one global batch of 8 \(batch_size 4 on 2 ranks\)"
-    ):
+    said = (
+        r"^7 samples are fewer than one global batch of 8 \(batch_size 4 on 2 ranks\), "
+        r'so tail="drop" would drop all\. Choose a smaller batch_size or tail="even"$'
+    )
+    with pytest.raises(OptionError, match=said):
         steps(0, 7, 4, 2, "drop")
     assert len(steps(93, 100, 4, 2, "drop")) == 0  # the rest of an epoch may be
 

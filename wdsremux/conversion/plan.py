@@ -189,7 +189,7 @@ def _limited(reads: list[Read], limit: int) -> list[Read]:
 
 def _spread(count: int) -> list[int]:
     """0 … count-1 so that every beginning lies evenly over them: bits reversed (van der Corput's sequence, base 2)."""
-    bits = max(1, (count - 1).bit_length())
+    bits = (count - 1).bit_length()
     reversed_ = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits))
     return [number for number in reversed_ if number < count]
 

@@ -230,7 +230,7 @@ def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Steps
         return Steps(start, left // full, full, ())
     if rest >= world:
         return Steps(start, left // full, full, (rest,))
-    if left > full and full - (world - rest) >= world:
+    if left > full and batch > 1:
         return Steps(start, left // full - 1, full, (full - (world - rest), world))
     if start == 0:
         raise OptionError(
@@ -248,7 +248,7 @@ class Steps:
     nfull: int
     full: int
     tail: tuple[int, ...]
-    repeats: int = 0
+    repeats: int = 0  #: of the tail's only step
 
     def __len__(self) -> int:
         return self.nfull + len(self.tail)
@@ -263,7 +263,7 @@ class Steps:
             return Step(self.start + index * self.full, self.full)
         place = index - self.nfull
         begin = self.start + self.nfull * self.full + sum(self.tail[:place])
-        return Step(begin, self.tail[place], self.repeats if index == len(self) - 1 else 0)
+        return Step(begin, self.tail[place], self.repeats)
 
 
 def deal(step: Step, lanes: int, rank: int, world: int) -> Ids:
