@@ -105,6 +105,7 @@ def test_full_in_mid_shard(source: Path, undisturbed: Path, tmp_path: Path, tall
                 shutil.rmtree(disk / "out")
                 continue
             assert "No space left on device" in str(error)
+            assert f"{disk}/out/train" in str(error)
             told.add(str(error).partition(" ")[0])
             tally(*FULL)
         assert "task" in told

@@ -227,6 +227,7 @@ def killed_from_outside(place: Place, random: Random) -> None:
             return
         if victim in ("all", "parent"):
             killed(process, whole=victim == "all")
+            assert "Traceback" not in process.communicate(timeout=PATIENCE_S)[1]
             place.tried.append(victim)
             return
         for chosen in (workers if victim == "worker" else servers)(process)[:1]:

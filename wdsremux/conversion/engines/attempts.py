@@ -10,6 +10,7 @@ well finish. An error that a worker reports is of the task itself and would come
 
 from __future__ import annotations
 
+import errno
 import functools
 import pickle
 import shutil
@@ -26,6 +27,8 @@ from wdsremux.conversion.plan import Task
 from wdsremux.errors import ConversionError, WdsremuxError, WorkerError
 
 MOST = 3  #: attempts at a task: memory may run out twice by bad luck, a picture that crashes its decoder does it always
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  #: errors of a write, which know of no file's name
 
 Message = Progress | Done | WdsremuxError  #: what a worker tells of a task; the last two end it
 
@@ -45,7 +48,8 @@ def carry_out(task: Task, bakery: bytes, tell: Callable[[Message], None]) -> Non
     except WdsremuxError as error:
         tell(error)
     except OSError as error:
-        tell(ConversionError(f"task {task.number}: {error}. Run the same command again to go on"))
+        where = f", writing to {_opened(bakery).work.parent}" if error.errno in _FULL else ""
+        tell(ConversionError(f"task {task.number}{where}: {error}. Run the same command again to go on"))
     except BaseException as error:  # a defect, or a recipe that calls sys.exit: a sentence, and its trace with --debug
         failure = WorkerError(f"task {task.number} failed: {type(error).__name__}: {error}")
         failure.add_note(traceback.format_exc())
