@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wdsremux.conversion.plan import Block, Extent, Plan, Read, Task, agree, make_plan
@@ -44,6 +44,7 @@ def test_the_order_is_kept_without_shuffling(rows: list[int], per_task: int | No
 
 
 @given(rows=FRAGMENTS, per_task=TASK | st.none(), seed=SEED, shuffle=SHUFFLE, limit=LIMIT)
+@example(rows=[0, 5, 0, 5], per_task=None, seed=0, shuffle=False, limit=10)
 def test_a_limit_takes_so_many_rows(
     rows: list[int], per_task: int | None, seed: int, shuffle: bool, limit: int
 ) -> None:
@@ -186,6 +187,7 @@ def changed(plan: Plan, **values: Any) -> Plan:
         ("a fragment that another task reads", {"reads": (Read(0, 20),)}),
         ("a fragment lost", {"reads": ()}),
         ("fewer rows of it", {"reads": (Read(1, 19),)}),
+        ("fewer rows of it, and in its shards", {"reads": (Read(1, 19),), "blocks": (Block(10, 2, 1), Block(9, 3, 1))}),
         ("rows that nobody counted", {"reads": (Read(1, None),)}),
         ("a number that another shard has", {"blocks": (Block(10, 1, 1), Block(10, 3, 1))}),
         ("a number left out", {"blocks": (Block(10, 2, 1), Block(10, 4, 1))}),
@@ -200,6 +202,12 @@ def test_a_plan_that_lost_or_doubled_something_does_not_agree(what: str, values:
     assert [task.blocks[0].first_shard for task in plan.tasks] == [0, 2, 4]
     assert agree(changed(plan), plan)
     assert not agree(changed(plan, **values), plan), what
+
+
+def test_a_fragment_of_one_row_is_not_one_of_unknown_rows() -> None:
+    plan = make_plan(known([1]), 0)
+    task = replace(plan.tasks[0], reads=(Read(0, None),))
+    assert not agree(replace(plan, tasks=(task,)), plan)
 
 
 def test_blocks_that_fit_otherwise_agree() -> None:
