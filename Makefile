@@ -61,6 +61,7 @@ bench: $(INSTALLED)
 	$(VENV_PYTHON) scripts/bench_load.py --json build/bench-load.json
 
 # Lines of wdsremux/ that `make test test-system` reaches, in all their processes. Lines for a GPU count as missed here.
+coverage: export COVERAGE_FILE := $(CURDIR)/build/coverage/data
 coverage: $(INSTALLED)
 	rm -rf build/coverage && mkdir -p build/coverage
 	$(VENV_PYTHON) -m coverage run -m pytest
