@@ -19,8 +19,9 @@ BEGIN, END = "<!-- faults: made by scripts/fault_table.py -->", "<!-- end of fau
 
 def table(lines: Iterable[str]) -> str:
     """One row for each fault and outcome, in the order of the alphabet; counted."""
-    notes = (json.loads(line) for line in lines)
-    counts = Counter((note["fault"], note["outcome"]) for note in notes)
+    counts: Counter[tuple[str, str]] = Counter()
+    for note in map(json.loads, lines):
+        counts[note["fault"], note["outcome"]] += note["count"]
     rows = [f"| {fault} | {count:,} | {outcome} |" for (fault, outcome), count in sorted(counts.items())]
     return "\n".join(["| fault | tried | what happened |", "|---|---|---|", *rows])
 

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,18 +148,17 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def tally() -> Callable[[str, str], None]:
-    """Notes a fault that was tried and what came of it, for the table in the README: (fault, what happened).
+def tally() -> Iterator[Callable[[str, str], None]]:
+    """Counts a fault that was tried and what came of it, for the table in the README: (fault, what happened).
 
     Kept where WDSREMUX_FAULTS names a file; scripts/fault_table.py makes the table of it.
     """
-
-    def note(fault: str, outcome: str) -> None:
-        if path := os.environ.get("WDSREMUX_FAULTS"):
-            with open(path, "a") as file:
-                file.write(json.dumps({"fault": fault, "outcome": outcome}) + "\n")
-
-    return note
+    counts: Counter[tuple[str, str]] = Counter()
+    yield lambda fault, outcome: counts.update([(fault, outcome)])
+    if path := os.environ.get("WDSREMUX_FAULTS"):
+        with open(path, "a") as file:
+            for (fault, outcome), count in counts.items():
+                file.write(json.dumps({"fault": fault, "outcome": outcome, "count": count}) + "\n")
 
 
 @pytest.fixture
