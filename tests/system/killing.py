@@ -103,6 +103,11 @@ def killed(process: subprocess.Popen[str], *, whole: bool = True) -> None:
     gone(process)
 
 
+def check_words(said: str) -> None:
+    """See that what a run said is sentences."""
+    assert "Traceback" not in said, f"all that it said:\n{said}"
+
+
 def gone(process: subprocess.Popen[str]) -> None:
     """Wait for the process to end, and for all of its session."""
     process.wait(timeout=PATIENCE_S)

@@ -184,7 +184,7 @@ def _work(pipe: Connection, cargo: bytes) -> None:
     torch.set_num_threads(1)  # the cores are shared out among the workers already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
         while (task := pipe.recv()) is not None:
             carry_out(task, cargo, pipe.send)
 
