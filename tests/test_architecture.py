@@ -68,6 +68,7 @@ LOADER: dict[str, set[str]] = {
         "stats",
         "mixing",
     },
+    "bench": {"device", "world", "backends", "loader"},
 }
 #: What may import what, by the longest prefix; anything may import itself. `__init__` and `api` are the front door.
 ALLOWED: dict[str, set[str]] = {
@@ -87,9 +88,9 @@ ALLOWED: dict[str, set[str]] = {
     f"{LOADING}.order": {"wdsremux.errors", "wdsremux.rng"},
     f"{LOADING}.augment": {"wdsremux.errors", "wdsremux.rng", f"{LOADING}.order"},
     f"{LOADING}.transforms": {f"{LOADING}.augment", f"{LOADING}.output"},
-    "wdsremux.display": {CONVERSION, "wdsremux.errors"},
+    "wdsremux.display": {CONVERSION, f"{LOADING}.bench", "wdsremux.errors"},
     "wdsremux.api": {CONVERSION, "wdsremux.errors", "wdsremux.format", "wdsremux.display"},
-    "wdsremux.cli": {"wdsremux.api", "wdsremux.display", "wdsremux.errors", f"{CONVERSION}.report"},
+    "wdsremux.cli": {"wdsremux.api", "wdsremux.display", "wdsremux.errors", f"{CONVERSION}.report", f"{LOADING}.bench"},
     "wdsremux.__main__": {"wdsremux.cli"},
     "wdsremux": {"wdsremux.api", "wdsremux.loading"},
 }

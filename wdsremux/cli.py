@@ -151,6 +151,26 @@ def verify(
 
 
 @app.command()
+def bench(
+    out: Annotated[Path, typer.Argument(help="A converted set.")],
+    split: Annotated[str, typer.Option(help="Which of its splits.")] = "train",
+    batch_size: Annotated[int, typer.Option(help="Samples of a batch.")] = 256,
+    size: Annotated[int, typer.Option(help="Pixels a side of what is trained on.")] = 224,
+    seconds: Annotated[float, typer.Option(help="How long each way is tried.")] = 5.0,
+) -> None:
+    """Read a converted set as a training would, in each way that works here; say how quick each is."""
+    from wdsremux.display import print_outcomes
+    from wdsremux.loading import bench as trials
+
+    outcomes = [
+        trials.measure(out, split, way, batch_size=batch_size, size=size, seconds=seconds) for way in trials.ways()
+    ]
+    print_outcomes(f"{out} ({split})", outcomes)
+    for sentence in trials.advice(outcomes):
+        typer.echo(sentence)
+
+
+@app.command()
 def info(
     out: Annotated[Path, typer.Argument(help="A converted set.")],
     as_json: Annotated[bool, typer.Option("--json", help="For other programs to read.")] = False,

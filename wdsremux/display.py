@@ -10,13 +10,17 @@ from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from wdsremux.conversion import events
 from wdsremux.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wdsremux.conversion.report import SplitInfo
+    from wdsremux.loading.bench import Outcome
 
 LINE_EVERY_S = 10.0  #: between two plain lines where there is no terminal
 
@@ -160,3 +164,26 @@ def info_text(split: SplitInfo) -> str:
         lines.append(f"classes   {len(split.labels)}")
         lines += [f"  {count.label:>6}  {count.samples:>9,}  {count.name or ''}".rstrip() for count in split.labels]
     return "\n".join(map(printable, lines))
+
+
+def print_outcomes(title: str, outcomes: Sequence[Outcome]) -> None:
+    """A table of `wdsremux bench`, on stdout."""
+    table = Table("backend", "decodes", "pixels", title=printable(title), title_justify="left")
+    for heading in ("images/s", "read", "decode", "copy", "first batch"):
+        table.add_column(heading, justify="right")
+    failures = []
+    for outcome in outcomes:
+        way = outcome.way
+        form = f"{way.dtype} {way.memory_format}".replace("torch.", "")
+        if outcome.failure is not None:
+            table.add_row(way.backend, way.decode, form, "-")
+            failures.append(f"{way.backend}, {way.decode}, {form}: {outcome.failure}")
+            continue
+        shares = (f"{share:.0%}" for share in (outcome.read, outcome.decode, outcome.copy))
+        table.add_row(
+            way.backend, way.decode, form, f"{outcome.images_per_s:,.0f}", *shares, f"{outcome.first_s:.1f} s"
+        )
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    for failure in failures:
+        console.print(printable(failure), markup=False)

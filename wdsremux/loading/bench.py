@@ -1,0 +1,199 @@
+"""How quickly a converted split can be read on this machine: each backend and decoder in turn, by the real loader.
+
+ways     what there is to try here
+measure  one of them, for some seconds, by a caller that does nothing with what it gets
+advice   what to choose, in sentences
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from wdsremux.errors import BackendError
+from wdsremux.loading import device, world
+from wdsremux.loading.backends import BACKENDS, CPU, GPU, find
+from wdsremux.loading.loader import DataLoader
+
+_FALLBACK = "decoding on the GPU does not work here"  #: how the loader says that the CPU stands in
+_SETTLED = 4  #: batches after which prefetch and caches hold what they will hold
+_FORMS = (
+    (torch.float32, torch.contiguous_format),
+    (torch.float32, torch.channels_last),
+    (torch.uint8, torch.channels_last),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A loader's arguments, of those that only change how quick it is."""
+
+    backend: str
+    decode: str  #: "gpu" or "cpu"
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+
+    @property
+    def arguments(self) -> str:
+        """As they are written in a call."""
+        decode = f', decode="{self.decode}"' if torch.cuda.is_available() else ""
+        return f'backend="{self.backend}"{decode}, dtype={self.dtype}, memory_format={self.memory_format}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a way."""
+
+    way: Way
+    images_per_s: float = 0.0
+    first_s: float = 0.0  #: from the making of the loader to its first batch
+    read: float = 0.0  #: share of the making of batches, 0 to 1
+    decode: float = 0.0  #: decode and augment
+    copy: float = 0.0  #: to the device
+    failure: str | None = None  #: why it does not work here
+
+
+def ways() -> list[Way]:
+    """What there is to try: backends that are installed, and on a machine with a GPU both decoders."""
+    found = device.resolve(None)
+    places = (GPU, CPU) if found.type == "cuda" else (CPU,)
+    return [
+        Way(backend, decode, dtype, memory_format)
+        for backend in BACKENDS
+        if _installed(backend, found)
+        for decode in places
+        for dtype, memory_format in _FORMS
+    ]
+
+
+def _installed(backend: str, found: torch.device) -> bool:
+    try:
+        find(backend, found)
+    except BackendError:
+        return False
+    return True
+
+
+def measure(
+    out: str | os.PathLike[str],
+    split: str,
+    way: Way,
+    *,
+    batch_size: int = 256,
+    size: int = 224,
+    seconds: float = 5.0,
+) -> Outcome:
+    """Read a split in one way, with the training's crop and flip.
+
+    Args:
+        out: the converted set.
+        split: which split of it.
+        way: what to try.
+        batch_size: samples of a batch; all of a smaller split.
+        size: pixels a side.
+        seconds: how long, after the first batches.
+
+    Returns:
+        What was seen; with a reason if this way does not work here.
+
+    Raises:
+        WdsremuxError: if the split is missing or damaged, or an argument is wrong.
+    """
+    options: dict[str, Any] = {
+        "split": split,
+        "size": size,
+        "backend": way.backend,
+        "decode": way.decode,
+        "dtype": way.dtype,
+        "memory_format": way.memory_format,
+        "rank": 0,
+        "world_size": 1,
+        "tail": "even",  # a set may be smaller than a batch
+    }
+    begun = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", _FALLBACK)  # not measured under the name of what it stands in for
+            with DataLoader(out, batch_size, **options) as loader:
+                return _timed(loader, way, begun, seconds)
+    except (BackendError, Warning) as error:
+        return Outcome(way=way, failure=str(error))
+
+
+def _timed(loader: DataLoader, way: Way, begun: float, seconds: float) -> Outcome:
+    stream = _endless(loader)
+    next(stream)
+    _finish(loader)
+    first_s = time.perf_counter() - begun
+    for _ in range(_SETTLED):
+        next(stream)
+    _finish(loader)
+    images, start = 0, time.perf_counter()
+    while (passed_s := time.perf_counter() - start) < seconds:
+        images += next(stream)
+    _finish(loader)
+    passed_s = time.perf_counter() - start
+    spent = loader.stats().total
+    work_s = max(spent.read_s + spent.decode_s + spent.copy_s, 1e-9)
+    return Outcome(
+        way=way,
+        images_per_s=images / passed_s,
+        first_s=first_s,
+        read=spent.read_s / work_s,
+        decode=spent.decode_s / work_s,
+        copy=spent.copy_s / work_s,
+    )
+
+
+def _endless(loader: DataLoader) -> Iterator[int]:
+    """The sizes of batches, epoch after epoch."""
+    while True:
+        for images, _ in loader:
+            yield len(images)
+
+
+def _finish(loader: DataLoader) -> None:
+    """Wait for what is still under way on a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def advice(outcomes: Sequence[Outcome]) -> list[str]:
+    """What to choose, and what bounds it."""
+    working = [outcome for outcome in outcomes if outcome.failure is None]
+    if not working:
+        return ["No way works here; what was wrong with each stands above."]
+    best = max(working, key=lambda outcome: outcome.images_per_s)
+    said = []
+    floats = [outcome for outcome in working if outcome.way.dtype != torch.uint8]
+    if floats and (quickest := max(floats, key=lambda outcome: outcome.images_per_s)) is not best:
+        said.append(f"Quickest with normalised floats: {_words(quickest)}.")
+        said.append(f"Quickest of all, if your own code normalises: {_words(best)}.")
+    else:
+        said.append(f"Quickest: {_words(best)}.")
+    said.append(_bound(best))
+    return said
+
+
+def _words(outcome: Outcome) -> str:
+    return f"{outcome.way.arguments} ({outcome.images_per_s:,.0f} images/s)"
+
+
+def _bound(outcome: Outcome) -> str:
+    shares = {"read": outcome.read, "decode": outcome.decode, "copy": outcome.copy}
+    match max(shares, key=lambda stage: shares[stage]):
+        case "read":
+            return "Reading bounds it: a quicker disk, or the set in memory, would help."
+        case "copy":
+            return "Copying to the device bounds it: dtype=torch.uint8 copies a quarter."
+        case _:
+            cores = f"{world.threads()} core{'s' if world.threads() > 1 else ''}"
+            where = "the GPU" if outcome.way.decode == GPU else cores
+            return f"Decoding bounds it, on {where}. A model that takes fewer images a second than that does not wait."
