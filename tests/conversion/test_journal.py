@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.conftest import WriteSource, tiny_jpeg
 from tests.reading import digests
 from wdsremux import files
 from wdsremux.conversion import folder
+from wdsremux.errors import OutputError
 
 
 @pytest.fixture
@@ -31,6 +34,26 @@ def test_records_without_their_plan_are_not_gone_on_with(source: Path, tmp_path:
     (out / "train/.wdsremux/plan.json").unlink()
     convert(source, out, seed=1)
     assert digests(out) == digests(tmp_path / "wanted")
+
+
+@pytest.mark.parametrize("zero", [-0.0, False])
+@pytest.mark.parametrize(("name", "path"), [("task-000000.json", ["task"]), ("plan.json", ["tasks", 0, "number"])])
+def test_what_equals_a_number_of_a_task_and_is_none_is_damage(
+    source: Path, tmp_path: Path, name: str, path: list[Any], zero: object
+) -> None:
+    out = tmp_path / "out"
+    convert(source, out)
+    (out / "train/index.json").unlink()
+    file = out / "train/.wdsremux" / name
+    values = json.loads(file.read_text())
+    place = values
+    for step in path[:-1]:
+        place = place[step]
+    assert place[path[-1]] == zero
+    place[path[-1]] = zero
+    file.write_text(json.dumps(values))
+    with pytest.raises(OutputError, match=rf"{name} is damaged: "):
+        convert(source, out)
 
 
 def test_what_a_killed_run_left_is_cleared_away(source: Path, tmp_path: Path) -> None:

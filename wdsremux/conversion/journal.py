@@ -234,7 +234,7 @@ def _is_plan(saved: dict[str, Any]) -> bool:
         and isinstance(saved["seed"], int)
         and isinstance(saved.get("stamp"), str | None)
         and [task["number"] for task in tasks] == list(range(len(tasks)))
-        and all(_is_task(task) for task in tasks)
+        and all(_is_count(task["number"]) and _is_task(task) for task in tasks)
     )
 
 
@@ -252,7 +252,8 @@ def _is_task(task: dict[str, Any]) -> bool:
 
 def _is_record(record: Record, task: int, split: str) -> bool:
     return (
-        record.task == task
+        _is_count(record.task)
+        and record.task == task
         and _is_count(record.rows)
         and _is_count(record.ndropped)
         and all(is_shard(shard, split) for shard in record.shards)

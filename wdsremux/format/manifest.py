@@ -145,7 +145,7 @@ def is_shard(shard: Any, split: str) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and 0 <= value < 2**63
+    return type(value) is int and 0 <= value < 2**63  # a bool is an int, too
 
 
 def _are_texts(values: list[Any]) -> bool:
