@@ -86,13 +86,15 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     before = _descriptors()
     yield
     deadline_s = time.monotonic() + 2.0
-    while (left := _threads()) and time.monotonic() < deadline_s:
+    while (_threads() or _opened(before)) and time.monotonic() < deadline_s:  # a thread that ends holds files yet
         time.sleep(0.01)
-    assert not left, f"threads left behind: {left}"
-    opened = {
-        path for path in _descriptors() - before if path.startswith("/") and not path.startswith(("/dev", "/proc"))
-    }
-    assert not opened, f"files left open: {opened}"
+    assert not (left := _threads()), f"threads left behind: {left}"
+    assert not (opened := _opened(before)), f"files left open: {opened}"
+
+
+def _opened(before: set[str]) -> set[str]:
+    """Files that are open now and were not."""
+    return {path for path in _descriptors() - before if path.startswith("/") and not path.startswith(("/dev", "/proc"))}
 
 
 def _threads() -> list[str]:
