@@ -29,6 +29,7 @@ import pytest
 import wdsremux
 from tests.conftest import WriteSource, tiny_jpeg
 from tests.reading import digests
+from tests.sources import write_dozen
 from tests.splits import header, reseal, tar, write_split
 from wdsremux.errors import WdsremuxError
 from wdsremux.format import manifest, samples
@@ -245,11 +246,7 @@ def test_a_recipe_is_never_kept_on_disk(write_source: WriteSource, tmp_path: Pat
 def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A source of 12 pictures in row groups of 3, and OUT: two tasks, four shards."""
     folder = tmp_path_factory.mktemp("sound")
-    (folder / "source" / "data").mkdir(parents=True)
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
-    rows = {"image": [{"bytes": tiny_jpeg(i), "path": None} for i in range(12)], "label": list(range(12))}
-    path = folder / "source" / "data" / "train-00000-of-00001.parquet"
-    pq.write_table(pa.table(rows, schema=features.arrow_schema), path, row_group_size=3)
+    write_dozen(folder / "source")
     convert(folder / "source", folder / "out", **SIZES)
     return folder / "source", folder / "out"
 

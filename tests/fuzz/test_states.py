@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wdsremux
-from tests.conftest import tiny_jpeg
 from tests.fuzz.mutations import HOSTILE, Tally, changed, many, rewritten, some, survives
+from tests.sources import write_dozen
 from tests.splits import write_split
 from wdsremux.conversion import environment, journal
 from wdsremux.conversion.journal import Journal, Request
@@ -88,16 +88,8 @@ def _try_states(loader: wdsremux.DataLoader, tally: Tally) -> None:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Request, Plan]:
     """A conversion of two tasks, all done but for the manifest; and what the next run asks for."""
-    import datasets
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     folder = tmp_path_factory.mktemp("stopped")
-    (folder / "source" / "data").mkdir(parents=True)
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
-    rows = {"image": [{"bytes": tiny_jpeg(i), "path": None} for i in range(12)], "label": list(range(12))}
-    path = folder / "source" / "data" / "train-00000-of-00001.parquet"
-    pq.write_table(pa.table(rows, schema=features.arrow_schema), path, row_group_size=3)
+    write_dozen(folder / "source")
     sizes: dict[str, Any] = {"samples_per_shard": 3, "samples_per_task": 6}
     made = wdsremux.convert(folder / "source", folder / "out", recipe="copy", workers=1, **sizes)
     request = Request(made.source, made.recipe, made.options, made.seed)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
@@ -79,7 +80,7 @@ def _children(pid: int) -> list[psutil.Process]:
     return found
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
     """Look until it holds; it must before the process ends."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():

@@ -20,13 +20,13 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.reading import check_split, digests
+from tests.system.killing import PATIENCE_S, wait_until
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
 SIZES = ("--samples-per-shard", "10", "--samples-per-task", "50", "--workers", "2", "--batch-size", "10")
-PATIENCE_S = 90.0
 STORE_BYTES = 80 * 2**20
 RECIPE = """
 import time
@@ -109,14 +109,6 @@ def bakers(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
             if any(title.startswith("ray::bake") for title in process.cmdline()[:1]):
                 found.append(process)
     return found
-
-
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert process is None or process.poll() is None, "it ended before"
-        assert time.monotonic() < deadline_s, "it never came"
-        time.sleep(0.005)
 
 
 @pytest.fixture
