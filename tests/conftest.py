@@ -83,7 +83,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a thread of ours or an open file of its own behind."""
     if "converted" in request.fixturenames or "sample" in request.fixturenames:
         request.getfixturevalue("sample" if "sample" in request.fixturenames else "converted")
-    before = _descriptors()
+    before = open_files()
     yield
     deadline_s = time.monotonic() + 2.0
     while (_threads() or _opened(before)) and time.monotonic() < deadline_s:  # a thread that ends holds files yet
@@ -94,14 +94,15 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _opened(before: set[str]) -> set[str]:
     """Files that are open now and were not."""
-    return {path for path in _descriptors() - before if path.startswith("/") and not path.startswith(("/dev", "/proc"))}
+    return {path for path in open_files() - before if path.startswith("/") and not path.startswith(("/dev", "/proc"))}
 
 
 def _threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("wdsremux")]
 
 
-def _descriptors() -> set[str]:
+def open_files() -> set[str]:
+    """The paths of all that this process has open; what is closed meanwhile may be among them or not."""
     found = set()
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []:
         try:

@@ -29,7 +29,6 @@ from tests.system.places import (
     small_disk,
     stop_halfway,
     without_rights,
-    write_pictures,
 )
 from wdsremux.conversion.events import Event, Finished, Planned, Progress
 from wdsremux.errors import ConversionError, OutputError, SpaceError, WdsremuxError
@@ -41,19 +40,6 @@ SEALED = ("a read-only disk or folder", "a finished set is read, verified, and s
 GONE = ("OUT removed or renamed during the run", "one sentence, no hang; the same command goes on")
 MOVED = ("OUT copied, renamed or linked, its times lost, a clock set back", "goes on where it was: same bytes")
 TWO = ("two conversions at once, into one split or two", "one is refused or finds it finished; same bytes")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("source") / "pictures")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed")
-    convert(source, out)
-    check_split(out / "train", ROWS)
-    return out
 
 
 # Full

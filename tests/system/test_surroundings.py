@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import wdsremux
+from tests.conftest import open_files
 from tests.reading import check_split, digests
 from tests.splits import write_split
 from tests.system.places import (
@@ -36,18 +37,6 @@ pytestmark = pytest.mark.system
 Tally = Callable[[str, str], None]
 BARE = ("few file descriptors; no HOME, TMPDIR, working directory, locale or terminal", "same bytes, or one sentence")
 NAMED = ("spaces, line breaks, raw bytes, 200 characters in the names of SOURCE and OUT", "same bytes, or one sentence")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("source") / "pictures")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed")
-    convert(source, out)
-    return out
 
 
 def environment(**changes: str | None) -> dict[str, str]:
@@ -208,10 +197,6 @@ def limit_descriptors() -> Any:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield lambda most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-def open_files() -> list[str]:
-    return [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors as Linux shows them")
