@@ -21,6 +21,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
+PEERS_PYTHON = ROOT / ".venv-peers/bin/python"  #: of the environment that `make peers` installs
+
+
 CORES = 2
 
 
