@@ -29,6 +29,8 @@ from sample_source import write_sample  # noqa: E402  # a script, not part of th
 
 import wdsremux  # noqa: E402
 from tests.soak import soaking  # noqa: E402
+from wdsremux.conversion import environment  # noqa: E402
+from wdsremux.conversion.engines.local import LocalEngine  # noqa: E402
 
 TRAIN, TEST = 300, 60  #: pictures of the small sample
 WriteSource = Callable[..., Path]
@@ -117,6 +119,12 @@ def jpeg(pixels: np.ndarray[Any, Any], **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", **options)
     return file.getvalue()
+
+
+def change_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the workers have another torch than they had."""
+    now = environment.describe() | {"torch": "99.0"}
+    monkeypatch.setattr(LocalEngine, "environment", lambda engine: now)
 
 
 def tiny_jpeg(number: int) -> bytes:

@@ -16,7 +16,6 @@ from typing import TypeGuard
 
 import numpy as np
 import simplejpeg
-import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
@@ -220,6 +219,8 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
         height: of the result, in pixels.
         width: of the result, in pixels.
     """
+    import torch  # only here: a process that plans, and bakes nothing, does without its 200 MB
+
     if pixels.shape[:2] == (height, width):
         return pixels
     batch = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import wdsremux
-from tests.conftest import ConvertTiny, WriteSource, jpeg, tiny_jpeg
+from tests.conftest import ConvertTiny, WriteSource, change_torch, jpeg, tiny_jpeg
 from tests.reading import check_split, digests, read_split, read_tar
 from wdsremux import files
 from wdsremux.conversion import environment, report
@@ -325,18 +325,12 @@ def test_another_environment_warns(source: Path, tmp_path: Path, monkeypatch: py
     convert(source, tmp_path)
     assert environment.MIXED not in wdsremux.manifest(tmp_path).environment
     remove("index.json", ".wdsremux/task-*.json")(tmp_path / "train")
-    now = environment.describe() | {"torch": "99.0"}
-    monkeypatch.setattr(environment, "describe", lambda: now)
+    change_torch(monkeypatch)
     warned = [event.text for event in convert(source, tmp_path) if isinstance(event, Warned)]
     assert len(warned) == 1
     assert "-> 99.0" in warned[0]
     assert wdsremux.manifest(tmp_path).environment[environment.MIXED] is True
     check_split(tmp_path / "train", 60)
-
-
-def change_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = environment.describe() | {"torch": "99.0"}
-    monkeypatch.setattr(environment, "describe", lambda: now)
 
 
 def test_strict_refuses_another_environment(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 import wdsremux
-from tests.conftest import WriteSource, tiny_jpeg
+from tests.conftest import WriteSource, change_torch, tiny_jpeg
 from tests.reading import digests
-from wdsremux.conversion import environment
 from wdsremux.conversion.events import Event, Finished, Planned, Warned
 from wdsremux.errors import FormatError, OutputError
 
@@ -117,8 +116,7 @@ def test_another_environment(source: Path, tmp_path: Path, monkeypatch: pytest.M
     convert(source, tmp_path)
     whole = digests(tmp_path)
     (tmp_path / "train" / "train-000001.tar").unlink()
-    now = environment.describe() | {"torch": "99.0"}
-    monkeypatch.setattr(environment, "describe", lambda: now)
+    change_torch(monkeypatch)
     with pytest.raises(OutputError, match=r"torch .* -> 99\.0.*without --strict"):
         convert(source, tmp_path, strict=True)
     warned = [event.text for event in convert(source, tmp_path) if isinstance(event, Warned)]

@@ -6,8 +6,6 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-import torch
-
 from wdsremux import codec
 
 _LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "simplejpeg", "torch", "wdsremux", "webdataset")
@@ -16,6 +14,8 @@ MIXED = "mixed_environment"  #: key in the manifest's environment, true where a 
 
 def describe() -> dict[str, Any]:
     """The environment of this process, as it stands in plan and manifest."""
+    import torch  # only here: see `codec.resize`
+
     # torch's uint8 resize gives the same with AVX2 and AVX-512, and others (within 1 of 255) without either.
     wide = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     libraries = {name: version(name) for name in _LIBRARIES}

@@ -57,7 +57,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
             request.check(Request(done.source, done.recipe, done.options, done.seed), spec.folder)
         lacking = None if done is None else mending.missing(spec.folder, done)
         if done is None or lacking:
-            now = environment.describe()
+            now = engine.environment()
             begun = journal.begin(work, request, plan, done.environment if done else now, source.stamp)
             run = _Run(spec, engine, source.stored(work), recipe, begun, now, tell)
             result = _mend(run, done, lacking) if done and lacking else _finish(run, request)

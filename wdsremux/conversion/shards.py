@@ -15,16 +15,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
-import webdataset
 
 from wdsremux import files, rng
 from wdsremux.conversion.plan import Block
 from wdsremux.conversion.recipes import NO_LABEL, Sample
 from wdsremux.errors import OutputError
 from wdsremux.format import archive, manifest, samples
+
+if TYPE_CHECKING:
+    import webdataset
 
 SPOOL_BYTES = 16 * 2**20  #: of encoded samples held in memory; past that the spool is a file
 
@@ -116,6 +118,8 @@ def _writer(split: str, shard: int, partial: Path) -> webdataset.ShardWriter:
     One a shard, because `post` runs after an exception too: it does no more than close. (ShardWriter does not close
     the opener's file itself.)
     """
+    import webdataset  # only here: it loads torch, which a process that bakes nothing does without
+
     opened: list[BinaryIO] = []
 
     def open_partial(name: str) -> BinaryIO:

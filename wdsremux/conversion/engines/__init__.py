@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wdsremux.errors import BackendError, OptionError
 
@@ -37,6 +37,13 @@ class Done:
 
 class Engine(Protocol):
     """Where tasks run."""
+
+    def environment(self) -> dict[str, Any]:
+        """That of the processes that bake (`environment.describe`).
+
+        Raises:
+            WorkerError: if none can be started.
+        """
 
     def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done | Warned]:
         """Bake all tasks, in any order.

@@ -18,17 +18,19 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
+from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, server
 from wdsremux.conversion.engines.attempts import Attempts, Message, carry_out
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
+from wdsremux.errors import WorkerError
 
 _STOP_AFTER_S = 5.0  #: how long a worker may take to end before it is killed
 
@@ -55,6 +57,10 @@ class LocalEngine:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+
+    def environment(self) -> dict[str, Any]:
+        """See `Engine.environment`."""
+        return _asked(environment.describe)
 
     def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done | Warned]:
         """See `Engine.map`."""
@@ -87,10 +93,38 @@ def _listen(
     return told
 
 
+def _asked(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A worker's answer: this process itself does not load what workers bake with.
+
+    Raises:
+        WorkerError: if it died without one.
+    """
+    worker = _started(_answer, question)
+    try:
+        answer: dict[str, Any] = worker.pipe.recv()
+    except (EOFError, OSError) as error:
+        _end(worker)
+        raise WorkerError(
+            f"no worker process lives: the first one died with {_ending(worker.process.exitcode)}. "
+            "Run the same command again; if memory ran out, with fewer --workers"
+        ) from error
+    _end(worker)
+    return answer
+
+
+def _answer(pipe: Connection, question: Callable[[], dict[str, Any]]) -> None:
+    pipe.send(question())
+
+
 def _start(cargo: bytes) -> _Worker:
+    return _started(_work, cargo)
+
+
+def _started(target: Callable[[Connection, Any], None], cargo: Any) -> _Worker:
+    """A process that runs `target(its end of the pipe, cargo)`."""
     context = server.start()
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, cargo), daemon=True, name="wdsremux-worker")
+    process = context.Process(target=target, args=(theirs, cargo), daemon=True, name="wdsremux-worker")
     with _without_main():
         process.start()
     theirs.close()

@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayError, WorkerCrashedError
 
+from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, ray_worker
 from wdsremux.conversion.engines.attempts import Attempts
@@ -37,6 +38,10 @@ class RayEngine:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+
+    def environment(self) -> dict[str, Any]:
+        """See `Engine.environment`. Nodes are held to that of this process."""
+        return environment.describe()
 
     def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done | Warned]:
         """See `Engine.map`."""

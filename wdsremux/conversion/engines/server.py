@@ -9,12 +9,7 @@ import multiprocessing
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
-_PRELOAD = [
-    "wdsremux.conversion.engines.local",
-    "wdsremux.conversion.source.opening",
-    "wdsremux.conversion.recipes.builtin",
-    "wdsremux.conversion.engines.freeze",
-]
+_PRELOAD = ["wdsremux.conversion.engines.preload"]
 
 
 def start() -> ForkServerContext:

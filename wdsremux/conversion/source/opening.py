@@ -81,10 +81,11 @@ def open_source(
             f"{type(opened.builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
         )
     module: Any = importlib.import_module(f"wdsremux.conversion.source.{kind}")
-    stream = patience.call(lambda: _stream(opened, split, source, kind, faults), faults, source)
-    features = stream.features
-    chosen = columns.choose(features, source, image_column, label_column, keep, columns_made)
-    stream = patience.call(lambda: _narrowed(opened, split, stream, chosen), faults, source)
+    with local.without_torch():
+        stream = patience.call(lambda: _stream(opened, split, source, kind, faults), faults, source)
+        features = stream.features
+        chosen = columns.choose(features, source, image_column, label_column, keep, columns_made)
+        stream = patience.call(lambda: _narrowed(opened, split, stream, chosen), faults, source)
     found: Survey = module.survey(opened, stream, faults)
     if all(fragment.rows == 0 for fragment in found.fragments):
         raise SourceError(f"{source} has no rows in its split {split!r}")
