@@ -33,8 +33,10 @@ SPOOL_BYTES = 16 * 2**20  #: of encoded samples held in memory; past that the sp
 
 @dataclass(slots=True)
 class _Spooled:
-    """Where a sample lies in the spool, and what the table will say of it."""
+    """A sample's content, or where it lies in the spool's file; and what the table will say of it."""
 
+    image: bytes | None  #: None: in the file
+    kept: bytes | None
     position: int
     size: int  #: of the image, in bytes
     kept_size: int | None  #: of the kept columns behind it
@@ -46,33 +48,57 @@ class _Spooled:
 class Spool:
     """Encoded samples of a block, in the order in which they were baked."""
 
-    file: BinaryIO
+    folder: Path
     samples: list[_Spooled] = field(default_factory=list)
+    file: BinaryIO | None = None  #: has no name; None as long as all fits into memory
+    nbytes: int = 0
 
     def add(self, fragment: int, sample: Sample) -> None:
-        image, data = sample.image, sample.image.data
+        image, data, kept = sample.image, sample.image.data, sample.kept
         table = (zlib.crc32(data), image.width, image.height, fragment, sample.row, sample.part)
-        kept_size = None if sample.kept is None else len(sample.kept)
-        self.samples.append(_Spooled(self.file.tell(), len(data), kept_size, sample.label, table))
-        self.file.write(data)
-        self.file.write(sample.kept or b"")
+        kept_size = None if kept is None else len(kept)
+        spooled = _Spooled(data, kept, self.nbytes, len(data), kept_size, sample.label, table)
+        self.samples.append(spooled)
+        self.nbytes += len(data) + (kept_size or 0)
+        if self.file is not None:
+            self._spill(spooled)
+        elif self.nbytes > SPOOL_BYTES:
+            self.file = cast(BinaryIO, tempfile.TemporaryFile(dir=self.folder))  # noqa: SIM115  # `spooled` closes it
+            for spooled in self.samples:
+                self._spill(spooled)
+
+    def _spill(self, sample: _Spooled) -> None:
+        """Move a sample into the file, whose end is the sample's place."""
+        file = cast(BinaryIO, self.file)
+        file.write(cast(bytes, sample.image))
+        file.write(sample.kept or b"")
+        sample.image = sample.kept = None
 
     def content(self, sample: _Spooled) -> dict[str, bytes]:
         """The sample's tar members by extension."""
-        self.file.seek(sample.position)
-        content = {"jpg": self.file.read(sample.size)}
+        image, kept = sample.image, sample.kept
+        if image is None:
+            file = cast(BinaryIO, self.file)
+            file.seek(sample.position)
+            image = file.read(sample.size)
+            kept = None if sample.kept_size is None else file.read(sample.kept_size)
+        content = {"jpg": image}
         if sample.label != NO_LABEL:
             content["cls"] = str(sample.label).encode("ascii")
-        if sample.kept_size is not None:
-            content["json"] = self.file.read(sample.kept_size)
+        if kept is not None:
+            content["json"] = kept
         return content
 
 
 @contextmanager
 def spooled(folder: Path) -> Iterator[Spool]:
     """An empty spool; past its bound in memory, a file without a name in `folder`."""
-    with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(folder)) as file:
-        yield Spool(cast(BinaryIO, file))
+    spool = Spool(folder)
+    try:
+        yield spool
+    finally:
+        if spool.file is not None:
+            spool.file.close()
 
 
 def write(

@@ -38,9 +38,11 @@ def make_batch(rows: Rows, images: str, seed: int) -> Batch:
         seed: of the random streams in `__rng__`, one numpy Generator a row, the same for a row in any batch.
     """
     pictures, places, rejects = [], [], []
-    for i in range(len(rows)):
+    for i, content in enumerate(rows.contents):
         try:
-            pictures.append(_form(_decode(rows, i), images))
+            if content is None:
+                raise ImageError(rows.faults.get(i, "no image: null"))
+            pictures.append(_form(codec.decode(content), images))
             places.append(i)
         except ImageError as error:
             rejects.append(Reject(rows.first + i, None, rows.paths[i].as_py(), rows.image_column, str(error)))
@@ -57,13 +59,6 @@ def label_of(rows: Rows, i: int) -> int | None:
     """The label of a row; None where there is none."""
     label = rows.labels[i].as_py()
     return None if label is None or label == NO_LABEL else int(label)
-
-
-def _decode(rows: Rows, i: int) -> codec.Pixels:
-    image = rows.images[i]
-    if not image.is_valid:
-        raise ImageError(rows.faults.get(i, "no image: null"))
-    return codec.decode(memoryview(image.as_buffer()).cast("B"))  # Arrow's are signed, which simplejpeg refuses
 
 
 def _form(pixels: codec.Pixels, images: str) -> Any:

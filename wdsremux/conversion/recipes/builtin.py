@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,15 +29,17 @@ class BuiltIn:
         return {"name": self.name, "sha256": rng.digest("built-in", self.name, VERSION), "version": VERSION}
 
     def bake(self, rows: Rows) -> list[Sample | Reject]:
-        columns = rows.kept.to_pylist() if rows.kept.num_columns else None
-        return [self._row(rows, i, columns[i] if columns else None) for i in range(len(rows))]
+        columns = rows.kept.to_pylist() if rows.kept.num_columns else itertools.repeat(None)
+        each = zip(rows.contents, rows.labels.to_pylist(), columns, strict=False)
+        return [self._row(rows, i, *row) for i, row in enumerate(each)]
 
-    def _row(self, rows: Rows, i: int, columns: dict[str, Any] | None) -> Sample | Reject:
-        image, label = rows.images[i], rows.labels[i].as_py()
+    def _row(
+        self, rows: Rows, i: int, image: memoryview | None, label: int | None, columns: dict[str, Any] | None
+    ) -> Sample | Reject:
         try:
-            if not image.is_valid:
+            if image is None:
                 raise ImageError(rows.faults.get(i, "no image: null"))
-            jpeg = self.encode(memoryview(image.as_buffer()).cast("B"))  # Arrow's are signed, which simplejpeg refuses
+            jpeg = self.encode(image)
         except ImageError as error:
             return Reject(rows.first + i, None, rows.paths[i].as_py(), rows.image_column, str(error))
         content = None if columns is None else kept.dumps(columns)

@@ -39,7 +39,7 @@ class Columns:
 
     def images(self, table: pa.Table) -> tuple[pa.Array, pa.Array]:
         """Bytes and paths of the images: binary or large_binary [N], string [N]."""
-        images = table.column(self.image).combine_chunks()
+        images = _whole(table.column(self.image))
         content, paths = (pa.compute.struct_field(images, name) for name in ("bytes", "path"))
         return content, _utf8(paths)
 
@@ -62,7 +62,7 @@ class Columns:
         """
         if self.label is None:
             return pa.nulls(len(table), pa.int64())
-        column = table.column(self.label).combine_chunks()
+        column = _whole(table.column(self.label))
         if self.vocabulary is None:
             return _numbers(column, self.label)
         column = _words(column)
@@ -192,6 +192,11 @@ def _check_kept(feature: Any, name: str) -> None:
         raise SourceError(f"column {name!r} holds {_word(feature)}, which --keep cannot write as JSON. Leave it out")
     for each in inner:
         _check_kept(each, name)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; Arrow's own `combine_chunks` copies even a single chunk."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _words(column: pa.Array) -> pa.Array:

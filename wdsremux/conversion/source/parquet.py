@@ -39,7 +39,7 @@ class ParquetReader:
     names: tuple[str, ...]  #: of the files, for people
 
     def tables(self, fragment: Fragment, batch_rows: int) -> Iterator[pa.Table]:
-        file, columns = self.files[fragment.file], list(self.features)
+        file, columns, schema = self.files[fragment.file], list(self.features), self.features.arrow_schema
         with _damage(file, self.where(fragment)):
             metadata = None if isinstance(file, str) else _metadata(file)
             with _open(file) as opened, pq.ParquetFile(opened, metadata=metadata) as parquet:
@@ -48,12 +48,12 @@ class ParquetReader:
                         f"{self.where(fragment)} is there no longer. The source changed: begin anew with --overwrite"
                     )
                 for batch in parquet.iter_batches(batch_rows, [fragment.part], columns, use_threads=False):
-                    yield self._cast(pa.Table.from_batches([batch]), fragment)
+                    yield self._cast(pa.Table.from_batches([batch]), schema, fragment)
 
-    def _cast(self, table: pa.Table, fragment: Fragment) -> pa.Table:
+    def _cast(self, table: pa.Table, schema: pa.Schema, fragment: Fragment) -> pa.Table:
         """The table in the types of the features, which those of the first file decide."""
         try:
-            return table_cast(table, self.features.arrow_schema)
+            return table_cast(table, schema)
         except (TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise SourceError(f"{self.where(fragment)} has other columns than the first file: {reason}") from error
