@@ -13,17 +13,21 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wdsremux import files
-from wdsremux.conversion import memory, shards
+from wdsremux.conversion import ahead, memory, shards
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Block, Task
 from wdsremux.conversion.recipes import NO_LABEL, Recipe, Reject, Sample
 from wdsremux.conversion.source import Rows, Source
 from wdsremux.errors import ConversionError
 from wdsremux.format import manifest, samples
+
+_AHEAD_BYTES = 8 * 2**20  #: of images that wait to be baked, for each fragment that is read at the same time
+_STORED_BYTES = 64 * 2**20  #: of fragments that are read at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,23 +163,46 @@ class _Batch:
 
 def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> Iterator[_Batch]:
     """The task's rows, baked, in their order."""
-    first = held_bytes = 0
+    first = count = held_bytes = 0
+    fragment = None
+    for rows in _read(task, bakery):
+        if rows.fragment != fragment:
+            fragment, first, count = rows.fragment, first + count, 0
+            if held_bytes >= memory.WORTH_BYTES:
+                memory.give_back()
+                held_bytes = 0
+        baked = bakery.recipe.bake(rows)
+        parts = Counter(item.row for item in baked)
+        items = [_checked(item, bakery.source, parts[item.row]) for item in baked]
+        batch = _Batch(first, rows, items)
+        yield batch
+        report(batch.progress(task.number))
+        count += len(rows)
+        held_bytes += rows.nbytes
+
+
+def _read(task: Task, bakery: Bakery) -> Iterator[Rows]:
+    """The task's rows, read while those before them are baked."""
+    source, batch_size = bakery.source, bakery.recipe.batch_size
+    if source.at_once == 1 or task.limit is not None:
+        readings = [ahead.Reading(lambda: _in_turn(task, source, batch_size), 0)]
+    else:
+        readings = [
+            ahead.Reading(
+                partial(source.rows, read.fragment, batch_size, read.rows), source.fragments[read.fragment].size_bytes
+            )
+            for read in task.reads
+        ]
+    return ahead.read(readings, source.at_once, source.at_once * _AHEAD_BYTES, _STORED_BYTES)
+
+
+def _in_turn(task: Task, source: Source, batch_size: int) -> Iterator[Rows]:
+    """The rows of one fragment after the other; where there is a limit, what is left of it depends on those before."""
+    count = 0
     for read in task.reads:
-        rows_left = read.rows if task.limit is None else task.limit - first
-        count = 0
-        for rows in bakery.source.rows(read.fragment, bakery.recipe.batch_size, rows_left):
-            baked = bakery.recipe.bake(rows)
-            parts = Counter(item.row for item in baked)
-            items = [_checked(item, bakery.source, parts[item.row]) for item in baked]
-            batch = _Batch(first, rows, items)
-            yield batch
-            report(batch.progress(task.number))
+        for rows in source.rows(read.fragment, batch_size, read.rows if task.limit is None else task.limit - count):
+            yield rows
             count += len(rows)
-            held_bytes += rows.nbytes
-        first += count
-        if held_bytes >= memory.WORTH_BYTES:
-            memory.give_back()
-            held_bytes = 0
 
 
 def _checked(item: Sample | Reject, source: Source, parts: int) -> Sample | Reject:

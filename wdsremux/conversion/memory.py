@@ -10,7 +10,7 @@ import pyarrow as pa
 # glibc alone has it; None on macOS and with musl.
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
-WORTH_BYTES = 64 * 2**20  #: to have read since the last time; at 8 MB each image met 15 page faults more
+WORTH_BYTES = 32 * 2**20  #: to have read since the last time; at 8 MB each image met 15 page faults more
 
 
 def give_back() -> None:

@@ -144,4 +144,4 @@ def _damage(file: str | HubFile, where: str) -> Iterator[None]:
 def _open(file: str | HubFile) -> Any:
     if isinstance(file, HubFile):
         return Ranges(file)
-    return fsspec.open(file, "rb") if "://" in file else open(file, "rb")
+    return fsspec.open(file, "rb") if "://" in file else pa.OSFile(file, "rb")
