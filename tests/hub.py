@@ -16,6 +16,7 @@ one request only, and data requests are those that the other host gets.
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import threading
 from collections.abc import Mapping
@@ -32,10 +33,18 @@ __all__ = ["SECRET", "DataSet", "Fault", "FaultKind", "Hub", "Request"]
 class Hub:
     """The server; a context manager. Every thread and socket of it is gone at exit."""
 
-    def __init__(self, datasets: Mapping[str, Path] | None = None, *, delay_s: float = 0.0, cdn: bool = False) -> None:
+    def __init__(
+        self,
+        datasets: Mapping[str, Path] | None = None,
+        *,
+        delay_s: float = 0.0,
+        bytes_a_second: float = math.inf,
+        cdn: bool = False,
+    ) -> None:
         self.datasets: dict[str, DataSet] = {}
         self.requests: list[Request] = []
         self.delay_s = delay_s  #: before each answer
+        self.bytes_a_second = bytes_a_second  #: of the body of each answer
         self.cdn = cdn
         self.signed: set[str] = set()  #: addresses at the other host that are still good
         self._faults: list[Fault] = []

@@ -231,6 +231,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             while length > 0 and (block := opened.read(min(length, piece))):
                 self.server.halted.wait(pause_s)
                 self.wfile.write(block)
+                self.server.halted.wait(len(block) / self.server.hub.bytes_a_second)
                 self.record.sent_bytes += len(block)
                 length -= len(block)
 
