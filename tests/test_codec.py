@@ -176,29 +176,31 @@ def test_damaged_metadata_loses_no_picture(exif: bytes) -> None:
 
 @pytest.mark.parametrize("size", [(400, 300), (401, 299), (1600, 1000), (257, 2000), (3000, 520), (100, 60)])
 @pytest.mark.parametrize("target", [16, 33, 96, 128])
-def test_scaled_decode_is_large_enough(size: tuple[int, int], target: int) -> None:
-    """The smallest of 1/1, 1/2, 1/4, 1/8 that leaves twice the target, or the whole."""
+@pytest.mark.parametrize(("spare", "times"), [(codec.FINE, 2), (codec.FAST, 1)])
+def test_scaled_decode_is_large_enough(size: tuple[int, int], target: int, spare: int, times: int) -> None:
+    """The smallest of 1/1, 1/2, 1/4, 1/8 that leaves twice the target (FAST: the target), or the whole."""
     data = jpeg(np.zeros((size[1], size[0], 3), np.uint8))
-    height, width = codec.decode(data, target).shape[:2]
-    allowed = [s for s in (1, 2, 4, 8) if s == 1 or -(-min(size) // s) >= 2 * target]
+    height, width = codec.decode(data, target, spare).shape[:2]
+    allowed = [s for s in (1, 2, 4, 8) if s == 1 or -(-min(size) // s) >= times * target]
     assert (width, height) == (-(-size[0] // allowed[-1]), -(-size[1] // allowed[-1]))
 
 
-def test_scaled_decode_costs_no_quality() -> None:
-    """Web photos to 256 px at q90, against a full decode: no more on average than a fast DCT alone would cost."""
+@pytest.mark.parametrize(("spare", "mean_db", "most_db"), [(codec.FINE, 0.15, 1.0), (codec.FAST, 1.2, 4.0)])
+def test_scaled_decode_costs_little_quality(spare: int, mean_db: float, most_db: float) -> None:
+    """Web photos to 256 px at q90, against a full decode; FINE loses no more than a fast DCT alone would."""
     losses = []
     for name in CLASSES:
         picture = source_photo(name)
         data = saved(picture.resize((1_400 * picture.width // picture.height, 1_400)), "JPEG", quality=90)
-        full, scaled = codec.decode(data), codec.resize_short_side(data, 256)
-        assert min(codec.decode(data, 256).shape[:2]) < min(full.shape[:2])
+        full, scaled = codec.decode(data), codec.resize_short_side(data, 256, spare)
+        assert min(codec.decode(data, 256, spare).shape[:2]) < min(full.shape[:2])
         height, width = scaled.shape[:2]
         whole = codec.resize(full, height, width)
         wanted = np.asarray(Image.fromarray(full).resize((width, height), Image.Resampling.BILINEAR))
         after = [psnr(codec.decode(codec.encode(pixels, 90, "420").data), wanted) for pixels in (whole, scaled)]
         losses.append(after[0] - after[1])
-    assert np.mean(losses) < 0.15
-    assert max(losses) < 1
+    assert np.mean(losses) < mean_db
+    assert max(losses) < most_db
 
 
 @pytest.mark.parametrize("size", [(32, 24), (7, 100), (64, 48), (200, 31)])

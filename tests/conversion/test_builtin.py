@@ -54,6 +54,14 @@ def test_sizes(name: str, size: tuple[int, int]) -> None:
     assert (image.data == WIDE) == (name == "copy")
 
 
+@pytest.mark.parametrize("name", ["resize:12", "square:12"])
+def test_fast(name: str) -> None:
+    """WIDE is 60 x 30: scaled to 1/2 it has the 12 pixels that are wanted, and not the 24 that are better."""
+    fine, fast = (bake_one(make_recipe(name, Settings(fast=fast)), WIDE) for fast in (False, True))
+    assert (fine.width, fine.height) == (fast.width, fast.height)
+    assert fine.data != fast.data
+
+
 def test_quality_and_subsampling_are_used() -> None:
     sizes = [
         len(bake_one(make_recipe("resize:30", Settings(quality=q, subsampling=s)), WIDE).data)

@@ -263,6 +263,17 @@ def test_a_conversion_at_work_is_not_disturbed(source: Path, tmp_path: Path) -> 
     check_split(tmp_path / "train", 60)
 
 
+def test_fast_is_not_what_was_begun(source: Path, tmp_path: Path) -> None:
+    """A set without it says nothing of it: those that were made before it was known go on."""
+    convert(source, tmp_path, recipe="resize:8")
+    assert "fast" not in wdsremux.manifest(tmp_path).options
+    with pytest.raises(OutputError, match="was begun with options fast None, and now True is asked for"):
+        convert(source, tmp_path, recipe="resize:8", fast=True)
+    convert(source, tmp_path, recipe="resize:8", fast=True, overwrite=True)
+    with pytest.raises(OutputError, match="was begun with options fast True, and now None is asked for"):
+        convert(source, tmp_path, recipe="resize:8")
+
+
 def test_a_bad_source_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         convert(tmp_path / "nowhere", tmp_path / "out")
@@ -278,6 +289,8 @@ def test_a_bad_source_leaves_no_folder(tmp_path: Path) -> None:
         ({"workers": 0}, "Invalid workers"),
         ({"samples_per_shard": 0}, "Invalid samples_per_shard"),
         ({"recipe": "crop:3"}, "Invalid recipe"),
+        ({"recipe": "copy", "fast": True}, "Invalid fast: it is for the recipes resize:N and square:N"),
+        ({"recipe": len, "fast": True}, "Invalid fast"),
         ({"engine": "spark"}, "Invalid engine"),
         ({"max_rejects": "-1"}, "Invalid max_rejects"),
         ({"max_rejects": "101%"}, "Invalid max_rejects"),

@@ -54,11 +54,12 @@ def make(name: str, settings: Settings) -> BuiltIn:
     if match[3]:
         return BuiltIn(name, functools.partial(codec.keep, quality=settings.quality, subsampling=settings.subsampling))
     pixels = {"resize": codec.resize_short_side, "square": codec.resize_square}[match[1]]
-    return BuiltIn(name, functools.partial(_resize, pixels, int(match[2]), settings.quality, settings.subsampling))
+    sized = functools.partial(pixels, side=int(match[2]), spare=codec.FAST if settings.fast else codec.FINE)
+    return BuiltIn(name, functools.partial(_resize, sized, settings.quality, settings.subsampling))
 
 
 def _resize(
-    pixels: Callable[[codec.Data, int], codec.Pixels], side: int, quality: int, subsampling: str, data: codec.Data
+    pixels: Callable[[codec.Data], codec.Pixels], quality: int, subsampling: str, data: codec.Data
 ) -> codec.Jpeg:
     """Top-level, because recipes travel to workers."""
-    return codec.encode(pixels(data, side), quality, subsampling)
+    return codec.encode(pixels(data), quality, subsampling)
