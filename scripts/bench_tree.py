@@ -15,7 +15,7 @@ from bench_machine import busy_cpu_s, environment
 
 PR_SET_CHILD_SUBREAPER = 36  #: of prctl(2)
 SAMPLE_PERIOD_S = 0.2
-RUN_TIMEOUT_S = 1800
+RUN_TIMEOUT_S = 300  #: the slowest takes a tenth of it
 LEFTOVER_TIMEOUT_S = 60  #: how long processes may live on after the command that started them
 
 
@@ -40,10 +40,17 @@ def become_subreaper() -> None:
         raise SystemExit(f"prctl(PR_SET_CHILD_SUBREAPER) failed: {os.strerror(ctypes.get_errno())}.")
 
 
+class RunError(Exception):
+    """A command failed, or left processes behind that would not end; nothing of it runs any more."""
+
+
 def run_tree(command: list[str], log: Path, sample_memory: bool = False) -> Usage:
     """Run a command, and wait for it and for every process it leaves behind.
 
     This process must be a subreaper, and have no other children.
+
+    Raises:
+        RunError: if the command failed or took too long.
     """
     to_log = [
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
@@ -56,7 +63,10 @@ def run_tree(command: list[str], log: Path, sample_memory: bool = False) -> Usag
     if sample_memory:
         sampler.start()
     try:
-        wall_s, cpu_s = wait_for_all(main, start, f"{' '.join(command)} failed; it wrote {log}")
+        wall_s, cpu_s = wait_for_all(main, start)
+    except RunError as error:
+        kill_all()
+        raise RunError(f"{error}; the end of {log.name}: {last_line(log)}") from None
     finally:
         sampler.stop()
     others_cpu_s = max(0.0, busy_cpu_s(os.sched_getaffinity(0)) - busy_s - cpu_s)
@@ -64,8 +74,18 @@ def run_tree(command: list[str], log: Path, sample_memory: bool = False) -> Usag
     return Usage(wall_s=wall_s, cpu_s=cpu_s, others_cpu_s=others_cpu_s, peak_pss_bytes=peak_bytes)
 
 
-def wait_for_all(main: int, start: float, failure: str) -> tuple[float, float]:
-    """Reap children until none is left: seconds from `start` to the end of `main`, CPU seconds of all."""
+def last_line(log: Path) -> str:
+    """The last line of a log that says anything."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "nothing"
+
+
+def wait_for_all(main: int, start: float) -> tuple[float, float]:
+    """Reap children until none is left: seconds from `start` to the end of `main`, CPU seconds of all.
+
+    Raises:
+        RunError: if `main` failed or took too long, or something outlived it; then children may be left.
+    """
     wall_s, cpu_s = 0.0, 0.0
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(RUN_TIMEOUT_S)
@@ -77,7 +97,7 @@ def wait_for_all(main: int, start: float, failure: str) -> tuple[float, float]:
                 wall_s = time.perf_counter() - start
                 signal.alarm(LEFTOVER_TIMEOUT_S)
                 if status != 0:
-                    raise SystemExit(f"{failure} (exit code {os.waitstatus_to_exitcode(status)}).")
+                    raise RunError(f"exit code {os.waitstatus_to_exitcode(status)}")
     except ChildProcessError:
         return wall_s, cpu_s
     finally:
@@ -85,15 +105,19 @@ def wait_for_all(main: int, start: float, failure: str) -> tuple[float, float]:
 
 
 def give_up(signal_number: int, frame: object) -> None:
-    """End the benchmark, and what it started, where a process does not end: its CPU time cannot be had."""
-    processes = descendants()
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    raise SystemExit(
-        f"Killed processes {processes}: a command may take {RUN_TIMEOUT_S} s, and leave none behind that"
-        f" lives on for {LEFTOVER_TIMEOUT_S} s. Look at what it wrote under --work."
-    )
+    """A process does not end, and its CPU time cannot be had."""
+    raise RunError(f"took over {RUN_TIMEOUT_S} s, or left a process behind for {LEFTOVER_TIMEOUT_S} s")
+
+
+def kill_all() -> None:
+    """End everything below this process, and reap it."""
+    while processes := descendants():
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait4(-1, 0)
 
 
 class Sampler:
