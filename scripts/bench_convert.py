@@ -1,7 +1,7 @@
 """What a conversion costs: `wdsremux convert` beside what people use today, and beside its codec alone.
 
-    python scripts/bench_convert.py [--json FILE] [--rounds 5] [--only NAME,NAME] [--sizes small,large]
-                                    [--photos FOLDER]
+    python scripts/bench_convert.py [--json FILE] [--rounds 5] [--peer-rounds 3] [--only NAME,NAME]
+                                    [--sizes small,large] [--photos FOLDER]
 
 Photographs of 400-700 px and of 1,500-3,000 px on the short side become JPEGs of 256 px, q90, 4:2:0, with their labels,
 on two CPU cores:
@@ -15,7 +15,8 @@ together, in a run of its own: to walk a gigabyte's page tables takes millisecon
 is timed.
 
 All is read from a warm page cache; the output is removed and the disk synced before each run. Rounds are interleaved,
-so that a machine that slows down slows everything. Where other processes took part of the two cores, a run stands in
+so that a machine that slows down slows everything; the others take part in three of five, for all to end in twenty
+minutes. Where other processes took part of the two cores, a run stands in
 the JSON and is not judged. A converter that fails is named and the rest goes on. Targets are printed, never asserted.
 """
 
@@ -87,12 +88,12 @@ class Bench:
             raise RunError(f"{baked} samples of {source.images} images")
         return usage
 
-    def run(self, name: str) -> Run:
+    def run(self, name: str, number: int) -> Run:
         """All photographs, then a few, whose output is left for its quality to be judged."""
         scratch = self.work / "out"
         whole = self.convert(name, self.whole, scratch)
         remove(scratch)
-        return Run(whole, self.convert(name, self.few, self.out(name)))
+        return Run(number, whole, self.convert(name, self.few, self.out(name)))
 
     def limit(self, name: str) -> float:
         """CPU seconds an image of a part of the work, without anything around it."""
@@ -127,13 +128,18 @@ def remove(out: Path) -> None:
     shutil.rmtree(out.with_name(f"{out.name}-cache"), ignore_errors=True)
 
 
-def run_round(bench: Bench, results: Results) -> None:
+def takes_part(name: str, number: int, rounds: int, peer_rounds: int) -> bool:
+    """Whether a converter is run in a round: ours in all, the others in some, spread evenly over them."""
+    return name in OURS or peer_rounds >= rounds or number * peer_rounds % rounds < peer_rounds
+
+
+def run_round(bench: Bench, results: Results, names: list[str], number: int) -> None:
     """Every timed run of one size, once; what has failed is not tried again."""
     for name in LIMITS:
         results.limits[name].append(bench.limit(name))
-    for name in results.names():
+    for name in names:
         try:
-            run = bench.run(name)
+            run = bench.run(name, number)
         except RunError as error:
             say(f"  {name} failed: {error}")
             results.fail(name, str(error))
@@ -189,6 +195,7 @@ def parse() -> argparse.Namespace:
     contenders = [*OURS, *PEERS]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peer-rounds", type=int, default=3, help="rounds in which the others take part (default 3)")
     parser.add_argument("--only", type=lambda text: names_of(text, contenders), metavar="NAME,NAME")
     parser.add_argument("--sizes", type=lambda text: names_of(text, list(SIZES)), default=list(SIZES))
     parser.add_argument("--images", type=int, help=f"in the whole set of each size; a few are {FEW}")
@@ -219,14 +226,16 @@ def main() -> int:
     for number in range(1, options.rounds + 1):
         say(f"round {number}/{options.rounds}")
         for size, bench in benches.items():
-            run_round(bench, all_results[size])
+            results = all_results[size]
+            taking = [name for name in results.names() if takes_part(name, number, options.rounds, options.peer_rounds)]
+            run_round(bench, results, taking, number)
     for size, bench in benches.items():
         run_once(bench, all_results[size])
         for name in known:
             remove(bench.out(name))
     print_report(all_results, LEFT_OUT)
     if options.json:
-        settings = {"rounds": options.rounds, "few": FEW}
+        settings = {"rounds": options.rounds, "peer_rounds": options.peer_rounds, "few": FEW}
         figures = document(all_results, LEFT_OUT)
         write_json(options.json, {**header(), "peers": peers_versions(), "settings": settings, **figures})
     return 1 if any(results.failures for results in all_results.values()) else 0

@@ -23,6 +23,7 @@ FORUM_FACTORS = {("small", "wdsremux"): 9.0, ("large", "wdsremux"): 4.0, ("large
 class Run:
     """One converter in one round."""
 
+    number: int  #: of the round, from 1
     whole: Usage  #: of all photographs
     few: Usage
 
@@ -34,14 +35,14 @@ class Run:
 
 @dataclass(slots=True)
 class Results:
-    """All that is found for photographs of one size; the runs of a converter stand in the order of the rounds."""
+    """All that is found for photographs of one size."""
 
     words: str  #: pixels of the short side
     origin: str
     images: int
     few: int  #: images of the smaller set
-    runs: dict[str, list[Run]]
-    limits: dict[str, list[float]]  #: CPU seconds an image
+    runs: dict[str, list[Run]]  #: of each converter, in the rounds that it took part in
+    limits: dict[str, list[float]]  #: CPU seconds an image, in every round
     failures: dict[str, str] = field(default_factory=dict)
     psnr_db: dict[str, float] = field(default_factory=dict)
     peak_pss_bytes: dict[str, int] = field(default_factory=dict)
@@ -131,8 +132,9 @@ class Verdict:
 
 def ratio(results: Results, ours: str, peer: str, value: Callable[[Run], float]) -> list[float]:
     """A figure of ours by that of a peer, of each round in which both ran in quiet."""
-    pairs = zip(results.runs[ours], results.runs[peer], strict=True)
-    return [value(our) / value(its) for our, its in pairs if our.quiet and its.quiet]
+    by_round = {run.number: run for run in results.runs[ours] if run.quiet}
+    pairs = [(by_round[its.number], its) for its in results.runs[peer] if its.quiet and its.number in by_round]
+    return [value(our) / value(its) for our, its in pairs]
 
 
 def judged(size: str, words: str, values: list[float], **bound: float) -> Verdict:
@@ -144,8 +146,9 @@ def judged(size: str, words: str, values: list[float], **bound: float) -> Verdic
 def own_verdicts(size: str, results: Results) -> Iterator[Verdict]:
     """On `convert` alone: its cost beside the codec, its second worker, its memory."""
     if "wdsremux-1" in results.runs:
-        pairs = zip(results.runs["wdsremux-1"], results.limits["codec"], strict=True)
-        values = [results.cpu_ms(run) / (1e3 * codec_s) for run, codec_s in pairs if run.quiet]
+        codec_s = results.limits["codec"]
+        quiet = [run for run in results.runs["wdsremux-1"] if run.quiet]
+        values = [results.cpu_ms(run) / (1e3 * codec_s[run.number - 1]) for run in quiet]
         yield judged(size, "convert, 1 worker / bare codec, CPU time", values, at_most=CODEC_LIMIT)
     if size == "small" and {"wdsremux", "wdsremux-1"} <= set(results.runs):
         values = ratio(results, "wdsremux", "wdsremux-1", results.images_per_s)
