@@ -82,7 +82,8 @@ class Bench:
         """One conversion from nothing."""
         remove(out)
         os.sync()  # what the run before left to be written is not to slow this one's fsync
-        usage = run_tree(self.command(name, source, out), self.work / f"{self.size}-{name}.log", sample_memory)
+        log = self.work / f"{self.size}-{name}.log"
+        usage = run_tree(self.command(name, source, out), log, sample_memory, sample_cpu=name == "ray")
         index = out / "train/index.json"
         if name in OURS and (baked := json.loads(index.read_text())["nsamples"]) != source.images:
             raise RunError(f"{baked} samples of {source.images} images")

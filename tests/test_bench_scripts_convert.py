@@ -138,6 +138,27 @@ def test_peers_take_part_in_some_rounds(rounds: int, peers: int, part: list[int]
     assert all(takes_part("wdsremux", number, rounds, peers) for number in numbers)
 
 
+CARELESS = """
+import sys
+from pathlib import Path
+from bench_tree import become_subreaper, run_tree
+
+become_subreaper()
+busy = "import time; [None for _ in iter(lambda: time.process_time() < 1.5, False)]"
+parent = f"import signal, subprocess, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); " \\
+    f"subprocess.run([sys.executable, '-c', {busy!r}])"
+usages = [run_tree([sys.executable, "-c", parent], Path(sys.argv[1]), sample_cpu=sample) for sample in (False, True)]
+print(*[usage.cpu_s for usage in usages])
+"""
+
+
+def test_cpu_time_that_no_parent_waits_for_is_found(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CARELESS, str(tmp_path / "child.log")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=SCRIPTS, timeout=60)
+    without, sampled = (float(word) for word in done.stdout.split())
+    assert without < 1.0 < sampled < 2.5
+
+
 FAILING = """
 import sys
 from pathlib import Path
