@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench_converters import bake_codec, files
+from bench_bake import bake_codec
+from bench_converters import files
 
 
 def entropy_decode(encoded: bytes) -> object:

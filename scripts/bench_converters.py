@@ -25,60 +25,18 @@ from multiprocessing import Pool, Process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench_bake import QUALITY, SIDE, bake_bytes, bake_codec, bake_image, open_codec
+
 if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
-    from PIL import Image
 
 WORKERS = 2
-SIDE, QUALITY, SUBSAMPLING = 256, 90, "420"  #: of `convert`'s default recipe; Pillow's subsampling is 4:2:0 by itself
 BATCH = 100  #: rows that go to a pool, or into a row group, at once
 CHUNK = 8  #: rows that a pool's worker takes at once
 
 Row = dict[str, Any]  #: image: a Pillow picture, or {"bytes", "path"}; label: int
-Bake = Callable[[Any], bytes]  #: a row's image -> JPEG
-
-
-# What happens to one picture.
-
-
-def bake_image(image: Image.Image) -> bytes:
-    """A JPEG of a Pillow picture, resized with antialiased bilinear interpolation."""
-    from PIL import Image
-
-    width, height = image.size
-    scale = SIDE / min(width, height)
-    size = (SIDE, int(height * scale)) if width <= height else (int(width * scale), SIDE)
-    file = io.BytesIO()
-    image.convert("RGB").resize(size, Image.Resampling.BILINEAR).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
-
-
-def bake_bytes(encoded: bytes) -> bytes:
-    """The same of a file's content."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(encoded)) as image:
-        return bake_image(image)
-
-
-@cache
-def open_codec() -> None:
-    """Import the codec, once; before processes fork, as a script's imports do. Two of them leave torch one thread."""
-    import torch
-
-    from wdsremux import codec  # noqa: F401
-
-    torch.set_num_threads(1)
-
-
-def bake_codec(encoded: bytes) -> bytes:
-    """The same with the codec of `convert`'s default recipe."""
-    from wdsremux import codec
-
-    open_codec()
-    baked: bytes = codec.encode(codec.resize_short_side(encoded, SIDE), QUALITY, SUBSAMPLING).data
-    return baked
+Bake = Callable[[Any], bytes]  #: of scripts/bench_bake.py: a row's image -> JPEG
 
 
 # Reading.

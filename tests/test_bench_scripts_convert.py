@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from bench_bake import bake_bytes, bake_codec
 from bench_convert import takes_part
 from bench_convert_report import Results, Run, ratio, verdicts
-from bench_converters import PEERS, bake_bytes, bake_codec
+from bench_converters import PEERS
 from bench_quality import READERS, Originals, psnr_db, read_tar, resized
 from bench_tree import Usage
 from PIL import Image
