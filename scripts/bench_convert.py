@@ -15,9 +15,9 @@ together, in a run of its own: to walk a gigabyte's page tables takes millisecon
 is timed.
 
 All is read from a warm page cache; the output is removed and the disk synced before each run. Rounds are interleaved,
-so that a machine that slows down slows everything; the others take part in three of five, for all to end in twenty
-minutes. Where other processes took part of the two cores, a run stands in
-the JSON and is not judged. A converter that fails is named and the rest goes on. Targets are printed, never asserted.
+so that a machine that slows down slows everything; the others take part in three of five, for all to end in some twenty
+minutes. Where other processes took part of the two cores, a run stands in the JSON and is not judged. A converter that
+fails is named and the rest goes on. Targets are printed, never asserted.
 """
 
 from __future__ import annotations
