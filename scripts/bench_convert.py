@@ -1,19 +1,23 @@
-"""What a conversion costs beside its codec: CPU time, what a second worker brings, peak memory.
+"""What a conversion costs: `wdsremux convert` beside what people use today, and beside its codec alone.
 
-    python scripts/bench_convert.py [--json FILE] [--rounds 5] [--images 5000] [--times 4]
+    python scripts/bench_convert.py [--json FILE] [--rounds 5] [--peer-rounds 3] [--only NAME,NAME]
+                                    [--sizes small,large] [--photos FOLDER]
 
-Three questions, on two CPU cores:
-  * CPU time: `wdsremux convert` with one worker, against a loop that does nothing but call the codec on the
-    same bytes. The cost of one more image is the difference between a source and one `--times` as large, so
-    that imports, planning and all else that is paid once fall out.
-  * Wall time: one and two workers on the larger source, as a whole and without what a run takes before and
-    after it bakes, which is seen by baking next to nothing.
-  * Memory: peak PSS of all processes together, in runs of their own: to walk a gigabyte's page tables takes
-    milliseconds, which on two cores would slow what is timed.
+Photographs of 400-700 px and of 1,500-3,000 px on the short side become JPEGs of 256 px, q90, 4:2:0, with their labels,
+on two CPU cores:
+  * `wdsremux convert` with two workers, with one, and with `--fast`;
+  * each converter of scripts/bench_converters.py, in the environment of the peers, in a process tree of its own;
+  * the codec, and entropy decoding, on the same bytes with nothing around, in one thread.
 
-The larger source is the smaller one's files several times over, so both hold the same images. Rounds are
-interleaved, so that a machine that slows down slows everything. Where other processes took part of the two
-cores, a round stands in the JSON and is not judged. Targets are printed, never asserted.
+Each converter makes a set of all photographs and one of a few. The first gives what a user sees; the difference gives
+what one more image costs, without imports and all else that is paid once. Memory is the peak PSS of all processes
+together, in a run of its own: to walk a gigabyte's page tables takes milliseconds, which on two cores would slow what
+is timed.
+
+All is read from a warm page cache; the output is removed and the disk synced before each run. Rounds are interleaved,
+so that a machine that slows down slows everything; the others take part in three of five, for all to end in some twenty
+minutes. Where other processes took part of the two cores, a run stands in the JSON and is not judged. A converter that
+fails is named and the rest goes on. Targets are printed, never asserted.
 """
 
 from __future__ import annotations
@@ -22,314 +26,220 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_machine import (
-    MET,
-    QUIET_CORES,
-    ROOT,
-    Spread,
-    header,
-    make_source,
-    two_cores,
-    write_json,
-)
-from bench_tree import Usage, become_subreaper, run_tree
+from bench_convert_report import Results, Run, document, print_report
+from bench_convert_sources import FEW, SIZES, Source, make_sources
+from bench_converters import LEFT_OUT, PEERS
+from bench_machine import PEERS_PYTHON, ROOT, environment, header, two_cores, write_json
+from bench_tree import RunError, Usage, become_subreaper, run_tree
 
-FEW = 64  #: images: too few to take any time
-SIDE, QUALITY, SUBSAMPLING = 256, 90, "420"  #: of `convert`'s default recipe
-
-
-# The bare codec.
+ONE_WORKER, TWO_WORKERS, FAST = "wdsremux-1", "wdsremux", "wdsremux-fast"
+LIMITS = ("codec", "entropy")
+OURS = {
+    TWO_WORKERS: ("--workers", "2"),
+    ONE_WORKER: ("--workers", "1"),
+    FAST: ("--workers", "2", "--fast"),
+}
 
 
-def bake(encoded: bytes) -> bytes:
-    """THE ONE PLACE that names the codec: what `convert`'s default recipe does with one image, no more."""
-    from wdsremux import codec
-
-    baked: bytes = codec.encode(codec.resize_short_side(encoded, SIDE), QUALITY, SUBSAMPLING).data
-    return baked
+def say(words: str) -> None:
+    """A line of progress."""
+    print(words, file=sys.stderr, flush=True)
 
 
-def row_groups(source: Path) -> Iterator[list[bytes]]:
-    """The encoded images of a parquet source, one row group at a time."""
-    import pyarrow.parquet as pq
-
-    for path in source_files(source):
-        with pq.ParquetFile(path) as file:
-            for number in range(file.num_row_groups):
-                table = file.read_row_group(number, columns=["image"], use_threads=False)
-                yield [row["bytes"] for row in table.column("image").to_pylist()]
-
-
-def codec_child(source: Path) -> None:
-    """Bake a source in one thread, and print as the last line the CPU seconds spent in the codec alone."""
-    import torch
-
-    torch.set_num_threads(1)
-    images, cpu_s = 0, 0.0
-    for group in row_groups(source):
-        bake(group[0])  # untimed: the first of all imports the codec
-        start = time.process_time()
-        for encoded in group:
-            bake(encoded)
-        cpu_s += time.process_time() - start
-        images += len(group)
-    print(json.dumps({"images": images, "cpu_s": cpu_s}), flush=True)
-
-
-# The sources.
+def ours_known() -> list[str]:
+    """Our own ways that this version of `wdsremux convert` knows."""
+    command = [sys.executable, "-m", "wdsremux", "convert", "--help"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment()).stdout
+    return [name for name, options in OURS.items() if all(option in text for option in options if option[0] == "-")]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A folder of parquet, and how many images it holds."""
-
-    path: Path
-    images: int
-
-
-def source_files(source: Path) -> list[Path]:
-    """The parquet files of a source's training split, in order."""
-    return sorted((source / "data").glob("train-*.parquet"))
-
-
-def sample(work: Path, images: int) -> Source:
-    """A source made by scripts/sample_source.py, or found there."""
-    source = Source(work / f"source-{images}", images)
-    make_source(source.path, images)
-    for file in source_files(source.path):
-        file.read_bytes()  # into the page cache: the first run is not to pay for the disk
-    return source
-
-
-def repeated(source: Source, times: int) -> Source:
-    """A source of links to another's files, each of them several times."""
-    path = source.path.with_name(f"{source.path.name}x{times}")
-    shutil.rmtree(path, ignore_errors=True)
-    (path / "data").mkdir(parents=True)
-    files = source_files(source.path) * times
-    for number, file in enumerate(files):
-        os.link(file, path / "data" / f"train-{number:05d}-of-{len(files):05d}.parquet")
-    return Source(path, source.images * times)
-
-
-# The runs of a round.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Where everything lies."""
+    """Runs converters on the sources of one size; all files lie in one folder."""
 
     work: Path
-    tiny: Source  #: a few images: next to nothing to bake
-    small: Source
-    large: Source  #: the small one's files several times
+    size: str
+    whole: Source
+    few: Source
 
-    def convert(self, source: Source, workers: int, sample_memory: bool = False) -> Usage:
-        """One conversion from nothing, checked to have baked every image."""
-        out = self.work / "out"
-        shutil.rmtree(out, ignore_errors=True)
+    def command(self, name: str, source: Source, out: Path) -> list[str]:
+        """What makes OUT of a source."""
+        if name in OURS:
+            return [sys.executable, "-m", "wdsremux", "convert", str(source.path), str(out), *OURS[name]]
+        return [str(PEERS_PYTHON), str(ROOT / "scripts/bench_converters.py"), name, str(source.path), str(out)]
+
+    def out(self, name: str) -> Path:
+        """Where the few photographs go; the whole set goes to the same place, later removed."""
+        return self.work / f"out-{self.size}-{name}"
+
+    def convert(self, name: str, source: Source, out: Path, sample_memory: bool = False) -> Usage:
+        """One conversion from nothing."""
+        remove(out)
         os.sync()  # what the run before left to be written is not to slow this one's fsync
-        command = [sys.executable, "-m", "wdsremux", "convert", str(source.path), str(out)]
-        usage = run_tree([*command, "--workers", str(workers)], self.work / "convert.log", sample_memory)
-        baked = json.loads((out / "train/index.json").read_text())["nsamples"]
-        if baked != source.images:
-            raise SystemExit(f"{out} holds {baked} samples of {source.images} images: nothing to compare.")
+        log = self.work / f"{self.size}-{name}.log"
+        usage = run_tree(self.command(name, source, out), log, sample_memory, sample_cpu=name == "ray")
+        index = out / "train/index.json"
+        if name in OURS and (baked := json.loads(index.read_text())["nsamples"]) != source.images:
+            raise RunError(f"{baked} samples of {source.images} images")
         return usage
 
-    def codec_cpu_s(self) -> float:
-        """CPU seconds of the bare codec for one image."""
-        log = self.work / "codec.log"
-        run_tree([sys.executable, __file__, "--child", str(self.small.path)], log)
+    def run(self, name: str, number: int) -> Run:
+        """All photographs, then a few, whose output is left for its quality to be judged."""
+        scratch = self.work / "out"
+        whole = self.convert(name, self.whole, scratch)
+        remove(scratch)
+        return Run(number, whole, self.convert(name, self.few, self.out(name)))
+
+    def limit(self, name: str) -> float:
+        """CPU seconds an image of a part of the work, without anything around it."""
+        log = self.work / f"{self.size}-{name}.log"
+        command = [sys.executable, str(ROOT / "scripts/bench_codec.py"), str(self.whole.path), name]
+        run_tree(command, log)
         figures = json.loads([line for line in log.read_text().splitlines() if line.startswith("{")][-1])
         return float(figures["cpu_s"]) / int(figures["images"])
 
+    def memory(self, name: str, source: Source) -> tuple[int, float]:
+        """Peak PSS in bytes, and bytes an image of the folder that was written."""
+        out = self.work / "out"
+        peak_bytes = self.convert(name, source, out, sample_memory=True).peak_pss_bytes or 0
+        size_bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+        remove(out)
+        return peak_bytes, size_bytes / source.images
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """The timed runs of one round, made one after another."""
-
-    codec_s: float  #: CPU seconds an image of the bare codec
-    tiny: dict[int, Usage]  #: by number of workers
-    small: Usage  #: one worker
-    large: dict[int, Usage]  #: by number of workers
-    small_images: int
-    large_images: int
-
-    @property
-    def convert_s(self) -> float:
-        """CPU seconds that one more image costs with one worker."""
-        return (self.large[1].cpu_s - self.small.cpu_s) / (self.large_images - self.small_images)
-
-    def images_per_s(self, workers: int) -> float:
-        """Images a second of a whole run, start and end included."""
-        return self.large_images / self.large[workers].wall_s
-
-    def others_share(self, workers: int) -> float:
-        """Cores that everybody else took during the larger source's run."""
-        return self.large[workers].others_cpu_s / self.large[workers].wall_s
-
-    @property
-    def quiet(self) -> bool:
-        """Whether the round may be judged."""
-        return max(self.others_share(1), self.others_share(2)) <= QUIET_CORES
-
-    def baking_s(self, workers: int) -> float:
-        """Wall seconds of a run, less those of one that bakes next to nothing.
-
-        Less the small source's would flatter two workers: its few tasks cannot be shared out evenly.
-        """
-        return self.large[workers].wall_s - self.tiny[workers].wall_s
+    def quality(self, names: list[str]) -> dict[str, dict[str, Any]]:
+        """What scripts/bench_quality.py says of what was made of the few photographs."""
+        python = PEERS_PYTHON if PEERS_PYTHON.exists() else sys.executable
+        command = [str(python), str(ROOT / "scripts/bench_quality.py"), str(self.few.path)]
+        for name in names:
+            command += [name, PEERS[name].format if name in PEERS else "tar", str(self.out(name))]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment())
+        found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+        return found
 
 
-def quiet_of(rounds: list[Round]) -> list[Round]:
-    """The rounds that may be judged."""
-    return [one for one in rounds if one.quiet]
+def remove(out: Path) -> None:
+    """An output, and the caches that a peer has put beside it."""
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(out.with_name(f"{out.name}-cache"), ignore_errors=True)
 
 
-def run_round(bench: Bench) -> Round:
-    """Every timed run once."""
-    return Round(
-        codec_s=bench.codec_cpu_s(),
-        tiny={workers: bench.convert(bench.tiny, workers) for workers in (1, 2)},
-        small=bench.convert(bench.small, 1),
-        large={workers: bench.convert(bench.large, workers) for workers in (1, 2)},
-        small_images=bench.small.images,
-        large_images=bench.large.images,
+def takes_part(name: str, number: int, rounds: int, peer_rounds: int) -> bool:
+    """Whether a converter is run in a round: ours in all, the others in some, spread evenly over them."""
+    return name in OURS or peer_rounds >= rounds or number * peer_rounds % rounds < peer_rounds
+
+
+def run_round(bench: Bench, results: Results, names: list[str], number: int) -> None:
+    """Every timed run of one size, once; what has failed is not tried again."""
+    for name in LIMITS:
+        results.limits[name].append(bench.limit(name))
+    for name in names:
+        try:
+            run = bench.run(name, number)
+        except RunError as error:
+            say(f"  {name} failed: {error}")
+            results.fail(name, str(error))
+            continue
+        results.runs[name].append(run)
+        rate = bench.whole.images / run.whole.wall_s
+        say(f"  {bench.size:6} {name:18} {rate:8,.0f} images/s{'' if run.quiet else ', disturbed'}")
+
+
+def run_once(bench: Bench, results: Results) -> None:
+    """What needs no rounds: memory, size and quality. What else the machine does hardly moves them."""
+    for name, found in bench.quality(results.names()).items():
+        if "error" in found:
+            results.fail(name, f"what it wrote cannot be judged: {found['error']}")
+        else:
+            results.psnr_db[name] = found["psnr_db"]
+    for name in results.names():
+        say(f"  {bench.size:6} {name:18} memory")
+        try:
+            results.peak_pss_bytes[name], results.bytes_an_image[name] = bench.memory(name, bench.whole)
+        except RunError as error:
+            results.fail(name, str(error))
+    if TWO_WORKERS in results.names() and bench.whole.repeated:
+        say(f"  {bench.size:6} {TWO_WORKERS:18} memory, {bench.whole.repeated.images:,} images")
+        results.repeated_pss_bytes = bench.memory(TWO_WORKERS, bench.whole.repeated)[0]
+
+
+def peers_versions() -> dict[str, str]:
+    """Versions in the environment of the peers; empty without it."""
+    if not PEERS_PYTHON.exists():
+        return {}
+    code = (
+        "import importlib.metadata as m, json, platform;"
+        "print(json.dumps({'python': platform.python_version(), **{d.name: d.version for d in m.distributions()}}))"
     )
+    text = subprocess.run([str(PEERS_PYTHON), "-c", code], check=True, capture_output=True, text=True).stdout
+    wanted = {"python", "datasets", "pyarrow", "pillow", "webdataset", "litdata", "mosaicml-streaming", "ray"}
+    wanted |= {"img2dataset", "opencv-python", "opencv-python-headless", "albumentations", "torch", "simplejpeg"}
+    versions: dict[str, str] = json.loads(text)
+    return {name: version for name, version in sorted(versions.items()) if name in wanted}
 
 
-def run_memory(bench: Bench) -> dict[str, int]:
-    """Peak PSS in bytes of each run. Made once: what else the machine does hardly moves a peak."""
-    peaks = {}
-    for workers in (1, 2):
-        for source in (bench.small, bench.large):
-            words = f"--workers {workers}, {source.images:,} images"
-            peaks[words] = bench.convert(source, workers, sample_memory=True).peak_pss_bytes or 0
-            print(f"memory  {words}  {peaks[words] / 1e6:,.0f} MB", file=sys.stderr, flush=True)
-    return peaks
-
-
-# The report.
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the report: a number made of each round, and its target if it has one."""
-
-    words: str
-    value: Callable[[Round], float]
-    form: str = ".2f"
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def spread(self, rounds: list[Round]) -> Spread:
-        """The number over the quiet rounds, or over all where none was quiet."""
-        return Spread.of([self.value(one) for one in quiet_of(rounds) or rounds])
-
-    def met(self, rounds: list[Round]) -> bool | None:
-        """Whether the target is met by the quiet rounds; None without a target, or without such a round."""
-        if not quiet_of(rounds) or not self.bound:
-            return None
-        return (self.at_least or 0.0) <= self.spread(rounds).median <= (self.at_most or float("inf"))
-
-    @property
-    def bound(self) -> str:
-        """The target in words; empty without one."""
-        if self.at_most is not None:
-            return f"<= {self.at_most}"
-        return f">= {self.at_least}" if self.at_least is not None else ""
-
-
-FIGURES = (
-    Figure("bare codec, CPU ms an image", lambda one: 1e3 * one.codec_s, ".3f"),
-    Figure("convert, 1 worker, CPU ms an image", lambda one: 1e3 * one.convert_s, ".3f"),
-    Figure("convert / bare codec, CPU time", lambda one: one.convert_s / one.codec_s, at_most=1.25),
-    Figure("1 worker, images/s", lambda one: one.images_per_s(1), ",.0f"),
-    Figure("2 workers, images/s", lambda one: one.images_per_s(2), ",.0f"),
-    Figure("2 workers / 1, whole run", lambda one: one.images_per_s(2) / one.images_per_s(1), at_least=1.8),
-    Figure("2 workers / 1, less start and end", lambda one: one.baking_s(1) / one.baking_s(2)),
-    Figure("start and end, s", lambda one: one.tiny[2].wall_s),
-    Figure("cores taken by others, 1 worker's run", lambda one: one.others_share(1)),
-    Figure("cores taken by others, 2 workers' run", lambda one: one.others_share(2)),
-)
-
-
-def print_report(rounds: list[Round], peaks: dict[str, int]) -> None:
-    """Both tables: figures with targets, and memory."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    table = Table("figure", title=f"conversion, {len(rounds)} rounds, {len(quiet_of(rounds))} of them quiet")
-    for heading in ("median", "min - max", "target", "met"):
-        table.add_column(heading, justify="right")
-    for figure in FIGURES:
-        met = MET[figure.met(rounds)] if figure.bound else ""
-        table.add_row(figure.words, *figure.spread(rounds).text(figure.form), figure.bound, met)
-    console.print(table)
-    table = Table("run", title="memory, all processes together")
-    table.add_column("peak PSS, MB", justify="right")
-    for words, peak in peaks.items():
-        table.add_row(words, f"{peak / 1e6:,.0f}")
-    console.print(table)
-
-
-def document(rounds: list[Round], peaks: dict[str, int], settings: dict[str, Any]) -> dict[str, Any]:
-    """Everything, for --json."""
-    figures = {}
-    for figure in FIGURES:
-        target = {"target": figure.bound, "met": figure.met(rounds)} if figure.bound else {}
-        figures[figure.words] = {**asdict(figure.spread(rounds)), **target}
-    runs = [{"quiet": one.quiet, **asdict(one)} for one in rounds]
-    return {**header(), "settings": settings, "figures": figures, "peak_pss_bytes": peaks, "rounds": runs}
+def names_of(text: str, known: list[str]) -> list[str]:
+    """The words of an option, in the order of the table."""
+    wanted = text.split(",")
+    if unknown := set(wanted) - set(known):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}. Known: {', '.join(known)}")
+    return [name for name in known if name in wanted]
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
+    contenders = [*OURS, *PEERS]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=5000, help="in the smaller source (default 5000)")
-    parser.add_argument("--times", type=int, default=4, help="how much larger the other is (default 4)")
+    parser.add_argument("--peer-rounds", type=int, default=3, help="rounds in which the others take part (default 3)")
+    parser.add_argument("--only", type=lambda text: names_of(text, contenders), metavar="NAME,NAME")
+    parser.add_argument("--sizes", type=lambda text: names_of(text, list(SIZES)), default=list(SIZES))
+    parser.add_argument("--images", type=int, help=f"in the whole set of each size; a few are {FEW}")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="holds large JPEGs to cut the large set from")
     parser.add_argument("--work", type=Path, default=ROOT / "build/bench-convert", help="folder for all files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--child", type=Path, metavar="SOURCE", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> int:
-    """All rounds."""
+    """All rounds; exit code 1 if a converter did not run, whatever the ratios."""
     options = parse()
-    if options.child:
-        codec_child(options.child)
-        return 0
     work = options.work.resolve()
-    small = sample(work, options.images)
-    bench = Bench(work=work, tiny=sample(work, FEW), small=small, large=repeated(small, options.times))
+    work.mkdir(parents=True, exist_ok=True)
+    known = [*ours_known(), *PEERS]
+    names = [name for name in known if not options.only or name in options.only]
+    if not PEERS_PYTHON.exists():
+        say(f"{PEERS_PYTHON} is not there, so no other converter is run.")
+        names = [name for name in names if name in OURS]
+    benches, all_results = {}, {}
+    for size in options.sizes:
+        few, whole, origin = make_sources(size, work, options.images, options.photos)
+        say(f"{size}: {whole.images:,} images, {origin}")
+        benches[size] = Bench(work, size, whole, few)
+        all_results[size] = Results.of(SIZES[size].words, origin, whole.images, few.images, names, LIMITS)
     become_subreaper()
     os.sched_setaffinity(0, two_cores())  # all runs inherit it
-    rounds = []
     for number in range(1, options.rounds + 1):
-        rounds.append(run_round(bench))
-        ratio, quiet = rounds[-1].convert_s / rounds[-1].codec_s, "quiet" if rounds[-1].quiet else "disturbed"
-        print(
-            f"round {number}/{options.rounds}  convert / codec {ratio:.3f}, {quiet}",
-            file=sys.stderr,
-            flush=True,
-        )
-    peaks = run_memory(bench)
-    shutil.rmtree(bench.work / "out")
-    print_report(rounds, peaks)
+        say(f"round {number}/{options.rounds}")
+        for size, bench in benches.items():
+            results = all_results[size]
+            taking = [name for name in results.names() if takes_part(name, number, options.rounds, options.peer_rounds)]
+            run_round(bench, results, taking, number)
+    for size, bench in benches.items():
+        run_once(bench, all_results[size])
+        for name in known:
+            remove(bench.out(name))
+    print_report(all_results, LEFT_OUT)
     if options.json:
-        settings = {key: getattr(options, key) for key in ("images", "times", "rounds")}
-        write_json(options.json, document(rounds, peaks, settings))
-    return 0
+        settings = {"rounds": options.rounds, "peer_rounds": options.peer_rounds, "few": FEW}
+        figures = document(all_results, LEFT_OUT)
+        write_json(options.json, {**header(), "peers": peers_versions(), "settings": settings, **figures})
+    return 1 if any(results.failures for results in all_results.values()) else 0
 
 
 if __name__ == "__main__":
