@@ -1,6 +1,6 @@
 """Loaders on two CPU cores: `wdsremux.DataLoader` beside what people use today.
 
-    python scripts/bench_load.py [OUT] [--json FILE] [--only NAME,NAME] [--rounds 5] [--images 3072]
+    python scripts/bench_load.py [OUT] [--json FILE] [--only NAME,NAME] [--rounds 5] [--images 2560]
         [--large-source FOLDER] [--no-store]
 
 All contenders do the same work on the same JPEG files: a random resized crop to 224 px (scale 0.08 to 1, ratio 3/4 to
@@ -35,7 +35,7 @@ from pathlib import Path
 
 from bench_contenders import COLD, CONTENDERS, STORE
 from bench_load_report import Results, Run, Runs, document, print_report
-from bench_load_runs import Place, evict, last_error, peak_bytes, read_all, run
+from bench_load_runs import Place, evict, last_error, peak_bytes, peers_versions, read_all, run
 from bench_loaders import BATCH, SIZE, Data
 from bench_machine import PEERS_PYTHON, ROOT, environment, header, make_source, two_cores, write_json
 from bench_tree import become_subreaper
@@ -201,7 +201,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--source", type=Path, help="the parquet folder that OUT was made of, for peer-datasets-source")
     parser.add_argument("--only", type=names_of, default=list(CONTENDERS), metavar="NAME,NAME")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=3072, help="of an epoch, timed twice a run (default 3072)")
+    parser.add_argument("--images", type=int, default=2560, help="of an epoch, timed twice a run (default 2560)")
     parser.add_argument("--large-source", type=Path, metavar="FOLDER", help="unconverted large photos as parquet")
     parser.add_argument("--no-store", action="store_true", help="leave out the runs from a slow store")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
@@ -223,7 +223,8 @@ def main() -> int:
     print_report(results)
     if options.json:
         settings = {"batch": BATCH, "size": SIZE, "images": options.images, "rounds": options.rounds}
-        write_json(options.json, {**header(), "settings": settings, **document(results)})
+        figures = {**header(), "peers_versions": peers_versions(), "settings": settings, **document(results)}
+        write_json(options.json, figures)
     return 1 if results.failures else 0
 
 

@@ -48,16 +48,19 @@ class Figure:
     """A column of the table: what it is called, where it stands in a run, and how it is written."""
 
     name: str
+    heading: str
     of: Callable[[Timing], float | None]
     form: str
 
 
 FIGURES = (
-    Figure("images_per_s", lambda timing: timing.images_per_s, ",.0f"),
-    Figure("first_epoch_images_per_s", lambda timing: timing.first_epoch_images_per_s, ",.0f"),
-    Figure("first_batch_s", lambda timing: timing.first_batch_s, ".2f"),
-    Figure("import_s", lambda timing: timing.import_s, ".2f"),
-    Figure("start_s", lambda timing: timing.import_s + timing.torch_s + timing.first_batch_s, ".2f"),
+    Figure("images_per_s", "images/s", lambda timing: timing.images_per_s, ",.0f"),
+    Figure("first_epoch_images_per_s", "first epoch", lambda timing: timing.first_epoch_images_per_s, ",.0f"),
+    Figure("first_batch_s", "first batch, s", lambda timing: timing.first_batch_s, ".2f"),
+    Figure("import_s", "import, s", lambda timing: timing.import_s, ".2f"),
+    Figure(
+        "start_s", "import to batch, s", lambda timing: timing.import_s + timing.torch_s + timing.first_batch_s, ".2f"
+    ),
 )
 BY_NAME = {figure.name: figure for figure in FIGURES}
 
@@ -181,20 +184,27 @@ def print_report(results: Results) -> None:
 
 
 def print_runs(console: Console, title: str, runs: Runs, peaks: dict[str, int]) -> None:
-    """A line a contender."""
+    """A line a contender; columns are what its runs have."""
     from rich.table import Table
 
+    found = {name: spreads(done) for name, done in runs.items()}
+    figures = [figure for figure in FIGURES if all(figure.name in has for has in found.values())]
     table = Table("contender", title=title)
-    headings = ["images/s", "min - max", "first epoch", "first batch, s", "import, s", "start in all, s"]
-    for heading in [*headings, "peak MB", "others, cores"]:
+    for figure in figures:
+        table.add_column(figure.heading, justify="right")
+    for heading in [*(["peak MB"] if peaks else []), "others, cores"]:
         table.add_column(heading, justify="right")
     for name, done in runs.items():
-        found = spreads(done)
-        middle, ends = found["images_per_s"].text(",.0f") if "images_per_s" in found else ("", "")
-        rest = [found[figure.name].text(figure.form)[0] for figure in FIGURES[1:]]
-        peak = f"{peaks[name] / 1e6:,.0f}" if name in peaks else ""
-        table.add_row(name, middle, ends, *rest, peak, f"{max(run.others for run in done):.2f}")
+        cells = [_cell(figure, found[name][figure.name]) for figure in figures]
+        peak = [f"{peaks[name] / 1e6:,.0f}" if name in peaks else ""] if peaks else []
+        table.add_row(name, *cells, *peak, f"{max(run.others for run in done):.2f}")
     console.print(table)
+
+
+def _cell(figure: Figure, values: Spread) -> str:
+    """The median; of rates the ends too."""
+    middle, ends = values.text(figure.form)
+    return f"{middle}  ({ends})" if figure.name.endswith("per_s") else middle
 
 
 def print_targets(console: Console, found: Iterable[Verdict]) -> None:

@@ -74,7 +74,7 @@ def make_records(data: Data, to: Path) -> None:
     writers: Any = importlib.import_module("array_record.python.array_record_module").ArrayRecordWriter
     found = list(photos(data.sets / "folder"))
     for first in range(0, len(found), RECORDS_PER_FILE):
-        writer = writers(str(to / f"train-{first:06d}.array_record"), "group_size:1")
+        writer = writers(str(to / f"train-{first:06d}.array_record"), "group_size:1,uncompressed")
         for path, label in found[first : first + RECORDS_PER_FILE]:
             writer.write(bytes([label]) + path.read_bytes())
         writer.close()
