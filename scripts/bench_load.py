@@ -30,17 +30,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench_contenders import COLD, CONTENDERS, STORE
 from bench_load_report import Results, Run, Runs, document, print_report
-from bench_load_runs import Place, evict, last_error, peak_bytes, peers_versions, read_all, run
+from bench_load_runs import Place, evict, last_error, peak_bytes, peers_versions, read_all, run, wait_for_orphans
 from bench_loaders import BATCH, SIZE, Data
 from bench_machine import PEERS_PYTHON, ROOT, environment, header, make_source, two_cores, write_json
 from bench_tree import become_subreaper
 
-LARGE_IMAGES = 512  #: timed of large photos in each run: `datasets` takes many seconds for a batch
+LARGE_IMAGES = 512  #: timed of large photos in each run of `datasets`: it takes many seconds for a batch
 LARGE_ROUNDS = 3
 LARGE = ("auto-float-cl", "peer-datasets-source")
 
@@ -151,12 +151,18 @@ def large(options: argparse.Namespace, place: Place, failures: dict[str, str]) -
     out = ROOT / f"build/bench-load-large-{hashlib.sha256(str(source).encode()).hexdigest()[:8]}"
     convert(source, out)
     data = data_of(out, source)
-    place = Place(data=data, work=place.work, images=LARGE_IMAGES)
     names = [name for name in LARGE if name in options.only]
     broken = make_forms(data, names, place.work)
     failures.update({f"large: {name}": words for name, words in broken.items()})
-    read_all(out), read_all(data.sets)
-    return Rounds("large", failures).go(names, min(options.rounds, LARGE_ROUNDS), lambda name: run(name, place))
+    for folder in (out, data.sets):
+        read_all(folder)
+    wait_for_orphans()
+
+    def once(name: str) -> Run | str:
+        images = LARGE_IMAGES if CONTENDERS[name].peer else place.images
+        return run(name, replace(place, data=data, images=images))
+
+    return Rounds("large", failures).go(names, min(options.rounds, LARGE_ROUNDS), once)
 
 
 def measure(options: argparse.Namespace, place: Place) -> Results:
@@ -165,6 +171,7 @@ def measure(options: argparse.Namespace, place: Place) -> Results:
     failures = make_forms(place.data, names, place.work)
     for folder in (place.data.out, place.data.sets, place.data.source):
         read_all(folder)
+    wait_for_orphans()
     warm = Rounds("", failures).go(names, options.rounds, lambda name: run(name, place))
     memory = peaks(names, place, failures)
     few = min(options.rounds, 3)

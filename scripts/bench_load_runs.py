@@ -121,6 +121,11 @@ def _end_descendants() -> None:
     for process in descendants():
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+    wait_for_orphans()
+
+
+def wait_for_orphans() -> None:
+    """Until what earlier commands left behind has ended: this process is its parent, and would count it in a run."""
     with contextlib.suppress(ChildProcessError):
         while True:
             os.wait4(-1, 0)
