@@ -1,17 +1,21 @@
-"""The loaders that bench_load.py times: ours, and what people use today, each as its users write it.
+"""What bench_load.py times: the work that all contenders do, our own loader, and the bare limit of the machine.
 
-Each is a function OUT -> Images. What has no complete annotations is imported as Any, by name.
+What has no complete annotations is imported as Any, by name. Nothing here imports `wdsremux` at its head: the file
+has to run where only the peers are installed.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
+import io
+import math
+import random
+import tarfile
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench_machine import CORES
 
@@ -32,13 +36,45 @@ SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  #: ImageNet's, for pixels in [0, 1]
 
 
-def ours(out: Path, *, backend: str, dtype: str, channels_last: bool) -> Images:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Where a contender finds the photos."""
+
+    out: Path  #: a converted folder
+    sets: Path  #: the same files in the peers' own forms, a folder each; see bench_load_sets.py
+    source: Path  #: the unconverted parquet
+    store: str | None = None  #: URL under which `out` and `sets` are to be read instead
+
+    def tars(self) -> list[str]:
+        """Paths or URLs of the training tars, in order."""
+        found = sorted((self.out / "train").glob("*.tar"))
+        if not found:
+            raise SystemExit(f"No tars in {self.out / 'train'}: give an OUT of `wdsremux convert`, or none.")
+        return [f"{self.store}/out/train/{path.name}" if self.store else str(path) for path in found]
+
+    def parquet(self) -> list[str]:
+        """Paths of the source's training files, in order."""
+        return sorted(str(path) for path in (self.source / "data").glob("train-*.parquet"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A loader, what its script imports, and the form of the batches it claims to give."""
+
+    stream: Callable[[Data], Images]
+    imports: tuple[str, ...]  #: modules at the head of a script that uses it, besides torch
+    form: str = "tars"  #: what it reads: "tars", "source", or one of bench_load_sets.FORMS
+    peer: bool = True  #: runs in the peers' environment
+    dtype: str = "float32"
+    channels_last: bool = False
+
+
+def ours(data: Data, *, backend: str, dtype: str, channels_last: bool) -> Images:
     """`wdsremux.DataLoader` as its users write it; dtype "uint8" is not normalised."""
     import torch
 
-    # Not `import wdsremux`: this file has to check and run where only the peers are installed.
     loader = importlib.import_module("wdsremux").DataLoader(
-        out,
+        data.out,
         batch_size=BATCH,
         split="train",
         augment="train",
@@ -53,123 +89,51 @@ def ours(out: Path, *, backend: str, dtype: str, channels_last: bool) -> Images:
                 yield images
 
 
-def webdataset_v2(out: Path, *, tuned: bool) -> Images:
-    """webdataset and torchvision's v2 transforms in a torch DataLoader with a worker a core.
+def bare(data: Data) -> Images:
+    """The limit: decode, crop and resize of the same bytes on a thread a core, and nothing else.
 
-    As webdataset's README has it: its own decoder gives uint8 tensors, `batched` makes the batches, WebLoader carries
-    them over. `tuned` is the quickest form that we found: TorchCodec decodes, and torch's DataLoader collates straight
-    into shared memory. In both, v2 works on uint8 until ToDtype. `repeat` makes the stream endless, so that no epoch's
-    start is timed.
+    The files lie in memory, the order is theirs, pixels are neither flipped nor normalised, and the batch's memory is
+    the same again and again.
     """
     import torch
-    from torchvision.transforms import v2
 
-    wds: Any = importlib.import_module("webdataset")
-    decode_jpeg: Any = importlib.import_module("torchcodec.decoders").decode_jpeg
-    transform = v2.Compose(
-        [
-            v2.RandomResizedCrop(SIZE, scale=SCALE, ratio=RATIO, antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(MEAN, STD),
-        ]
-    )
+    codec = importlib.import_module("wdsremux.codec")
+    files = list(jpegs(data.tars()))
+    batch = torch.empty((BATCH, SIZE, SIZE, 3), dtype=torch.uint8)
+    places = batch.numpy()
+    torch.set_num_threads(1)  # also what threads begin with that are not yet started
 
-    def image(encoded: bytes) -> torch.Tensor:
-        pixels: torch.Tensor = transform(decode_jpeg(torch.frombuffer(bytearray(encoded), dtype=torch.uint8)))
-        return pixels
+    def work(thread: int, first: int) -> None:
+        draw = random.Random(first + thread)
+        for i in range(thread, BATCH, CORES):
+            pixels = codec.decode(files[(first + i) % len(files)])
+            x, y, width, height = random_box(pixels.shape[1], pixels.shape[0], draw)
+            places[i] = codec.resize(pixels[y : y + height, x : x + width].copy(), SIZE, SIZE)
 
-    dataset = wds.WebDataset(shards_of(out), shardshuffle=100).shuffle(1000)
-    loader: Any
-    if tuned:
-        dataset = dataset.to_tuple("jpg", "cls").map_tuple(image, int).repeat()
-        loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, num_workers=CORES)
-    else:
-        dataset = dataset.decode("torchrgb8").to_tuple("jpg", "cls").map_tuple(transform, int).repeat()
-        loader = wds.WebLoader(dataset.batched(BATCH), batch_size=None, num_workers=CORES)
-    for images, _ in loader:
-        yield images
+    with ThreadPoolExecutor(CORES) as threads:
+        first = 0
+        while True:
+            list(threads.map(work, range(CORES), [first] * CORES))
+            yield batch.permute(0, 3, 1, 2)
+            first += BATCH
 
 
-def dali_readers_webdataset(out: Path, *, channels_last: bool) -> Images:
-    """DALI's own tar reader and CPU operators as in its ResNet-50 example, given out by DALIGenericIterator.
-
-    `image_random_crop` decodes only the crop; decoding all and then `random_resized_crop` was not quicker.
-    """
-    fn: Any = importlib.import_module("nvidia.dali.fn")
-    types: Any = importlib.import_module("nvidia.dali.types")
-    plugin: Any = importlib.import_module("nvidia.dali.plugin.pytorch")
-
-    shards = shards_of(out)
-    # exec_dynamic is the default: the tensors handed out are the caller's to keep, without a copy.
-    pipeline = importlib.import_module("nvidia.dali").Pipeline(batch_size=BATCH, num_threads=CORES, device_id=None)
-    with pipeline:
-        encoded, labels = fn.readers.webdataset(
-            paths=shards,
-            index_paths=[shard.removesuffix(".tar") + ".idx" for shard in shards],
-            ext=["jpg", "cls"],
-            missing_component_behavior="error",
-            random_shuffle=True,
-            name="reader",
-        )
-        crops = fn.decoders.image_random_crop(encoded, random_area=SCALE, random_aspect_ratio=RATIO)
-        images = fn.crop_mirror_normalize(
-            fn.resize(crops, size=(SIZE, SIZE)),
-            mirror=fn.random.coin_flip(),
-            dtype=types.FLOAT,
-            output_layout="HWC" if channels_last else "CHW",
-            mean=[255 * value for value in MEAN],
-            std=[255 * value for value in STD],
-        )
-        # Labels are digits of ASCII, one or more: without padding they make no tensor.
-        pipeline.set_outputs(images, fn.pad(labels))
-    batches = plugin.DALIGenericIterator(
-        pipeline,
-        ["images", "labels"],
-        reader_name="reader",
-        auto_reset=True,
-        last_batch_policy=plugin.LastBatchPolicy.DROP,
-    )
-    while True:
-        for [batch] in batches:
-            yield batch["images"].permute(0, 3, 1, 2) if channels_last else batch["images"]
+def jpegs(tars: list[str]) -> Generator[bytes, None, None]:
+    """Every JPEG file of tars on this machine, in order."""
+    for path in tars:
+        with tarfile.open(fileobj=io.BytesIO(Path(path).read_bytes())) as tar:
+            for member in tar:
+                if member.name.endswith(".jpg") and (file := tar.extractfile(member)):
+                    yield file.read()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
-    """A loader, and the form of the batches it claims to give."""
-
-    stream: Callable[[Path], Images]
-    dtype: str = "float32"
-    channels_last: bool = False
-
-
-def _ours(backend: str, dtype: str = "float32", channels_last: bool = False) -> Contender:
-    stream = partial(ours, backend=backend, dtype=dtype, channels_last=channels_last)
-    return Contender(stream=stream, dtype=dtype, channels_last=channels_last)
-
-
-def _dali(channels_last: bool) -> Contender:
-    stream = partial(dali_readers_webdataset, channels_last=channels_last)
-    return Contender(stream=stream, channels_last=channels_last)
-
-
-CONTENDERS: dict[str, Contender] = {
-    "auto-float": _ours("auto"),
-    "auto-float-cl": _ours("auto", channels_last=True),
-    "auto-uint8-cl": _ours("auto", dtype="uint8", channels_last=True),
-    "dali-float": _ours("dali"),
-    "dali-float-cl": _ours("dali", channels_last=True),
-    "peer-webdataset-v2": Contender(stream=partial(webdataset_v2, tuned=False)),
-    "peer-webdataset-v2-tuned": Contender(stream=partial(webdataset_v2, tuned=True)),
-    "peer-dali-float": _dali(channels_last=False),
-    "peer-dali-float-cl": _dali(channels_last=True),
-}
-
-
-def shards_of(out: Path) -> list[str]:
-    """Paths of the training tars, in order."""
-    shards = sorted(str(path) for path in (out / "train").glob("*.tar"))
-    if not shards:
-        raise SystemExit(f"No tars in {out / 'train'}: give an OUT of `wdsremux convert`, or none.")
-    return shards
+def random_box(width: int, height: int, draw: random.Random) -> tuple[int, int, int, int]:
+    """x, y, width, height of a random resized crop, drawn as torchvision does; in pixels."""
+    for _ in range(10):
+        area = width * height * draw.uniform(*SCALE)
+        aspect = math.exp(draw.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return draw.randint(0, width - w), draw.randint(0, height - h), w, h
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side, side
