@@ -7,12 +7,13 @@ ARGS ?=
 
 VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
+PEERS := .venv-peers/.installed
 SAMPLE := build/sample-source
 FAULTS := $(addprefix tests/,property fuzz test_security.py) \
   $(addprefix tests/conversion/test_,changed_source.py hostile_images.py hostile_values.py) \
   $(addprefix tests/system/test_,disk.py fsync.py hub_faults.py kill_cycles.py kill_train.py surroundings.py)
 
-.PHONY: setup convert train test test-system gpu-test coverage lint bench soak clean
+.PHONY: setup convert train test test-system gpu-test coverage lint peers bench soak clean
 
 setup: $(INSTALLED)
 
@@ -56,9 +57,19 @@ lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
-bench: $(INSTALLED)
-	$(VENV_PYTHON) scripts/bench_convert.py --json build/bench-convert.json
-	$(VENV_PYTHON) scripts/bench_load.py --json build/bench-load.json
+# What the benchmarks compare with, in an environment of its own (7 GB).
+peers: $(PEERS)
+
+$(PEERS): scripts/peers.txt
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement scripts/peers.txt
+	@touch $(PEERS)
+
+# Three quarters of an hour on two cores that nothing else uses. Then the README's tables and pictures.
+bench: $(INSTALLED) $(PEERS)
+	-$(VENV_PYTHON) scripts/bench_convert.py --json build/bench-convert.json
+	-$(VENV_PYTHON) scripts/bench_load.py --json build/bench-load.json --large-source build/bench-convert/whole-large
+	.venv-peers/bin/python scripts/bench_readme.py build/bench-convert.json build/bench-load.json README.md
 
 # Lines of wdsremux/ that `make test test-system` reaches, in all their processes. Lines for a GPU count as missed here.
 coverage: export COVERAGE_FILE := $(CURDIR)/build/coverage/data
@@ -78,5 +89,5 @@ soak: $(INSTALLED)
 	$(VENV_PYTHON) scripts/fault_table.py build/faults.jsonl README.md
 
 clean:
-	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
