@@ -39,6 +39,7 @@ from bench_machine import PEERS_PYTHON, ROOT, environment, header, two_cores, wr
 from bench_tree import RunError, Usage, become_subreaper, run_tree
 
 ONE_WORKER, TWO_WORKERS, FAST = "wdsremux-1", "wdsremux", "wdsremux-fast"
+LARGE_TASK = 20  #: large photographs that one worker takes at a time
 LIMITS = ("codec", "entropy")
 OURS = {
     TWO_WORKERS: ("--workers", "2"),
@@ -71,7 +72,9 @@ class Bench:
     def command(self, name: str, source: Source, out: Path) -> list[str]:
         """What makes OUT of a source."""
         if name in OURS:
-            return [sys.executable, "-m", "wdsremux", "convert", str(source.path), str(out), *OURS[name]]
+            command = [sys.executable, "-m", "wdsremux", "convert", str(source.path), str(out), *OURS[name]]
+            # By default a task takes 2,048 rows at least: the large photographs would make one, for one worker.
+            return [*command, "--samples-per-task", str(LARGE_TASK)] if self.size == "large" else command
         return [str(PEERS_PYTHON), str(ROOT / "scripts/bench_converters.py"), name, str(source.path), str(out)]
 
     def out(self, name: str) -> Path:
@@ -168,21 +171,6 @@ def run_once(bench: Bench, results: Results) -> None:
         results.repeated_pss_bytes = bench.memory(TWO_WORKERS, bench.whole.repeated)[0]
 
 
-def peers_versions() -> dict[str, str]:
-    """Versions in the environment of the peers; empty without it."""
-    if not PEERS_PYTHON.exists():
-        return {}
-    code = (
-        "import importlib.metadata as m, json, platform;"
-        "print(json.dumps({'python': platform.python_version(), **{d.name: d.version for d in m.distributions()}}))"
-    )
-    text = subprocess.run([str(PEERS_PYTHON), "-c", code], check=True, capture_output=True, text=True).stdout
-    wanted = {"python", "datasets", "pyarrow", "pillow", "webdataset", "litdata", "mosaicml-streaming", "ray"}
-    wanted |= {"img2dataset", "opencv-python", "opencv-python-headless", "albumentations", "torch", "simplejpeg"}
-    versions: dict[str, str] = json.loads(text)
-    return {name: version for name, version in sorted(versions.items()) if name in wanted}
-
-
 def names_of(text: str, known: list[str]) -> list[str]:
     """The words of an option, in the order of the table."""
     wanted = text.split(",")
@@ -238,7 +226,7 @@ def main() -> int:
     if options.json:
         settings = {"rounds": options.rounds, "peer_rounds": options.peer_rounds, "few": FEW}
         figures = document(all_results, LEFT_OUT)
-        write_json(options.json, {**header(), "peers": peers_versions(), "settings": settings, **figures})
+        write_json(options.json, {**header(), "settings": settings, **figures})
     return 1 if any(results.failures for results in all_results.values()) else 0
 
 

@@ -35,7 +35,7 @@ from pathlib import Path
 
 from bench_contenders import COLD, CONTENDERS, STORE
 from bench_load_report import Results, Run, Runs, document, print_report
-from bench_load_runs import Place, evict, last_error, peak_bytes, peers_versions, read_all, run, wait_for_orphans
+from bench_load_runs import Place, evict, last_error, peak_bytes, read_all, run, wait_for_orphans
 from bench_loaders import BATCH, SIZE, Data
 from bench_machine import PEERS_PYTHON, ROOT, environment, header, make_source, two_cores, write_json
 from bench_tree import become_subreaper
@@ -230,7 +230,7 @@ def main() -> int:
     print_report(results)
     if options.json:
         settings = {"batch": BATCH, "size": SIZE, "images": options.images, "rounds": options.rounds}
-        figures = {**header(), "peers_versions": peers_versions(), "settings": settings, **document(results)}
+        figures = {**header(), "settings": settings, **document(results)}
         write_json(options.json, figures)
     return 1 if results.failures else 0
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,8 @@ from bench_contenders import CONTENDERS
 from bench_load_child import Timing
 from bench_load_report import Run
 from bench_loaders import Data
-from bench_machine import PACKAGES, PEERS_PYTHON, ROOT
+from bench_machine import PEERS_PYTHON, ROOT
 from bench_tree import Usage, descendants, run_tree
-
-PEERS_PACKAGES = (
-    *PACKAGES,
-    "array_record",
-    "boto3",
-    "fsspec",
-    "grain",
-    "litdata",
-    "mosaicml-streaming",
-    "spdl",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,19 +67,6 @@ def evict(folder: Path) -> None:
 def read_all(folder: Path) -> int:
     """Bring a folder's files into the page cache, so that no contender pays for the disk; their bytes."""
     return sum(len(path.read_bytes()) for path in folder.rglob("*") if path.is_file())
-
-
-def peers_versions() -> dict[str, str]:
-    """Of the packages in the peers' environment; nothing where there is none."""
-    if not PEERS_PYTHON.exists():
-        return {}
-    code = (
-        "import importlib.metadata as m, json, sys;"
-        " print(json.dumps({d.name.lower(): d.version for d in m.distributions() if d.name.lower() in sys.argv}))"
-    )
-    command = [str(PEERS_PYTHON), "-c", code, *PEERS_PACKAGES]
-    found: dict[str, str] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return dict(sorted(found.items()))
 
 
 def _command(name: str, place: Place, result: Path, first_only: bool, store: bool) -> list[str]:

@@ -47,6 +47,28 @@ PACKAGES = (
 )
 
 
+PEERS_PACKAGES = (
+    "albumentations",
+    "array_record",
+    "datasets",
+    "grain",
+    "img2dataset",
+    "litdata",
+    "mosaicml-streaming",
+    "nvidia-dali-cuda130",
+    "opencv-python-headless",
+    "pillow",
+    "pyarrow",
+    "ray",
+    "simplejpeg",
+    "spdl",
+    "torch",
+    "torchcodec",
+    "torchvision",
+    "webdataset",
+)  #: what the peers are, and what they work with
+
+
 def two_cores() -> list[int]:
     """Two CPUs this process may use, on two physical cores where there are such: siblings share one core."""
     chosen: dict[str, int] = {}
@@ -117,10 +139,23 @@ def versions() -> dict[str, str]:
     return found
 
 
+def peers_versions() -> dict[str, str]:
+    """Of the packages in the peers' environment; nothing where there is none."""
+    if not PEERS_PYTHON.exists():
+        return {}
+    code = (
+        "import importlib.metadata as m, json, sys;"
+        " print(json.dumps({d.name.lower(): d.version for d in m.distributions() if d.name.lower() in sys.argv}))"
+    )
+    command = [str(PEERS_PYTHON), "-c", code, *PEERS_PACKAGES]
+    found: dict[str, str] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return dict(sorted(found.items()))
+
+
 def header() -> dict[str, Any]:
     """What stands first in a benchmark's JSON."""
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"date": date, "machine": machine(), "versions": versions()}
+    return {"date": date, "machine": machine(), "versions": versions(), "peers": peers_versions()}
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
