@@ -39,7 +39,7 @@ from bench_machine import PEERS_PYTHON, ROOT, environment, header, two_cores, wr
 from bench_tree import RunError, Usage, become_subreaper, run_tree
 
 ONE_WORKER, TWO_WORKERS, FAST = "wdsremux-1", "wdsremux", "wdsremux-fast"
-LARGE_TASK = 20  #: large photographs that one worker takes at a time
+LARGE_TASK = 24  #: large photographs that one worker takes at a time
 LIMITS = ("codec", "entropy")
 OURS = {
     TWO_WORKERS: ("--workers", "2"),

@@ -27,7 +27,7 @@ class Size:
     repeats: int  #: of the whole set, in the one that shows whether memory grows with it; 0: not asked
 
 
-SIZES = {"small": Size("400-700 px", 3000, 4), "large": Size("1,500-3,000 px", 240, 0)}
+SIZES = {"small": Size("400-700 px", 3000, 4), "large": Size("1,500-3,000 px", 288, 0)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from bench_load_child import Timing
 from bench_load_report import Run
 from bench_loaders import Data
 from bench_machine import PEERS_PYTHON, ROOT
-from bench_tree import Usage, descendants, run_tree
+from bench_tree import RunError, Usage, descendants, run_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def _tree(command: list[str], log: Path, sample_memory: bool = False) -> Usage |
     """What a command and all that it starts took; or the error that its log ends with."""
     try:
         return run_tree(command, log, sample_memory)
-    except SystemExit as failure:
+    except RunError as failure:
         _end_descendants()
         return last_error(log.read_text(errors="replace")) or str(failure)
 
