@@ -37,13 +37,13 @@ WORDS = {
     "auto-uint8-cl": "**`wdsremux.DataLoader`**, uint8 channels_last",
     "auto-half-cl": "**`wdsremux.DataLoader`**, half channels_last",
     "dali-float": '**`wdsremux.DataLoader(backend="dali")`**, float NCHW',
-    "dali-float-cl": "the same, float channels_last",
-    "dali-uint8-cl": "the same, uint8 channels_last",
-    "dali-half-cl": "the same, half channels_last",
+    "dali-float-cl": '**`wdsremux.DataLoader(backend="dali")`**, float channels_last',
+    "dali-uint8-cl": '**`wdsremux.DataLoader(backend="dali")`**, uint8 channels_last',
+    "dali-half-cl": '**`wdsremux.DataLoader(backend="dali")`**, half channels_last',
     "bare-uint8-cl": "nothing but decode, crop and resize, two threads",
     "peer-webdataset-pil": "webdataset, Pillow, torchvision transforms",
     "peer-webdataset-v2": "webdataset, torchvision v2",
-    "peer-webdataset-v2-tuned": "the same, decoded by TorchCodec, collated by torch",
+    "peer-webdataset-v2-tuned": "webdataset, TorchCodec, torchvision v2",
     "peer-dali-float": "DALI `readers.webdataset`, NCHW",
     "peer-dali-float-cl": "DALI `readers.webdataset`, NHWC",
     "peer-datasets-webdataset": "`datasets`, streaming our tars",
@@ -136,7 +136,7 @@ def speed(convert: Mapping[str, Any], load: Mapping[str, Any]) -> str:
     known = {**load["peers"], **convert["peers"], **versions}
     parts = [
         f"![images a second of converters and loaders]({PICTURE})",
-        f"Measured {load['date'][:10]} on two cores of a machine with {machine['cpu']}, {machine['system']}; no GPU. "
+        f"Measured {load['date'][:10]} on two cores of a machine with {machine['cpu']} and no GPU. "
         f"Medians of {load['settings']['rounds']} interleaved rounds ({convert['settings']['peer_rounds']} of other "
         "converters). " + ", ".join(f"{name} {known[name]}" for name in used if name in known) + ".",
     ]

@@ -62,7 +62,7 @@ def decode(data: Data, short_side: int | None = None, spare: int = FINE) -> Pixe
         data: the file's content.
         short_side: if given, the picture may come smaller than stored, as long as its short side (or that of a square
             in it) stays at least `spare` times this: what follows is a resize to `short_side` pixels.
-        spare: `FINE`, or `FAST` for a picture 0.2 to 0.6 dB worse.
+        spare: `FINE`, or `FAST` for a picture 0.2 to 2 dB worse.
 
     Returns:
         uint8 [H, W, 3] RGB, upright, contiguous.

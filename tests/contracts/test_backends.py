@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from wdsremux import codec
 from wdsremux.errors import FormatError, ImageError, OptionError
 from wdsremux.loading.augment import WHOLE
 from wdsremux.loading.backends import BACKENDS, Batch, find
+from wdsremux.loading.backends.threads import Decoders, plain
 from wdsremux.loading.output import DTYPES, LAYOUTS, Output
 
 
@@ -264,6 +266,17 @@ def test_torchs_thread_count_stays(way: str, converted: Path) -> None:
             images_of(tested, read_batches(converted / "train", [16] * 2))
             assert counts() == (3, 3)
         assert counts() == (3, 3)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_torch_begins_no_threads_beneath_those_that_decode() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with contextlib.closing(Decoders(2, 8, plain)) as decoders:
+            counts = [decoders._threads.submit(torch.get_num_threads) for _ in range(8)]
+            assert {count.result() for count in counts} == {1}
     finally:
         torch.set_num_threads(before)
 

@@ -41,7 +41,7 @@ class Spec:
     batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once
     quality: int = 90
     subsampling: str = "420"
-    fast: bool = False  #: quicker, and 0.2 to 0.6 dB worse; of resize:N and square:N
+    fast: bool = False  #: quicker, and 0.2 to 2 dB worse; of resize:N and square:N
     samples_per_shard: int | None = None
     samples_per_task: int | None = None
     no_shuffle: bool = False

@@ -68,19 +68,20 @@ class Decoders:
 
     def _chunk(self, batch: Batch, chunk: range, places: torch.Tensor) -> list[int]:
         bad = []
-        boxes, flips = batch.parameters.boxes.tolist(), batch.parameters.flips.tolist()
-        sizes = list(zip(batch.encoded.height.tolist(), batch.encoded.width.tolist(), strict=True))
-        for i in chunk:
+        piece = slice(chunk.start, chunk.stop)
+        boxes, flips = batch.parameters.boxes[piece].tolist(), batch.parameters.flips[piece].tolist()
+        heights, widths = batch.encoded.height[piece].tolist(), batch.encoded.width[piece].tolist()
+        for i, box, flip, *size in zip(chunk, boxes, flips, heights, widths, strict=True):
             try:
                 pixels = codec.decode(batch.encoded.image(i).data)
             except ImageError:
                 bad.append(i)
                 continue
-            if pixels.shape[:2] != sizes[i]:  # boxes were drawn for what the table says
+            if pixels.shape[:2] != tuple(size):  # boxes were drawn for what the table says
                 bad.append(i)
                 continue
-            resized = torch.from_numpy(self._resized(pixels, *boxes[i]))
-            self._store(resized.flip(1) if flips[i] else resized, places[i], batch.parameters, i)
+            resized = torch.from_numpy(self._resized(pixels, *box))
+            self._store(resized.flip(1) if flip else resized, places[i], batch.parameters, i)
         return bad
 
     def _resized(self, pixels: codec.Pixels, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -176,14 +177,16 @@ class ThreadedTransforms:
 def _decoding_threads(count: int) -> ThreadPoolExecutor:
     """Threads beneath which torch starts no threads of its own.
 
-    OpenMP counts threads for each calling thread, but `torch.set_num_threads` also sets what threads not yet started
-    begin with. So all are started here, and then that is put back.
+    OpenMP counts threads for each calling thread, but `torch.set_num_threads` also sets what threads begin with that
+    have not worked yet. So all are started here, each takes that number over as if it had work to do, and then it is
+    put back. Two decoding threads with two of OpenMP's beneath each are a third slower on two cores.
     """
     before = torch.get_num_threads()
     started = threading.Barrier(count + 1)
 
     def begin() -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()  # its first call in a thread takes over what is set, and the first work does so too
         started.wait()
 
     threads = ThreadPoolExecutor(count, "wdsremux-decode", initializer=begin)
