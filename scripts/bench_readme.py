@@ -166,7 +166,7 @@ def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> 
     pyplot: Any = importlib.import_module("matplotlib.pyplot")
     panels = (
         (
-            "conversion, one more photograph of 400-700 px",
+            "converting photographs of 400-700 px",
             convert["sizes"]["small"]["converters"],
             "marginal_images_per_s",
         ),

@@ -71,7 +71,7 @@ def found(tmp_path: Path) -> list[str]:
 
 def test_tables(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     readme = Path(found[-1])
-    readme.write_text(f"before\n{bench_readme.BEGIN}\nold\n{bench_readme.END}\nafter\n")
+    readme.write_text(f"before\n{bench_readme.BEGIN}\nof another day\n{bench_readme.END}\nafter\n")
     drawn: list[Path] = []
     monkeypatch.setattr(bench_readme, "draw", lambda convert, load, picture: drawn.append(picture))
     monkeypatch.setattr(sys, "argv", ["bench_readme.py", *found])
@@ -79,7 +79,7 @@ def test_tables(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     text = readme.read_text()
     assert text.startswith(f"before\n{bench_readme.BEGIN}\n")
     assert text.endswith(f"{bench_readme.END}\nafter\n")
-    assert "old" not in text
+    assert "of another day" not in text
     assert "| **`wdsremux convert`**, 2 workers | 614 | 1,228 | 2.50 | 901 | 19.0 | 42.59 |\n" in text
     assert text.index("`wdsremux convert`**, 2") < text.index("`save_to_disk`, with our codec | 500")
     assert "| entropy decoding alone |  |  | 0.50 |  |  |  |" in text

@@ -13,7 +13,7 @@ _trim = getattr(_libc, "malloc_trim", None)
 _mallopt = getattr(_libc, "mallopt", None)
 _M_ARENA_MAX = -8  #: of mallopt(3)
 
-WORTH_BYTES = 32 * 2**20  #: to have read since the last time; at 8 MB each image met 15 page faults more
+WORTH_BYTES = 16 * 2**20  #: to have read since the last time; at 8 MB each image met 15 page faults more
 
 
 def give_back() -> None:
