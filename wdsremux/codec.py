@@ -227,9 +227,11 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
 
     if pixels.shape[:2] == (height, width):
         return pixels
-    batch = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
+    # Views are numpy's: each call of torch lets go of the interpreter, and has to wait for it among other threads.
+    whole = np.ascontiguousarray(pixels)
+    batch = torch.from_numpy(whole.reshape(1, *whole.shape).transpose(0, 3, 1, 2))
     resized = torch.nn.functional.interpolate(batch, size=(height, width), mode="bilinear", antialias=True)
-    result: Pixels = resized.permute(0, 2, 3, 1)[0].numpy()
+    result: Pixels = resized.numpy().transpose(0, 2, 3, 1)[0]
     return result
 
 

@@ -18,7 +18,7 @@ from wdsremux import codec
 from wdsremux.errors import FormatError, ImageError, OptionError
 from wdsremux.loading.augment import WHOLE
 from wdsremux.loading.backends import BACKENDS, Batch, find
-from wdsremux.loading.backends.threads import Decoders, plain
+from wdsremux.loading.backends.threads import Decoders, Plain
 from wdsremux.loading.output import DTYPES, LAYOUTS, Output
 
 
@@ -274,7 +274,7 @@ def test_torch_begins_no_threads_beneath_those_that_decode() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        with contextlib.closing(Decoders(2, 8, plain)) as decoders:
+        with contextlib.closing(Decoders(2, 8, Plain())) as decoders:
             counts = [decoders._threads.submit(torch.get_num_threads) for _ in range(8)]
             assert {count.result() for count in counts} == {1}
     finally:

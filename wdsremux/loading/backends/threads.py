@@ -7,6 +7,7 @@ For a CPU it is transposed and normalised on the way; for a GPU it stays uint8, 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,8 +30,11 @@ _CHUNK = 16  #: images of one piece of work: a future costs some 50 us, an image
 class Store(Protocol):
     """Puts an image where it belongs."""
 
-    def __call__(self, pixels: torch.Tensor, place: torch.Tensor, parameters: Parameters, i: int) -> None:
-        """uint8 [H, W, 3] pixels of image i of a batch, into its place."""
+    def places(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        """A view of each of some images [N, 3, H, W], as a call takes it: made for all of them at once."""
+
+    def __call__(self, pixels: codec.Pixels, place: torch.Tensor, parameters: Parameters, i: int) -> None:
+        """Pixels of image i of a batch, into its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,8 @@ class Decoders:
         piece = slice(chunk.start, chunk.stop)
         boxes, flips = batch.parameters.boxes[piece].tolist(), batch.parameters.flips[piece].tolist()
         heights, widths = batch.encoded.height[piece].tolist(), batch.encoded.width[piece].tolist()
-        for i, box, flip, *size in zip(chunk, boxes, flips, heights, widths, strict=True):
+        views = self._store.places(places[piece])
+        for i, view, box, flip, *size in zip(chunk, views, boxes, flips, heights, widths, strict=True):
             try:
                 pixels = codec.decode(batch.encoded.image(i).data)
             except ImageError:
@@ -80,8 +85,10 @@ class Decoders:
             if pixels.shape[:2] != tuple(size):  # boxes were drawn for what the table says
                 bad.append(i)
                 continue
-            resized = torch.from_numpy(self._resized(pixels, *box))
-            self._store(resized.flip(1) if flip else resized, places[i], batch.parameters, i)
+            resized = self._resized(pixels, *box)
+            if flip:
+                resized = torch.from_numpy(resized).flip(1).numpy()
+            self._store(resized, view, batch.parameters, i)
         return bad
 
     def _resized(self, pixels: codec.Pixels, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -89,13 +96,18 @@ class Decoders:
         return codec.resize(crop, self._size, self._size)
 
 
-def plain(pixels: torch.Tensor, place: torch.Tensor, parameters: Parameters, i: int) -> None:
-    """As they are: uint8 [H, W, 3]."""
-    place.copy_(pixels)
+class Plain:
+    """As they are; images are [N, H, W, 3]."""
+
+    def places(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        return images.unbind()
+
+    def __call__(self, pixels: codec.Pixels, place: torch.Tensor, parameters: Parameters, i: int) -> None:
+        place.copy_(torch.from_numpy(pixels))
 
 
 class Normalised:
-    """Transposed, converted, normalised, as a CPU's batch is to look; places are [3, H, W].
+    """Transposed, converted, normalised, as a CPU's batch is to look.
 
     An image of 224 px takes 74 us channels_last and 113 as NCHW, of which writing to fresh cache lines is 56. Tried
     and slower: NCHW by way of uint8 planes (138 to 194), numpy (110, 133), a conversion in place (85, 161).
@@ -108,21 +120,26 @@ class Normalised:
         self._shift = self._by_channel([-m / s for m, s in zip(output.mean, output.std, strict=True)])
         self._local = threading.local()
 
-    def __call__(self, pixels: torch.Tensor, place: torch.Tensor, parameters: Parameters, i: int) -> None:
+    def places(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Rows of pixels [H, W * 3] where that is how they lie, else [3, H, W]."""
+        if not self._output.channels_last:
+            return images.unbind()
+        count, _, height, width = images.shape
+        return images.permute(0, 2, 3, 1).view(count, height, 3 * width).unbind()
+
+    def __call__(self, pixels: codec.Pixels, place: torch.Tensor, parameters: Parameters, i: int) -> None:
         size = self._output.size
-        if self._output.channels_last:
-            pixels, place = pixels.reshape(size, 3 * size), place.permute(1, 2, 0).view(size, 3 * size)
-        else:
-            pixels = pixels.permute(2, 0, 1)
+        stored = pixels.reshape(size, 3 * size) if self._output.channels_last else pixels.transpose(2, 0, 1)
+        values = torch.from_numpy(stored)
         if place.dtype == torch.uint8:
-            place.copy_(pixels)
+            place.copy_(values)
             return
         if self._output.channels_last:
-            pixels = self._scratch().copy_(pixels)
+            values = self._scratch().copy_(values)
         if place.dtype == torch.float32:
-            torch.addcmul(self._shift, pixels, self._scale, out=place)
+            torch.addcmul(self._shift, values, self._scale, out=place)
         else:
-            place.copy_(torch.addcmul(self._shift, pixels, self._scale))
+            place.copy_(torch.addcmul(self._shift, values, self._scale))
 
     def _by_channel(self, values: list[float]) -> torch.Tensor:
         """One value a channel, shaped to meet an image where it is stored; rows of pixels meet whole rows of values.
@@ -142,13 +159,17 @@ class Normalised:
 
 
 class Augmented:
-    """As `Transforms` makes it; places are [3, H, W]."""
+    """As `Transforms` makes it."""
 
     def __init__(self, output: Output) -> None:
         self._transforms = Transforms(output, torch.device("cpu"))
 
-    def __call__(self, pixels: torch.Tensor, place: torch.Tensor, parameters: Parameters, i: int) -> None:
-        self._transforms(pixels[None], parameters.take(slice(i, i + 1)), place[None])
+    def places(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        """[1, 3, H, W] each."""
+        return images[:, None].unbind()
+
+    def __call__(self, pixels: codec.Pixels, place: torch.Tensor, parameters: Parameters, i: int) -> None:
+        self._transforms(torch.from_numpy(pixels[None]), parameters.take(slice(i, i + 1)), place)
 
 
 class ThreadedTransforms:

@@ -16,7 +16,7 @@ import torch
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import GPU, Batch, Setup, repaired
 from wdsremux.loading.backends.resample import resample
-from wdsremux.loading.backends.threads import Augmented, Decoders, Normalised, Pending, plain
+from wdsremux.loading.backends.threads import Augmented, Decoders, Normalised, Pending, Plain
 from wdsremux.loading.buffers import BatchMemory
 from wdsremux.loading.transforms import Transforms
 
@@ -103,7 +103,7 @@ class _CpuToGpu(_Threaded):
     def __init__(self, setup: Setup) -> None:
         self._destination, self._size = setup.destination, setup.output.size
         self._transforms = Transforms(setup.output, setup.destination.device)
-        super().__init__(setup, Decoders(setup.num_threads, setup.output.size, plain))
+        super().__init__(setup, Decoders(setup.num_threads, setup.output.size, Plain()))
 
     def _places(self, count: int) -> torch.Tensor:
         return self._destination.staging((count, self._size, self._size, 3))
