@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from readme_part import replace_part
+
 BEGIN, END = "<!-- speed: made by scripts/bench_readme.py -->", "<!-- end of speed -->"
 PICTURE = "docs/speed.svg"
 OURS = ("wdsremux", "auto-", "dali-")  #: what our own names begin with
@@ -191,12 +193,7 @@ def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> 
 def main() -> None:
     converted, loaded, readme = map(Path, sys.argv[1:4])
     convert, load = (json.loads(path.read_text()) for path in (converted, loaded))
-    text = readme.read_text()
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"error: {readme} has no place for the tables: {BEGIN} and {END} on lines of their own.")
-    readme.write_text(f"{head}{BEGIN}\n{speed(convert, load)}\n{END}{tail}")
+    replace_part(readme, BEGIN, END, speed(convert, load))
     draw(convert, load, readme.parent / PICTURE)
 
 

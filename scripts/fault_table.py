@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from readme_part import replace_part
+
 BEGIN, END = "<!-- faults: made by scripts/fault_table.py -->", "<!-- end of faults -->"
 
 
@@ -28,12 +30,7 @@ def table(lines: Iterable[str]) -> str:
 
 def main() -> None:
     notes, readme = map(Path, sys.argv[1:3])
-    text = readme.read_text()
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"error: {readme} has no place for the table: {BEGIN} and {END} on lines of their own.")
-    readme.write_text(f"{head}{BEGIN}\n{table(notes.read_text().splitlines())}\n{END}{tail}")
+    replace_part(readme, BEGIN, END, table(notes.read_text().splitlines()))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def test_tables(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_readme_without_a_place(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     Path(found[-1]).write_text("nothing here\n")
     monkeypatch.setattr(sys, "argv", ["bench_readme.py", *found])
-    with pytest.raises(SystemExit, match="has no place for the tables"):
+    with pytest.raises(SystemExit, match="has no place for the table"):
         bench_readme.main()
     assert Path(found[-1]).read_text() == "nothing here\n"
 
