@@ -65,7 +65,7 @@ $(PEERS): scripts/peers.txt
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement scripts/peers.txt
 	@touch $(PEERS)
 
-# Three quarters of an hour on two cores that nothing else uses. Then the README's tables and pictures.
+# An hour and a quarter on two cores that nothing else uses. Then the README's tables and pictures.
 bench: $(INSTALLED) $(PEERS)
 	-$(VENV_PYTHON) scripts/bench_convert.py --json build/bench-convert.json
 	-$(VENV_PYTHON) scripts/bench_load.py --json build/bench-load.json --large-source build/bench-convert/whole-large
