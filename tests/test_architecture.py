@@ -28,7 +28,7 @@ STAGES: dict[str, set[str]] = {
     "shards": {"plan", "recipes"},
     "ahead": {"source"},
     "bake": {"source", "recipes", "ahead", "shards", "plan", "events", "memory"},
-    "engines": {"bake", "plan", "events", "environment", "memory"},
+    "engines": {"bake", "plan", "events", "environment"},
     "spec": {"source", "recipes", "plan", "engines"},
     "space": {"source", "plan", "events"},
     "journal": {"bake", "plan", "environment", "source"},

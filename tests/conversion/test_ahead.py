@@ -86,6 +86,15 @@ def test_an_error_comes_in_its_place() -> None:
     assert settled() == []
 
 
+def test_a_reading_that_cannot_begin() -> None:
+    def refused() -> Iterator[Rows]:
+        raise OSError("there is no such file")
+
+    with pytest.raises(OSError, match="there is no such file"):
+        list(ahead.read([reading(0, [1_000]), Reading(refused, 0)], 2, 10_000, 10_000))
+    assert settled() == []
+
+
 def test_it_reads_as_far_as_its_bound() -> None:
     begun: list[tuple[int, int]] = []
     still = threading.Semaphore(0)

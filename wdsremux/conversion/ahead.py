@@ -69,9 +69,10 @@ class _Readers:
             return self._begun[-1]
 
     def _read(self, number: int, shelf: _Shelf) -> None:
-        batches = self._readings[number].begin()
+        batches: Iterator[Rows] | None = None
         guess_bytes = 0  #: of the next batch: as many as the last
         try:
+            batches = self._readings[number].begin()
             while self._room(number, guess_bytes) and (rows := next(batches, None)) is not None:
                 guess_bytes = rows.nbytes
                 with self._changed:

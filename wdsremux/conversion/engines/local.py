@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
-from wdsremux.conversion import environment, memory
+from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, server
 from wdsremux.conversion.engines.attempts import Attempts, Message, carry_out
@@ -215,7 +215,6 @@ def _work(pipe: Connection, cargo: bytes) -> None:
     """A worker's life: bake the tasks that come through the pipe, until None comes or the parent is gone."""
     import torch
 
-    memory.one_heap()
     torch.set_num_threads(1)  # the cores are shared out among the workers already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -74,12 +74,7 @@ def open_source(
     opened = _once(opened or open_builder(source, split, config, revision, pinned, faults), split)
     if not opened.remote:
         faults = patience.Faults(FAULTS)
-    kind = next((name for class_, name in KINDS.items() if isinstance(opened.builder, class_)), None)
-    if kind is None:
-        raise SourceError(
-            f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
-            f"{type(opened.builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
-        )
+    kind = _kind(opened, source)
     module: Any = importlib.import_module(f"wdsremux.conversion.source.{kind}")
     with local.without_torch():
         stream = patience.call(lambda: _stream(opened, split, source, kind, faults), faults, source)
@@ -100,6 +95,21 @@ def open_source(
         faults=faults,
         stamp=None if opened.remote else local.stamp(opened.files),
     )
+
+
+def _kind(opened: Opened, source: str) -> str:
+    """Which of `KINDS` it is.
+
+    Raises:
+        SourceError: if it is none.
+    """
+    kind = next((name for class_, name in KINDS.items() if isinstance(opened.builder, class_)), None)
+    if kind is None:
+        raise SourceError(
+            f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
+            f"{type(opened.builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
+        )
+    return kind
 
 
 def _once(opened: Opened, split: str) -> Opened:

@@ -200,7 +200,7 @@ def _decoding_threads(count: int) -> ThreadPoolExecutor:
 
     OpenMP counts threads for each calling thread, but `torch.set_num_threads` also sets what threads begin with that
     have not worked yet. So all are started here, each takes that number over as if it had work to do, and then it is
-    put back. Two decoding threads with two of OpenMP's beneath each are a third slower on two cores.
+    put back. With two of OpenMP's beneath each, two decoding threads on two cores are a twentieth slower.
     """
     before = torch.get_num_threads()
     started = threading.Barrier(count + 1)
