@@ -89,6 +89,7 @@ ALLOWED: dict[str, set[str]] = {
     f"{LOADING}.order": {"wdsremux.errors", "wdsremux.rng"},
     f"{LOADING}.augment": {"wdsremux.errors", "wdsremux.rng", f"{LOADING}.order"},
     f"{LOADING}.transforms": {f"{LOADING}.augment", f"{LOADING}.output"},
+    f"{LOADING}.backends.strips": {"wdsremux.jpeg", f"{LOADING}.reader"},
     "wdsremux.display": {CONVERSION, f"{LOADING}.bench", "wdsremux.errors"},
     "wdsremux.api": {CONVERSION, "wdsremux.errors", "wdsremux.format", "wdsremux.display"},
     "wdsremux.cli": {"wdsremux.api", "wdsremux.display", "wdsremux.errors", f"{CONVERSION}.report", f"{LOADING}.bench"},

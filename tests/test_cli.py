@@ -100,12 +100,13 @@ def test_every_option_arrives(run: Run, write_source: WriteSource, tmp_path: Pat
         "batch-size": 10,
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    flags += ["--no-shuffle", "--strict", "--fast"]
+    flags += ["--no-shuffle", "--strict", "--fast", "--restart-rows"]
     assert run("convert", source, tmp_path / "out", *flags).code == 0
     made = wdsremux.manifest(tmp_path / "out", "valid")
     assert (made.split, made.seed, made.recipe["name"]) == ("valid", 5, "square:8")
     assert made.options == {
         "fast": True,
+        "restart_rows": True,
         "image_column": "image",
         "label_column": "label",
         "keep": ["row"],
@@ -118,7 +119,7 @@ def test_every_option_arrives(run: Run, write_source: WriteSource, tmp_path: Pat
     }
     by_function = tmp_path / "api"
     by_name: dict[str, Any] = {name.replace("-", "_"): value for name, value in options.items()}
-    wdsremux.convert(source, by_function, no_shuffle=True, strict=True, fast=True, **by_name)
+    wdsremux.convert(source, by_function, no_shuffle=True, strict=True, fast=True, restart_rows=True, **by_name)
     assert wdsremux.manifest(by_function, "valid") == made
 
 

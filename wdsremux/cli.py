@@ -93,6 +93,9 @@ def convert(
     batch_size: Annotated[int, typer.Option(help="Rows that a recipe of your own gets at once.")] = 64,
     quality: Annotated[int, typer.Option(help="Of the JPEGs, 1 to 100.")] = 90,
     subsampling: Annotated[str, typer.Option(help="Of their chroma: 420 or 444.")] = "420",
+    restart_rows: Annotated[
+        bool, typer.Option("--restart-rows", help="Let a loader on a CPU decode the rows of a crop only.")
+    ] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Resize a sixth quicker, 0.2 to 2 dB worse.")] = False,
     samples_per_shard: Annotated[int | None, typer.Option(help="2,000; fewer for a small source.")] = None,
     samples_per_task: Annotated[int | None, typer.Option(help="Rows that one worker mixes; 8,192.")] = None,

@@ -151,6 +151,7 @@ class Display:
 def info_text(split: SplitInfo) -> str:
     """`wdsremux info` of one split, in words."""
     recipe = f"{split.recipe['name']}, quality {split.options['quality']}, subsampling {split.options['subsampling']}"
+    recipe += ", restart rows" if split.options.get("restart_rows") else ""
     recipe += ", fast" if split.options.get("fast") else ""
     lines = [
         f"split     {split.split}",

@@ -74,6 +74,7 @@ def made(
     *,
     device: str = "cpu",
     late: bool = False,
+    restart_rows: bool = False,
     skip: bool = False,
     **output: Any,
 ) -> Iterator[Backend]:
@@ -93,6 +94,7 @@ def made(
         destination=destination,
         decode=decode,
         late=late,
+        restart_rows=restart_rows,
         skip=skip,
     )
     backend = find(name, destination.device)(setup)

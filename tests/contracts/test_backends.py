@@ -17,8 +17,9 @@ from tests.contracts.batches import LIBRARIES, MEAN, STD, UINT8, WAYS, images_of
 from wdsremux import codec
 from wdsremux.errors import FormatError, ImageError, OptionError
 from wdsremux.loading.augment import WHOLE
-from wdsremux.loading.backends import BACKENDS, Batch, find
+from wdsremux.loading.backends import BACKENDS, Batch, Setup, find
 from wdsremux.loading.backends.threads import Decoders, Plain
+from wdsremux.loading.device import Destination
 from wdsremux.loading.output import DTYPES, LAYOUTS, Output
 
 
@@ -274,7 +275,9 @@ def test_torch_begins_no_threads_beneath_those_that_decode() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        with contextlib.closing(Decoders(2, 8, Plain())) as decoders:
+        output = Output(size=8, dtype=torch.uint8, memory_format=torch.channels_last, mean=MEAN, std=STD)
+        setup = Setup(output=output, batch_size=8, num_threads=2, destination=Destination(torch.device("cpu")))
+        with contextlib.closing(Decoders(setup, Plain())) as decoders:
             counts = [decoders._threads.submit(torch.get_num_threads) for _ in range(8)]
             assert {count.result() for count in counts} == {1}
     finally:

@@ -263,14 +263,15 @@ def test_a_conversion_at_work_is_not_disturbed(source: Path, tmp_path: Path) -> 
     check_split(tmp_path / "train", 60)
 
 
-def test_fast_is_not_what_was_begun(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["fast", "restart_rows"])
+def test_an_option_that_was_not_begun_with(source: Path, tmp_path: Path, name: str) -> None:
     """A set without it says nothing of it: those that were made before it was known go on."""
     convert(source, tmp_path, recipe="resize:8")
-    assert "fast" not in wdsremux.manifest(tmp_path).options
-    with pytest.raises(OutputError, match="was begun with options fast None, and now True is asked for"):
-        convert(source, tmp_path, recipe="resize:8", fast=True)
-    convert(source, tmp_path, recipe="resize:8", fast=True, overwrite=True)
-    with pytest.raises(OutputError, match="was begun with options fast True, and now None is asked for"):
+    assert name not in wdsremux.manifest(tmp_path).options
+    with pytest.raises(OutputError, match=f"was begun with options {name} None, and now True is asked for"):
+        convert(source, tmp_path, recipe="resize:8", **{name: True})
+    convert(source, tmp_path, recipe="resize:8", overwrite=True, **{name: True})
+    with pytest.raises(OutputError, match=f"was begun with options {name} True, and now None is asked for"):
         convert(source, tmp_path, recipe="resize:8")
 
 
@@ -291,6 +292,7 @@ def test_a_bad_source_leaves_no_folder(tmp_path: Path) -> None:
         ({"recipe": "crop:3"}, "Invalid recipe"),
         ({"recipe": "copy", "fast": True}, "Invalid fast: it is for the recipes resize:N and square:N"),
         ({"recipe": len, "fast": True}, "Invalid fast"),
+        ({"recipe": "copy", "restart_rows": True}, "Invalid restart_rows: the recipe copy leaves JPEGs as they are"),
         ({"engine": "spark"}, "Invalid engine"),
         ({"max_rejects": "-1"}, "Invalid max_rejects"),
         ({"max_rejects": "101%"}, "Invalid max_rejects"),

@@ -535,8 +535,11 @@ def test_forms_of_pictures(value: Any, pixels: np.ndarray[Any, Any]) -> None:
     rgb = np.ascontiguousarray(np.broadcast_to(pixels[..., None], (*pixels.shape, 3)) if pixels.ndim == 2 else pixels)
     (sample,) = samples(bake(returning(img=[value]), rows(THREE[:1])))
     assert sample.image == codec.encode(rgb, 90, "420")
-    (other,) = samples(bake(returning(img=[value]), rows(THREE[:1]), quality=60, subsampling="444"))
-    assert other.image == codec.encode(rgb, 60, "444")
+    options: dict[str, Any] = {"quality": 60, "subsampling": "444", "restart_rows": True}
+    (other,) = samples(bake(returning(img=[value]), rows(THREE[:1]), **options))
+    assert other.image == codec.encode(rgb, **options)
+    assert b"\xff\xdd" in other.image.data
+    assert b"\xff\xdd" not in sample.image.data
 
 
 @pytest.mark.parametrize("column", [np.stack([COLOURS] * 3), torch.stack([CHW] * 3) / 255, (CHW,) * 3])

@@ -12,7 +12,7 @@ from typing import Any
 from wdsremux.codec import SUBSAMPLINGS
 from wdsremux.conversion.engines import ENGINES
 from wdsremux.conversion.plan import Plan
-from wdsremux.conversion.recipes import ROWS_A_BATCH, SIZED, Settings, check_name
+from wdsremux.conversion.recipes import COPY, ROWS_A_BATCH, SIZED, Settings, check_name
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.errors import OptionError
 
@@ -41,6 +41,7 @@ class Spec:
     batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once
     quality: int = 90
     subsampling: str = "420"
+    restart_rows: bool = False  #: lets a loader decode the rows of a crop only
     fast: bool = False  #: quicker, and 0.2 to 2 dB worse; of resize:N and square:N
     samples_per_shard: int | None = None
     samples_per_task: int | None = None
@@ -74,6 +75,8 @@ class Spec:
             check_name(self.recipe)
         if self.fast and not (isinstance(self.recipe, str) and SIZED.fullmatch(self.recipe)):
             raise OptionError("Invalid fast: it is for the recipes resize:N and square:N. Leave it out")
+        if self.restart_rows and self.recipe == COPY:
+            raise OptionError("Invalid restart_rows: the recipe copy leaves JPEGs as they are. Leave it out")
 
     @property
     def folder(self) -> Path:
@@ -91,8 +94,9 @@ class Spec:
 
     def shaping(self, columns: Columns, plan: Plan) -> dict[str, Any]:
         """The options that shape bytes, beside recipe and seed: what the manifest says and a resume must repeat."""
-        fast = {"fast": True} if self.fast else {}  # not named otherwise: sets made before it was known can go on
-        return fast | {
+        # Not named where they are not asked for: sets made before they were known can go on.
+        later = {name: True for name in ("fast", "restart_rows") if getattr(self, name)}
+        return later | {
             "image_column": columns.image,
             "label_column": columns.label,
             "keep": list(self.keep),
@@ -110,6 +114,7 @@ class Spec:
         return Settings(
             quality=self.quality,
             subsampling=self.subsampling,
+            restart_rows=self.restart_rows,
             fast=self.fast,
             seed=self.seed,
             batch_size=self.batch_size,

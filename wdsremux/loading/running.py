@@ -132,6 +132,7 @@ class Running:
             destination=destination,
             decode=options.decoder(destination.device),
             late=options.augment.late,
+            restart_rows=bool(self._reader.manifest.options.get("restart_rows")),
             skip=options.skip,
         )
         with destination.working():

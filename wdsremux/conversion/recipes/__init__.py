@@ -20,6 +20,7 @@ NO_LABEL = -1
 ROWS_A_BATCH = 64
 
 BUILT_IN = re.compile(r"(?:(resize|square):([1-9]\d{0,4})|(copy))")
+COPY = "copy"  #: the one of them that leaves JPEGs as they are
 SIZED = re.compile(r"(?:resize|square):[1-9]\d{0,4}")  #: those of the built-in recipes that resize
 USERS = re.compile(r"(?P<home>.+\.py|[A-Za-z_][\w.]*):(?P<function>[A-Za-z_][\w.]*)")
 
@@ -52,6 +53,7 @@ class Settings:
 
     quality: int = 90  #: of the JPEGs, 1 to 100
     subsampling: str = "420"  #: of their chroma
+    restart_rows: bool = False  #: whether a restart marker ends each row of units of a JPEG that is encoded
     fast: bool = False  #: whether a built-in recipe decodes JPEGs to fewer pixels before it resizes them
     seed: int = 0  #: what a user's random transforms are seeded from
     batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once

@@ -55,11 +55,9 @@ def make(name: str, settings: Settings) -> BuiltIn:
         return BuiltIn(name, functools.partial(codec.keep, quality=settings.quality, subsampling=settings.subsampling))
     pixels = {"resize": codec.resize_short_side, "square": codec.resize_square}[match[1]]
     sized = functools.partial(pixels, side=int(match[2]), spare=codec.FAST if settings.fast else codec.FINE)
-    return BuiltIn(name, functools.partial(_resize, sized, settings.quality, settings.subsampling))
+    return BuiltIn(name, functools.partial(_resize, sized, settings))
 
 
-def _resize(
-    pixels: Callable[[codec.Data], codec.Pixels], quality: int, subsampling: str, data: codec.Data
-) -> codec.Jpeg:
+def _resize(pixels: Callable[[codec.Data], codec.Pixels], settings: Settings, data: codec.Data) -> codec.Jpeg:
     """Top-level, because recipes travel to workers."""
-    return codec.encode(pixels(data), quality, subsampling)
+    return codec.encode(pixels(data), settings.quality, settings.subsampling, settings.restart_rows)

@@ -13,7 +13,7 @@ from wdsremux.errors import RecipeError
 _ROUNDING = 1e-3  #: how far from 0..1 half-precision arithmetic strays
 
 
-def encode(value: object, quality: int, subsampling: str) -> codec.Jpeg:
+def encode(value: object, quality: int, subsampling: str, restart_rows: bool = False) -> codec.Jpeg:
     """Encode a picture of any supported form.
 
     Args:
@@ -21,22 +21,23 @@ def encode(value: object, quality: int, subsampling: str) -> codec.Jpeg:
             float from 0 to 1; [3, H, W], [1, H, W] or [H, W]) or an array (the same; [H, W, 3], [H, W, 1] or [H, W]).
         quality: of the JPEG, 1 to 100.
         subsampling: of its chroma.
+        restart_rows: as for `codec.encode`.
 
     Raises:
         ImageError: if the bytes are no image, or a JPEG cannot hold the picture.
         RecipeError: if it is no picture at all; the text goes on after "returned".
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        return codec.keep(bytes(value), quality, subsampling)
+        return codec.keep(bytes(value), quality, subsampling, restart_rows)
     if codec.is_pil(value):
-        return codec.encode(codec.from_pil(value), quality, subsampling)
+        return codec.encode(codec.from_pil(value), quality, subsampling, restart_rows)
     if isinstance(value, torch.Tensor):
         pixels = _grey_to_rgb(_levels(_from_tensor(value)), f"a tensor of shape {tuple(value.shape)}", "[C, H, W]")
     elif isinstance(value, np.ndarray):
         pixels = _grey_to_rgb(_levels(value), f"an array of shape {value.shape}", "[H, W, C]")
     else:
         raise RecipeError(f"a {type(value).__name__} as an image, where bytes, PIL, tensors and arrays are known")
-    return codec.encode(pixels, quality, subsampling)
+    return codec.encode(pixels, quality, subsampling, restart_rows)
 
 
 def _from_tensor(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

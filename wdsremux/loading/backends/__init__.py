@@ -41,6 +41,7 @@ class Setup:
     destination: Destination  #: where batches go
     decode: str = CPU  #: "gpu" or "cpu": what decodes. "gpu" with a destination that is a CPU takes the same way there
     late: bool = False  #: whether batches ask for more than crop and flip
+    restart_rows: bool = False  #: whether rows can be cut out of the JPEGs, so that less of them is decoded
     skip: bool = False  #: put a good sample in the place of one that cannot be decoded
 
 

@@ -1,6 +1,7 @@
 """Threads over libjpeg-turbo and torch's antialiased resize: the quickest way on a CPU that we measured.
 
-Each image goes through the cache once: decode, copy of the crop, resize, flip, then straight into the batch's memory.
+Each image goes through the cache once: decode (of the rows that the crop lies in, where they can be told), copy of the
+crop, resize, flip, then straight into the batch's memory.
 For a CPU it is transposed and normalised on the way; for a GPU it stays uint8, a quarter of the bytes to copy there.
 """
 
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 from wdsremux import codec
 from wdsremux.errors import ImageError
 from wdsremux.loading.augment import Parameters
-from wdsremux.loading.backends import Batch
+from wdsremux.loading.backends import Batch, Setup
+from wdsremux.loading.backends.strips import Strips, cut, whole
 from wdsremux.loading.buffers import BatchMemory
 from wdsremux.loading.output import Output
 from wdsremux.loading.transforms import Transforms
 
-_CHUNK = 16  #: images of one piece of work: a future costs some 50 us, an image 400
+_CHUNK = 32  #: images of one piece of work, at most: a future costs some 50 us, an image 250
+_CHUNKS = 2  #: pieces of a batch for each thread, at least
 
 
 class Store(Protocol):
@@ -57,35 +60,39 @@ class Pending:
 class Decoders:
     """Threads that decode, crop, resize and flip."""
 
-    def __init__(self, count: int, size: int, store: Store) -> None:
-        self._size, self._store = size, store
-        self._threads = _decoding_threads(count)
+    def __init__(self, setup: Setup, store: Store) -> None:
+        self._count, self._size, self._cutting = setup.num_threads, setup.output.size, setup.restart_rows
+        self._store = store
+        self._threads = _decoding_threads(self._count)
 
     def begin(self, batch: Batch, places: torch.Tensor) -> Pending:
         """Start on a batch; image i goes to places[i]."""
-        count = len(batch.encoded)
-        chunks = (range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK))
-        return Pending(batch, places, [self._threads.submit(self._chunk, batch, chunk, places) for chunk in chunks])
+        strips = cut(batch.encoded, batch.parameters.boxes) if self._cutting else whole(batch.encoded)
+        chunks = _chunks(len(batch.encoded), self._count)
+        futures = [self._threads.submit(self._chunk, batch, strips, chunk, places) for chunk in chunks]
+        return Pending(batch, places, futures)
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _chunk(self, batch: Batch, chunk: range, places: torch.Tensor) -> list[int]:
+    def _chunk(self, batch: Batch, strips: Strips, chunk: range, places: torch.Tensor) -> list[int]:
         bad = []
         piece = slice(chunk.start, chunk.stop)
         boxes, flips = batch.parameters.boxes[piece].tolist(), batch.parameters.flips[piece].tolist()
-        heights, widths = batch.encoded.height[piece].tolist(), batch.encoded.width[piece].tolist()
+        tops, heights = strips.tops[piece].tolist(), strips.heights[piece].tolist()
+        widths = batch.encoded.width[piece].tolist()
         views = self._store.places(places[piece])
-        for i, view, box, flip, *size in zip(chunk, views, boxes, flips, heights, widths, strict=True):
+        each = zip(chunk, views, boxes, flips, tops, heights, widths, strict=True)
+        for i, view, (x, y, *size), flip, top, height, width in each:
             try:
-                pixels = codec.decode(batch.encoded.image(i).data)
+                pixels = codec.decode(strips.jpeg(i))
             except ImageError:
                 bad.append(i)
                 continue
-            if pixels.shape[:2] != tuple(size):  # boxes were drawn for what the table says
+            if pixels.shape[:2] != (height, width):  # boxes were drawn for what the table says
                 bad.append(i)
                 continue
-            resized = self._resized(pixels, *box)
+            resized = self._resized(pixels, x, y - top, *size)
             if flip:
                 resized = torch.from_numpy(resized).flip(1).numpy()
             self._store(resized, view, batch.parameters, i)
@@ -176,13 +183,13 @@ class ThreadedTransforms:
     """`Transforms` on a CPU, pieces of a batch side by side: its small steps gain nothing from torch's own threads."""
 
     def __init__(self, count: int, output: Output, keep: int) -> None:
-        self._memory, self._threads = BatchMemory(output, keep), _decoding_threads(count)
+        self._memory, self._count, self._threads = BatchMemory(output, keep), count, _decoding_threads(count)
         self._transforms = Transforms(output, torch.device("cpu"))
 
     def __call__(self, pixels: torch.Tensor, parameters: Parameters) -> torch.Tensor:
         """See `Transforms`."""
         images = self._memory.take(len(pixels))
-        pieces = [slice(first, first + _CHUNK) for first in range(0, len(pixels), _CHUNK)]
+        pieces = [slice(chunk.start, chunk.stop) for chunk in _chunks(len(pixels), self._count)]
         work = [
             self._threads.submit(self._transforms, pixels[piece], parameters.take(piece), images[piece])
             for piece in pieces
@@ -193,6 +200,12 @@ class ThreadedTransforms:
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _chunks(images: int, threads: int) -> list[range]:
+    """A batch's images in pieces of work: enough of them that no thread idles while others end a batch."""
+    size = max(1, min(_CHUNK, images // (_CHUNKS * threads)))
+    return [range(first, min(first + size, images)) for first in range(0, images, size)]
 
 
 def _decoding_threads(count: int) -> ThreadPoolExecutor:

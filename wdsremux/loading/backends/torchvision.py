@@ -88,7 +88,7 @@ class _Cpu(_Threaded):
     def __init__(self, setup: Setup) -> None:
         self._memory = BatchMemory(setup.output, keep=2 * _AHEAD + 2)
         store = Augmented(setup.output) if setup.late else Normalised(setup.output)
-        super().__init__(setup, Decoders(setup.num_threads, setup.output.size, store))
+        super().__init__(setup, Decoders(setup, store))
 
     def _places(self, count: int) -> torch.Tensor:
         return self._memory.take(count)
@@ -103,7 +103,7 @@ class _CpuToGpu(_Threaded):
     def __init__(self, setup: Setup) -> None:
         self._destination, self._size = setup.destination, setup.output.size
         self._transforms = Transforms(setup.output, setup.destination.device)
-        super().__init__(setup, Decoders(setup.num_threads, setup.output.size, Plain()))
+        super().__init__(setup, Decoders(setup, Plain()))
 
     def _places(self, count: int) -> torch.Tensor:
         return self._destination.staging((count, self._size, self._size, 3))
