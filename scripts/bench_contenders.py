@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench_loaders import Contender, bare, ours
+from bench_loaders import RESTARTS, Contender, bare, ours
 from bench_peers_own import datasets_source, grain, image_folder, litdata, mosaic
 from bench_peers_tars import (
     dali_readers_webdataset,
@@ -17,9 +17,11 @@ from bench_peers_tars import (
 V2 = "torchvision.transforms.v2"
 
 
-def _ours(backend: str, dtype: str = "float32", channels_last: bool = False) -> Contender:
-    stream = partial(ours, backend=backend, dtype=dtype, channels_last=channels_last)
-    return Contender(stream=stream, imports=("wdsremux",), peer=False, dtype=dtype, channels_last=channels_last)
+def _ours(backend: str, dtype: str = "float32", channels_last: bool = False, form: str = "tars") -> Contender:
+    stream = partial(ours, backend=backend, dtype=dtype, channels_last=channels_last, form=form)
+    return Contender(
+        stream=stream, imports=("wdsremux",), form=form, peer=False, dtype=dtype, channels_last=channels_last
+    )
 
 
 def _dali(channels_last: bool) -> Contender:
@@ -33,6 +35,8 @@ CONTENDERS: dict[str, Contender] = {
     "auto-float-cl": _ours("auto", channels_last=True),
     "auto-uint8-cl": _ours("auto", dtype="uint8", channels_last=True),
     "auto-half-cl": _ours("auto", dtype="float16", channels_last=True),
+    "rows-float-cl": _ours("auto", channels_last=True, form=RESTARTS),
+    "rows-uint8-cl": _ours("auto", dtype="uint8", channels_last=True, form=RESTARTS),
     "dali-float": _ours("dali"),
     "dali-float-cl": _ours("dali", channels_last=True),
     "dali-uint8-cl": _ours("dali", dtype="uint8", channels_last=True),

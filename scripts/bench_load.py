@@ -36,7 +36,7 @@ from pathlib import Path
 from bench_contenders import COLD, CONTENDERS, STORE
 from bench_load_report import Results, Run, Runs, document, print_report
 from bench_load_runs import Place, evict, last_error, peak_bytes, read_all, run, wait_for_orphans
-from bench_loaders import BATCH, SIZE, Data
+from bench_loaders import BATCH, RESTARTS, SIZE, Data
 from bench_machine import PEERS_PYTHON, ROOT, environment, header, make_source, two_cores, write_json
 from bench_tree import become_subreaper
 
@@ -56,9 +56,9 @@ def make_set(images: int) -> tuple[Path, Path]:
     return source, out
 
 
-def convert(source: Path, out: Path) -> None:
+def convert(source: Path, out: Path, *flags: str) -> None:
     """The training split, in a process of its own."""
-    command = [sys.executable, "-m", "wdsremux", "convert", str(source), str(out), "--split", "train"]
+    command = [sys.executable, "-m", "wdsremux", "convert", str(source), str(out), "--split", "train", *flags]
     subprocess.run(command, check=True, env=environment())
 
 
@@ -74,7 +74,7 @@ def make_forms(data: Data, names: Iterable[str], work: Path) -> dict[str, str]:
     for form in dict.fromkeys(CONTENDERS[name].form for name in names):
         if form == "tars":
             continue
-        if form == "arrow" and not data.parquet():
+        if form in ("arrow", RESTARTS) and not data.parquet():
             words: str | None = f"no unconverted photos in {data.source / 'data'}"
         else:
             words = make_form(data, form, work)
@@ -85,6 +85,9 @@ def make_forms(data: Data, names: Iterable[str], work: Path) -> dict[str, str]:
 
 def make_form(data: Data, form: str, work: Path) -> str | None:
     """One form; or a line that says what went wrong."""
+    if form == RESTARTS:
+        convert(data.source, data.sets / form, "--restart-rows")
+        return None
     python = str(PEERS_PYTHON if PEERS_PYTHON.exists() else sys.executable)
     command = [python, str(ROOT / "scripts/bench_load_sets.py"), str(data.out), str(data.source), str(data.sets), form]
     log = work / f"form-{form}.log"

@@ -36,6 +36,9 @@ SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  #: ImageNet's, for pixels in [0, 1]
 
 
+RESTARTS = "restarts"  #: the form of a set that was converted with --restart-rows
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
     """Where a contender finds the photos."""
@@ -63,18 +66,18 @@ class Contender:
 
     stream: Callable[[Data], Images]
     imports: tuple[str, ...]  #: modules at the head of a script that uses it, besides torch
-    form: str = "tars"  #: what it reads: "tars", "source", or one of bench_load_sets.FORMS
+    form: str = "tars"  #: what it reads: "tars", RESTARTS, or one of bench_load_sets.FORMS
     peer: bool = True  #: runs in the peers' environment
     dtype: str = "float32"
     channels_last: bool = False
 
 
-def ours(data: Data, *, backend: str, dtype: str, channels_last: bool) -> Images:
+def ours(data: Data, *, backend: str, dtype: str, channels_last: bool, form: str) -> Images:
     """`wdsremux.DataLoader` as its users write it; dtype "uint8" is not normalised."""
     import torch
 
     loader = importlib.import_module("wdsremux").DataLoader(
-        data.out,
+        data.sets / form if form == RESTARTS else data.out,
         batch_size=BATCH,
         split="train",
         augment="train",

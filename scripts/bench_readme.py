@@ -18,7 +18,7 @@ from readme_part import replace_part
 
 BEGIN, END = "<!-- speed: made by scripts/bench_readme.py -->", "<!-- end of speed -->"
 PICTURE = "docs/speed.svg"
-OURS = ("wdsremux", "auto-", "dali-")  #: what our own names begin with
+OURS = ("wdsremux", "auto-", "rows-", "dali-")  #: what our own names begin with
 SIZES = {"small": "400-700 px", "large": "1,500-3,000 px"}
 
 #: What stands in the tables for the names that the benchmarks give.
@@ -38,6 +38,8 @@ WORDS = {
     "auto-float-cl": "**`wdsremux.DataLoader`**, float channels_last",
     "auto-uint8-cl": "**`wdsremux.DataLoader`**, uint8 channels_last",
     "auto-half-cl": "**`wdsremux.DataLoader`**, half channels_last",
+    "rows-float-cl": "**`wdsremux.DataLoader`**, float channels_last, of a set with `--restart-rows`",
+    "rows-uint8-cl": "**`wdsremux.DataLoader`**, uint8 channels_last, of a set with `--restart-rows`",
     "dali-float": '**`wdsremux.DataLoader(backend="dali")`**, float NCHW',
     "dali-float-cl": '**`wdsremux.DataLoader(backend="dali")`**, float channels_last',
     "dali-uint8-cl": '**`wdsremux.DataLoader(backend="dali")`**, uint8 channels_last',

@@ -17,7 +17,7 @@ from bench_load_child import Timing, batches_for
 from bench_load_report import OTHERS, TARGETS, Results, Run, document, print_report, verdicts
 from bench_load_runs import last_error
 from bench_load_sets import FORMS
-from bench_loaders import random_box
+from bench_loaders import RESTARTS, random_box
 
 CONTENT = bytes(range(256)) * 4096  # 1 MB
 
@@ -99,7 +99,7 @@ def test_every_target_and_form_is_of_someone() -> None:
     named = {name for target in TARGETS for name in (target.ours, target.peer) if name}
     assert named <= set(CONTENDERS)
     assert len(OTHERS) >= 8
-    assert {contender.form for contender in CONTENDERS.values()} <= {"tars", *FORMS}
+    assert {contender.form for contender in CONTENDERS.values()} <= {"tars", RESTARTS, *FORMS}
 
 
 def test_crops_lie_inside_the_picture() -> None:
