@@ -40,7 +40,7 @@ from bench_loaders import BATCH, RESTARTS, SIZE, Data
 from bench_machine import PEERS_PYTHON, ROOT, environment, header, make_source, two_cores, write_json
 from bench_tree import become_subreaper
 
-LARGE_IMAGES = 512  #: timed of large photos in each run of `datasets`: it takes many seconds for a batch
+LARGE_IMAGES = 256  #: timed of large photos in each run of `datasets`: it takes many seconds for a batch
 LARGE_ROUNDS = 3
 LARGE = ("auto-float-cl", "peer-datasets-source")
 

@@ -138,7 +138,12 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(params=ENGINES, scope="module")
+#: Ray's cluster takes 20 s to start and end: those tests are run by `make test-system`.
+SYSTEM = {"ray"}
+PARAMS = [pytest.param(name, marks=pytest.mark.system) if name in SYSTEM else name for name in ENGINES]
+
+
+@pytest.fixture(params=PARAMS, scope="module")
 def engine(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     if name == "ray":
