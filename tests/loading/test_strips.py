@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,22 @@ def test_a_batch_that_begins_with_no_jpeg() -> None:
     batch = spoil(make_batch([SOUND] * 2, [(0, 40, 40, 20)] * 2, [False] * 2), 0)
     strips = cut(batch.encoded, batch.parameters.boxes)
     assert strips.buffer is batch.encoded.buffer
+
+
+@pytest.mark.parametrize("place", [1, 2])
+@pytest.mark.parametrize("size", [0, 1, 200, 700])
+def test_another_file_that_is_no_jpeg(place: int, size: int) -> None:
+    """However short it is: nothing of its neighbours is touched."""
+    boxes = [(3, 40, 30, 20)] * 3
+    sound = make_batch([SOUND] * 3, boxes, [False] * 3).encoded
+    images = [SOUND] * 3
+    images[place] = b"\xff\xd0" * (size // 2) + b"x" * (size % 2)
+    starts = np.concatenate([[0], np.cumsum([len(image) for image in images])])
+    batch = replace(sound, buffer=np.frombuffer(b"".join(images), np.uint8).copy(), starts=starts)
+    strips = cut(batch, np.array(boxes))
+    assert bytes(strips.jpeg(place)) == images[place]
+    wanted = cut(sound, np.array(boxes))
+    assert [bytes(strips.jpeg(i)) for i in {0, 1, 2} - {place}] == [bytes(wanted.jpeg(0))] * 2
 
 
 def test_another_size_than_the_table_says() -> None:

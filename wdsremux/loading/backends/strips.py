@@ -152,19 +152,22 @@ def _strips(
 ) -> Strips:
     """Rows of units `first` to `end`, int64 [N] each, of the images that can be cut; the others as they are."""
     starts, rows = encoded.starts, -(-encoded.height // layout.unit)
-    begin, stop = starts[:-1] + layout.start, starts[1:].copy()
+    head = np.minimum(layout.start, np.diff(starts))  # of what is cut, all that comes before the entropy-coded bytes
+    begin, stop = starts[:-1] + head, starts[1:].copy()
     later, shorter = np.flatnonzero(first > 0), np.flatnonzero(end < rows)
     begin[later] = edges.at[edges.firsts[later] + first[later] - 1] + 2
     stop[shorter] = edges.at[edges.firsts[shorter] + end[shorter] - 1]
 
-    sizes = layout.start + stop - begin + 2 * (end < rows)
+    sizes = head + stop - begin + 2 * (end < rows)
     cut_starts = np.concatenate([[0], np.cumsum(sizes)])
     buffer = np.empty(int(cut_starts[-1]), np.uint8)
     into, out_of = buffer.data, encoded.buffer.data
-    moves = zip(cut_starts[:-1].tolist(), starts[:-1].tolist(), begin.tolist(), stop.tolist(), strict=True)
-    for to, start, coded, past in moves:
-        body = to + layout.start
-        into[to:body] = out_of[start : start + layout.start]
+    moves = zip(
+        cut_starts[:-1].tolist(), starts[:-1].tolist(), head.tolist(), begin.tolist(), stop.tolist(), strict=True
+    )
+    for to, start, length, coded, past in moves:
+        body = to + length
+        into[to:body] = out_of[start : start + length]
         into[body : body + past - coded] = out_of[coded:past]
 
     buffer[cut_starts[1:][shorter] - 2], buffer[cut_starts[1:][shorter] - 1] = 0xFF, _EOI
