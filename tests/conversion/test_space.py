@@ -50,6 +50,8 @@ def test_tasks_of_an_earlier_run_are_not_counted(
 ) -> None:
     monkeypatch.setattr(files, "free_bytes", lambda folder: GIGABYTE // 2)
     estimate(unknown, tmp_path, done=2).add(progress(200))
+    with pytest.raises(SpaceError):  # were they still to come
+        estimate(unknown, tmp_path).add(progress(200))
 
 
 def test_a_limit_is_all_that_comes(unknown: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 
 _DRI, _SOS, _EOI = 0xDD, 0xDA, 0xD9
 _RST = 0xD0  #: the first of eight, which take turns
+_HEADER_BYTES = 4096  #: in which the scan has to begin, of a JPEG that can be cut; ours have 629
 _CONTEXT = 1  #: rows of pixels on either side of a crop that its chroma is interpolated from
 
 
@@ -98,7 +99,7 @@ def _layout(data: Data) -> _Layout | None:
     view, at = memoryview(data), 2
     height_at = interval_at = unit = across = count = 0
     try:
-        while view[at] == 0xFF:
+        while at < _HEADER_BYTES and view[at] == 0xFF:
             marker, (length,) = view[at + 1], struct.unpack_from(">H", view, at + 2)
             if marker == BASELINE:
                 height_at, count = at + 5, view[at + 9]
@@ -108,9 +109,10 @@ def _layout(data: Data) -> _Layout | None:
                 interval_at = at + 4
             elif marker == _SOS:
                 sound = height_at and interval_at and unit and across and view[at + 4] == count
+                sound = sound and at + 2 + length <= _HEADER_BYTES  # a whole batch's are compared, side by side
                 return _Layout(height_at, interval_at, unit, across, at + 2 + length) if sound else None
             at += 2 + length
-    except (IndexError, struct.error):
+    except (IndexError, ValueError, struct.error):  # cut short
         pass
     return None
 
