@@ -125,17 +125,19 @@ def job(write_source: WriteSource, tmp_path: Path) -> Job:
 def cluster() -> Iterator[None]:
     """One cluster for all tests of this module, to which this process is connected."""
     ray = pytest.importorskip("ray", reason="Ray is not installed")
-    ray.init(
-        "local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=80 * 2**20,
-    )
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # otherwise Ray asks for a token, in this process for ever after
+        ray.init(
+            "local",
+            num_cpus=2,
+            num_gpus=0,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=80 * 2**20,
+        )
+        yield
+        ray.shutdown()
 
 
 #: Ray's cluster takes 20 s to start and end: those tests are run by `make test-system`.
