@@ -7,7 +7,9 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
@@ -33,6 +35,16 @@ def test_torch_stays_with_the_workers(write_source: WriteSource, tmp_path: Path)
 
 def test_workers_tell_their_environment() -> None:
     assert LocalEngine(1).environment() == environment.describe()
+
+
+def arrows_allocator() -> dict[str, Any]:
+    return {"name": pa.default_memory_pool().backend_name}
+
+
+def test_arrow_shares_the_c_heap_of_the_workers() -> None:
+    """An allocator of its own kept 20 MB a worker, beside what the heap keeps."""
+    wanted = os.environ.get("ARROW_DEFAULT_MEMORY_POOL", "system")
+    assert local._asked(arrows_allocator) == {"name": wanted}
 
 
 def test_a_first_worker_that_dies() -> None:
