@@ -30,7 +30,8 @@ class Opened:
     citation: str | None = None
     features: Mapping[str, Any] | None = None  #: of `datasets`, as the dataset card states them; None where it does not
     builder: Any = None  #: datasets.DatasetBuilder that found the files; None where they were listed by us
-    beside: tuple[str, ...] = ()  #: files of the folder that are no pictures, where the kind is images
+    beside: tuple[str, ...] = ()  #: files of the split's folder that are no pictures, where the kind is images
+    label_asked: str | None = None  #: what the user gave as --label-column
     untaken: Untaken = field(default_factory=dict)
 
     @property
@@ -62,6 +63,8 @@ class Column:
     feature: Any  #: of `datasets`; a pyarrow.DataType where `datasets` has none for it
     names: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  #: of a ClassLabel: its class names, by file
     least: int | None = None  #: of integers: the smallest, where footers tell it
+    integers: bool = False  #: of texts: they are integers by convention (a tar's .cls)
+    seen: tuple[str, ...] = ()  #: of texts: the first values, where no more is known before all is read
     lacking: str | None = None  #: the first file that has no such column, in words
     clash: str | None = None  #: two files that do not agree on its type, in words
 
@@ -124,6 +127,7 @@ class Survey:
     revision: str  #: SHA-256 over what was looked at: names, sizes, footers or headers
     columns: Mapping[str, Column]  #: by name, in the source's order
     reader: Reader
+    partial: bool = False  #: whether rows may have columns that are not among these: only the first were looked at
     untaken: Untaken = field(default_factory=dict)
     warnings: tuple[str, ...] = ()  #: what the user should know of it, though it can be read
 
