@@ -82,8 +82,18 @@ def convert(
     split: Annotated[str, typer.Option(help="The split of the source.")] = "train",
     revision: Annotated[str | None, typer.Option(help="Of a Hub id: a branch, tag or commit.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Where there are several.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Where it is not found by itself.")] = None,
-    keep: Annotated[str, typer.Option(help="Columns to keep as JSON, with commas between.")] = "",
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="The column with the label, where it is not found by itself; none: no labels."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Class names in the order of their numbers, with commas between, or a file of lines."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns to keep as JSON beside each image, with commas between, or given again."),
+    ] = None,
     recipe: Annotated[
         str, typer.Option(help="What is baked in: resize:N, square:N, copy, FILE.py:FUNC or pkg.mod:FUNC.")
     ] = "resize:256",
@@ -152,6 +162,11 @@ def verify(
         typer.echo("Delete what is named, and run the same conversion again to rebuild it.", err=True)
         raise typer.Exit(1)
     typer.echo(printable(f"{out}{f' ({split})' if split else ''} is sound"))
+    from wdsremux.conversion import report
+    from wdsremux.format import class_list
+
+    if split is None and (warning := class_list.disagreement(report.read_all(out))):
+        typer.echo(printable(f"wdsremux: warning: {warning}."), err=True)
 
 
 @app.command()
@@ -182,8 +197,12 @@ def info(
     """Say what a converted set holds, where it came from, and how well its shards are mixed."""
     from wdsremux.conversion import report
     from wdsremux.display import info_text
+    from wdsremux.format import class_list
 
-    splits = [report.describe(out, manifest) for manifest in report.read_all(out)]
+    manifests = report.read_all(out)
+    if warning := class_list.disagreement(manifests):
+        typer.echo(printable(f"wdsremux: warning: {warning}."), err=True)
+    splits = [report.describe(out, manifest) for manifest in manifests]
     if as_json:
         typer.echo(json.dumps({split.split: dataclasses.asdict(split) for split in splits}, indent=1))
     else:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from wdsremux.conversion import events
 from wdsremux.errors import printable
+from wdsremux.format.class_list import is_labelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +94,8 @@ class Display:
                 self._add(event)
             case events.Warned():
                 self.say(f"warning: {event.text}")
+            case events.Noted():
+                self.say(event.text)
             case events.Finished():
                 self._finish(event)
 
@@ -135,7 +138,8 @@ class Display:
     def _finish(self, event: events.Finished) -> None:
         result = event.manifest
         if event.already:
-            self.say(f"{self._title}: already converted, {result.nsamples:,} images in {len(result.shards)} shards")
+            about = f"already converted, {result.nsamples:,} images in {len(result.shards)} shards{_labels(event)}"
+            self.say(f"{self._title}: {about}")
             return
         size = sum(shard.size_bytes for shard in result.shards)
         self._bar.update(self._row, completed=self._total)
@@ -144,8 +148,19 @@ class Display:
         self.say(
             f"{self._title}: {result.nsamples:,} images in {len(result.shards)} shards, "
             f"{before}{size / 1e6:,.1f} MB after, "
-            f"{self._images / self._seconds():,.0f} images/s, {result.nrejects} rejects{dropped}"
+            f"{self._images / self._seconds():,.0f} images/s, {result.nrejects} rejects{dropped}{_labels(event)}"
         )
+
+
+def _labels(event: events.Finished) -> str:
+    """What the summary says of labels that there are not."""
+    if not is_labelled(event.manifest):
+        return ", labels: none"
+    if not event.unlabelled:
+        return ""
+    if event.unlabelled == event.manifest.nsamples:
+        return ", labels: none (every label is null)"
+    return f", {event.unlabelled:,} images without a label"
 
 
 def info_text(split: SplitInfo) -> str:
@@ -162,9 +177,14 @@ def info_text(split: SplitInfo) -> str:
     ]
     if split.worst_mixing is not None:
         lines.append(f"mixing    no class has more than {split.worst_mixing:.2f} times its share in any shard")
-    if split.labels:
-        lines.append(f"classes   {len(split.labels)}")
-        lines += [f"  {count.label:>6}  {count.samples:>9,}  {count.name or ''}".rstrip() for count in split.labels]
+    labels = [count for count in split.labels if count.label >= 0]
+    unlabelled = sum(count.samples for count in split.labels if count.label < 0)
+    if not labels:
+        lines.append("labels    none")
+    else:
+        missing = f", and {unlabelled:,} samples without a label" if unlabelled else ""
+        lines.append(f"classes   {len(labels)}{missing}")
+        lines += [f"  {count.label:>6}  {count.samples:>9,}  {count.name or ''}".rstrip() for count in labels]
     return "\n".join(map(printable, lines))
 
 

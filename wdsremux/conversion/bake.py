@@ -21,10 +21,11 @@ from wdsremux import files
 from wdsremux.conversion import ahead, memory, shards
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Block, Task
-from wdsremux.conversion.recipes import NO_LABEL, Recipe, Reject, Sample
+from wdsremux.conversion.recipes import Recipe, Reject, Sample
 from wdsremux.conversion.source import Rows, Source
 from wdsremux.errors import ConversionError
 from wdsremux.format import manifest, samples
+from wdsremux.format.samples import NO_LABEL
 
 _AHEAD_BYTES = 8 * 2**20  #: of images that wait to be baked, for each fragment that is read at the same time
 _STORED_BYTES = 64 * 2**20  #: of fragments that are read at the same time

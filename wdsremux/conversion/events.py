@@ -40,12 +40,20 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Something worth a line, such as the files that are not taken."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The split is whole."""
 
     manifest: Manifest
     already: bool  #: it was before this run
     bytes_source: int
+    unlabelled: int | None = None  #: samples without a label; None: they were not counted now
 
 
-Event = Planned | Progress | Warned | Finished
+Event = Planned | Progress | Warned | Noted | Finished

@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from wdsremux import files
-from wdsremux.conversion import descriptors, environment, folder, journal, mending, report
+from wdsremux.conversion import classes, descriptors, environment, folder, journal, mending, report
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, Engine, make_engine
-from wdsremux.conversion.events import Event, Finished, Planned, Progress, Warned
+from wdsremux.conversion.events import Event, Finished, Noted, Planned, Progress, Warned
 from wdsremux.conversion.journal import Journal, Request
 from wdsremux.conversion.plan import Extent, Plan, Task, make_plan
 from wdsremux.conversion.recipes import BUILT_IN, Recipe, make_recipe
 from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.opening import open_source
+from wdsremux.conversion.source.opening import Asked, open_asked
 from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec
 from wdsremux.errors import ConversionError, OutputError, RejectError
 from wdsremux.format import manifest, samples
 from wdsremux.format.manifest import Manifest
+from wdsremux.format.samples import NO_LABEL
 
 Tell = Callable[[Event], None]
 _LEAST_ROWS = 8_192  #: that a share of rejects is taken of where nobody knows the rows
@@ -56,17 +57,36 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         if done is not None:
             request.check(Request(done.source, done.recipe, done.options, done.seed), spec.folder)
         lacking = None if done is None else mending.missing(spec.folder, done)
+        unlabelled = None
         if done is None or lacking:
             now = engine.environment()
-            begun = journal.begin(work, request, plan, done.environment if done else now, source.stamp)
+            with report.held(spec.out):  # another split that begins beside this one has to find its classes
+                source = _settled(spec, source)
+                environment_ = done.environment if done else now
+                begun = journal.begin(work, request, plan, environment_, source.stamp, source.classes)
             run = _Run(spec, engine, source.stored(work), recipe, begun, now, tell)
-            result = _mend(run, done, lacking) if done and lacking else _finish(run, request)
+            run.tell_of_source()
+            if done and lacking:
+                result = _mend(run, done, lacking)
+            else:
+                result, unlabelled = _finish(run, request)
         else:
             result = done
         journal.clear(work)
         report.write_card(spec.out)  # each time: a kill may have come between manifest and card
-    tell(Finished(result, result is done and not lacking, source.size_bytes))
+    tell(Finished(result, result is done and not lacking, source.size_bytes, unlabelled))
     return result
+
+
+def _settled(spec: Spec, source: Source) -> Source:
+    """The source under OUT's class list."""
+    own = classes.of_split(spec.folder)
+    if own is not None and own.stated and spec.classes is not None and own.names != spec.classes:
+        raise OutputError(
+            f"{spec.folder} was begun with other classes than --classes names now. Ask for the same, choose another "
+            "OUT, or begin anew with --overwrite"
+        )
+    return classes.settle(source, spec.folder, own, classes.of_others(spec.out, spec.split))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +113,13 @@ class _Run:
             shuffle=not self.spec.no_shuffle,
             mended=None if mended is None else {shard.url: shard for shard in mended.shards},
         )
+
+    def tell_of_source(self) -> None:
+        """Say what is not taken of the source, and what should be known of it."""
+        for text in self.source.warnings:
+            self.tell(Warned(text))
+        for text in self.source.notes:
+            self.tell(Noted(text))
 
     def check_environment(self, changed: str) -> None:
         """Say that it changed since the conversion began.
@@ -131,22 +158,35 @@ def _open(spec: Spec) -> Source:
     pinned = None
     if not spec.overwrite:
         done = folder.finished(spec.folder)
-        before = done.source if done else journal.source(spec.folder / journal.FOLDER)
+        begun = journal.begun(spec.folder / journal.FOLDER)
+        before = done.source if done is not None else begun.source if begun is not None else None
         # A short id such as "mnist" is what the Hub has under another name.
         same = before is not None and f"/{before['name']}".endswith(f"/{spec.source}")
         pinned = before["revision"] if before and same else None
-    return open_source(
-        spec.source,
-        spec.split,
-        config=spec.config,
-        revision=spec.revision,
-        pinned=pinned,
-        image_column=spec.image_column,
-        label_column=spec.label_column,
-        keep=spec.keep,
-        columns_made=not (isinstance(spec.recipe, str) and BUILT_IN.fullmatch(spec.recipe)),
-        patience_s=spec.patience,
+    return open_asked(
+        Asked(
+            source=spec.source,
+            split=spec.split,
+            config=spec.config,
+            revision=spec.revision,
+            pinned=pinned,
+            image_column=spec.image_column,
+            label_column=spec.label_column,
+            classes=spec.classes,
+            classes_before=_classes_before(spec),
+            keep=spec.keep,
+            columns_made=not (isinstance(spec.recipe, str) and BUILT_IN.fullmatch(spec.recipe)),
+            patience_s=spec.patience,
+        )
     )
+
+
+def _classes_before(spec: Spec) -> tuple[str, ...] | None:
+    """The list that OUT has already: what a source that cannot count its classes goes by."""
+    lists = classes.of_others(spec.out, spec.split)
+    own = None if spec.overwrite else classes.of_split(spec.folder)
+    found = [each.names for each in (own, *lists.values()) if each is not None and each.names]
+    return found[0] if found else None
 
 
 def _plan(spec: Spec, source: Source) -> Plan:
@@ -187,8 +227,8 @@ def _disk_faults(folder_: Path) -> Iterator[None]:
         ) from error
 
 
-def _finish(run: _Run, request: Request) -> Manifest:
-    """Bake what is not baked yet, and put all together."""
+def _finish(run: _Run, request: Request) -> tuple[Manifest, int]:
+    """Bake what is not baked yet, and put all together; with the number of samples without a label."""
     run.check_environment(run.begun.changed)
     run.check_source()
     _bake(run, run.begun.plan.tasks, run.bakery(None))
@@ -260,13 +300,25 @@ class _Tally:
         )
 
 
-def _assemble(run: _Run, request: Request) -> Manifest:
-    """Put the journal's records together: the sample table, the rejects, and last the manifest."""
+def _assemble(run: _Run, request: Request) -> tuple[Manifest, int]:
+    """Put the journal's records together: the sample table, the rejects, and last the manifest.
+
+    Returns:
+        The manifest, and how many samples have no label.
+    """
     spec, begun = run.spec, run.begun
     shards = [shard for record in begun.records() for shard in record.shards]
     nsamples = sum(shard.nsamples for shard in shards)
+    unlabelled = 0
+
+    def counted() -> Iterator[samples.Table]:
+        nonlocal unlabelled
+        for table in begun.tables():
+            unlabelled += int((table["label"] == NO_LABEL).sum())
+            yield table
+
     with files.atomic(spec.folder / samples.NAME) as file:
-        samples.write(file, begun.tables(), nsamples)
+        samples.write(file, counted(), nsamples)
     with files.atomic(spec.folder / manifest.REJECTS) as file:
         for record in begun.records():
             file.write(record.rejected())
@@ -286,4 +338,4 @@ def _assemble(run: _Run, request: Request) -> Manifest:
     )
     with files.atomic(spec.folder / manifest.NAME) as file:
         file.write(result.dumps())
-    return result
+    return result, unlabelled

@@ -79,6 +79,7 @@ class Journal:
     changed: str = ""  #: how the environment differs from the one begun in; empty if it does not
     stamp: str | None = None  #: of the source that it was begun with, see `Source.stamp`
     touched: bool = False  #: whether that is another one now
+    classes: list[str] | None = None  #: as the manifest will name them
 
     def recorded(self, task: Task) -> bool:
         """Whether a task was done once."""
@@ -132,7 +133,14 @@ class Journal:
             yield rows
 
 
-def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any], stamp: str | None = None) -> Journal:
+def begin(
+    work: Path,
+    request: Request,
+    plan: Plan,
+    now: dict[str, Any],
+    stamp: str | None = None,
+    classes: list[str] | None = None,
+) -> Journal:
     """Save the plan, or find the one of an earlier run, and clear away what that run left half-written.
 
     Environment and stamp become those of now where no task is done yet, and stay what they were where all are.
@@ -145,14 +153,14 @@ def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any], stamp: 
     if before is None:
         for record in work.glob("task-*"):  # its plan is gone, and it would pass for one of this plan
             record.unlink()
-        return _save(Journal(work, plan, now, stamp=stamp), request)
+        return _save(Journal(work, plan, now, stamp=stamp, classes=classes), request)
     request.check(Request(**{f.name: before[f.name] for f in fields(Request)}), work.parent)
     found = _saved_plan(before, plan)
     if not agree(found, plan):
         raise OutputError(
             f"{work / PLAN} is damaged: it does not take each row that is asked for once. Begin anew with --overwrite"
         )
-    begun = Journal(work, found, before["environment"], stamp=before.get("stamp"))
+    begun = Journal(work, found, before["environment"], stamp=before.get("stamp"), classes=classes)
     done = [begun.has(task, work.parent) for task in begun.plan.tasks]
     if all(done):
         return begun
@@ -165,10 +173,34 @@ def begin(work: Path, request: Request, plan: Plan, now: dict[str, Any], stamp: 
     return _save(replace(begun, environment=begun.environment | {environment.MIXED: True}), request)
 
 
-def source(work: Path) -> dict[str, Any] | None:
-    """What an earlier run of the same folder converts, as its manifest will say it."""
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What an earlier run of the same folder wrote down before it began."""
+
+    source: dict[str, Any]  #: what it converts, as its manifest will say it
+    labelled: bool
+    classes: tuple[str, ...] | None  #: names by number; None: there are none, or they were not written down
+    states_classes: bool  #: whether they were: version 0.1.0 did so only at the end
+    any_done: bool  #: whether a task is done
+
+
+def begun(work: Path) -> Begun | None:
+    """What an earlier run began with; None if there was none.
+
+    Raises:
+        OutputError: if its plan is damaged, or not of this version.
+    """
     before = _saved(work)
-    return None if before is None else before["source"]
+    if before is None:
+        return None
+    names = before.get("classes")
+    return Begun(
+        source=before["source"],
+        labelled=before["options"].get("label_column") is not None,
+        classes=None if names is None else tuple(names),
+        states_classes="classes" in before,
+        any_done=any(work.glob("task-*.json")),
+    )
 
 
 def clear(work: Path) -> None:
@@ -181,7 +213,7 @@ def clear(work: Path) -> None:
 def _save(begun: Journal, request: Request) -> Journal:
     tasks = [asdict(task) for task in begun.plan.tasks]
     of_now = {"environment": begun.environment, "stamp": begun.stamp}
-    saved = {"version": VERSION} | asdict(request) | of_now | {"tasks": tasks}
+    saved = {"version": VERSION} | asdict(request) | of_now | {"classes": begun.classes, "tasks": tasks}
     with files.atomic(begun.work / PLAN) as file:
         file.write(json.dumps(saved, indent=1).encode())
     return begun
@@ -233,9 +265,14 @@ def _is_plan(saved: dict[str, Any]) -> bool:
         and isinstance(saved["source"]["revision"], str)
         and isinstance(saved["seed"], int)
         and isinstance(saved.get("stamp"), str | None)
+        and _are_texts(saved.get("classes") or [])
         and [task["number"] for task in tasks] == list(range(len(tasks)))
         and all(_is_count(task["number"]) and _is_task(task) for task in tasks)
     )
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _is_task(task: dict[str, Any]) -> bool:

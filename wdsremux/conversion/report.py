@@ -6,7 +6,9 @@ side by side both stand in them.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 
 from wdsremux import files
 from wdsremux.errors import FormatError
-from wdsremux.format import manifest, samples
+from wdsremux.format import class_list, manifest, samples
 from wdsremux.format.manifest import Manifest
 
 CARD = "README.md"
@@ -92,9 +94,14 @@ def describe(out: Path, split: Manifest) -> SplitInfo:
     )
 
 
+def held(out: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold OUT's lock, under which splits that are converted side by side find each other."""
+    return files.locked(out / ".lock", f"{out / '.lock'} is held by another process", _LOCK_TIMEOUT_S)
+
+
 def write_card(out: Path) -> None:
     """Make OUT/README.md and OUT/_info.json from all manifests present."""
-    with files.locked(out / ".lock", f"{out / '.lock'} is held by another process", _LOCK_TIMEOUT_S):
+    with held(out):
         splits = read_all(out)
         with files.atomic(out / CARD) as file:
             file.write(_card(splits).encode())
@@ -112,10 +119,10 @@ def _card(splits: list[Manifest]) -> str:
         for s in splits
     )
     options = splits[0].options
-    label = ", `KEY.cls` (its label)" if options.get("label_column") else ""
+    label = ", `KEY.cls` (its label)" if any(map(class_list.is_labelled, splits)) else ""
     kept = f", `KEY.json` ({', '.join(options['keep'])})" if options.get("keep") else ""
     return f"""---
-{license_}configs:
+{license_}{_features(splits)}configs:
 - config_name: default
   data_files:
 {data_files}
@@ -129,7 +136,7 @@ Converted by wdsremux {splits[0].environment["wdsremux"]} from `{source["name"]}
 |---|---|---|---|
 {rows}
 
-Each sample is `KEY.jpg`{label}{kept}.
+Each sample is `KEY.jpg`{label}{kept}.{_class_names(splits)}
 
 ```python
 import datasets, wdsremux
@@ -138,6 +145,36 @@ loader = wdsremux.DataLoader("this/folder", batch_size=256, split="{splits[0].sp
 rows = datasets.load_dataset("this/folder", split="{splits[0].split}")
 ```
 {citation}"""
+
+
+def _features(splits: Sequence[Manifest]) -> str:
+    """The columns for `datasets`, which would otherwise guess them from five samples, and knows no class names.
+
+    As `DatasetInfo` writes them into a card's YAML.
+    """
+    columns = [("jpg", "image")]
+    if any(map(class_list.is_labelled, splits)):
+        columns.append(("cls", "int64"))
+    if any(split.options.get("keep") for split in splits):
+        columns.append(("json", "json"))
+    names = class_list.agreed(splits)
+    lines = ["dataset_info:", "  features:"]
+    for name, dtype in [*columns, ("__key__", "string"), ("__url__", "string")]:
+        lines.append(f"  - name: {name}")
+        if name == "cls" and names:
+            lines += ["    dtype:", "      class_label:", "        names:"]
+            lines += [f"          '{number}': {json.dumps(each)}" for number, each in enumerate(names)]
+        else:
+            lines.append(f"    dtype: {dtype}")
+    return "\n".join(lines) + "\n"
+
+
+def _class_names(splits: Sequence[Manifest]) -> str:
+    """What the card says of labels."""
+    names = class_list.agreed(splits)
+    if names:
+        return f" Labels are the numbers of {len(names):,} classes, the same in every split; `index.json` names them."
+    return "" if any(map(class_list.is_labelled, splits)) else " There are no labels."
 
 
 def _timm(split: Manifest) -> dict[str, Any]:

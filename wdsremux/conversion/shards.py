@@ -21,9 +21,10 @@ import numpy as np
 
 from wdsremux import files, rng
 from wdsremux.conversion.plan import Block
-from wdsremux.conversion.recipes import NO_LABEL, Sample
+from wdsremux.conversion.recipes import Sample
 from wdsremux.errors import OutputError
 from wdsremux.format import archive, manifest, samples
+from wdsremux.format.samples import NO_LABEL
 
 if TYPE_CHECKING:
     import webdataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from wdsremux.conversion.engines import ENGINES
 from wdsremux.conversion.plan import Plan
 from wdsremux.conversion.recipes import COPY, ROWS_A_BATCH, SIZED, Settings, check_name
 from wdsremux.conversion.source.columns import Columns
-from wdsremux.errors import OptionError
+from wdsremux.errors import OptionError, SourceError
 
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # what `datasets` allows as a split's name; it stands in file names
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
@@ -35,6 +35,7 @@ class Spec:
     revision: str | None = None
     image_column: str | None = None
     label_column: str | None = None
+    classes: tuple[str, ...] | None = None  #: the class list of OUT, where the source's own is not to hold
     keep: tuple[str, ...] = ()
     recipe: str | Callable[..., Any] = "resize:256"
     recipe_version: str | None = None  #: stands in for the source text of a user's recipe
@@ -57,7 +58,10 @@ class Spec:
 
     def __post_init__(self) -> None:
         if not _SPLIT.fullmatch(self.split):
-            raise OptionError(f"Invalid split (got {self.split!r}). Letters, digits, underscores and single dots only")
+            limit = ". For a part of a split, use --limit" if "[" in self.split else ""
+            raise OptionError(
+                f"Invalid split (got {self.split!r}). Letters, digits, underscores and single dots only{limit}"
+            )
         if not 1 <= self.quality <= 100:
             raise OptionError(f"Invalid quality (got {self.quality}). Supported: 1 to 100")
         if self.subsampling not in SUBSAMPLINGS:
@@ -135,10 +139,37 @@ def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **opt
         if name not in known:
             raise OptionError(f"Invalid option {name!r}. Supported: {', '.join(sorted(known - {'source', 'out'}))}")
     keep = options.get("keep") or ()
-    options["keep"] = tuple(name for name in (keep.split(",") if isinstance(keep, str) else keep) if name)
+    listed = [keep] if isinstance(keep, str) else keep
+    options["keep"] = tuple(dict.fromkeys(name for text in listed for name in text.split(",") if name))
+    options["classes"] = _class_list(options.get("classes"))
     if "max_rejects" in options:
         options["max_rejects"] = str(options["max_rejects"])
     if options.get("workers") is None:
         options["workers"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Absolute, because the workers of a cluster have other working directories.
     return Spec(source=os.fspath(source), out=Path(out).absolute(), **options)
+
+
+def _class_list(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """The classes that the user named: with commas between, or a line each in a file.
+
+    Raises:
+        OptionError: if it is no list, or has a name twice.
+        SourceError: if the file cannot be read.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        names = tuple(given)
+    elif os.path.isfile(given):
+        try:
+            names = tuple(Path(given).read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"the class list {given} cannot be read: {error}. A name a line, as UTF-8") from error
+    else:
+        names = tuple(given.split(","))
+        if len(names) < 2:
+            raise OptionError(f"Invalid classes (got {given!r}): there is no such file, and a single name is no list")
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise OptionError("Invalid classes: the list is empty, or has an empty name, or one name twice")
+    return names

@@ -18,6 +18,7 @@ from wdsremux.errors import FormatError
 from wdsremux.format.plain import open_plain
 
 NAME = "samples.npy"
+NO_LABEL = -1  #: the label of a sample that has none
 _MAGIC = b"\x93NUMPY\x01\x00"  #: of a .npy file, with the version of its header
 
 SAMPLE = np.dtype(

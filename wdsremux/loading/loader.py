@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 
 from wdsremux.errors import OptionError, StateError
+from wdsremux.format.class_list import disagreement_with
 from wdsremux.loading.augment import Augment, make_augment
 from wdsremux.loading.dataset import Dataset, Sampler
 from wdsremux.loading.feed import Ready, Share
@@ -120,6 +121,8 @@ class DataLoader:
         self._order = Order(counts, seed, shuffle, WINDOW if window is None else window, lanes)
         self._check(options)
         if text := mixing_warning(self._reader.split, self._order):
+            warnings.warn(text, stacklevel=2)
+        if "label" in options.fields and (text := disagreement_with(self._reader.manifest, Path(out))):
             warnings.warn(text, stacklevel=2)
         self._state = LoaderState()
         self._iterator = 0  #: number of the iterator that was begun last

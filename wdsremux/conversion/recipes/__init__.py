@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wdsremux import codec
-from wdsremux.conversion.source import Rows
+from wdsremux.conversion.source import Fault, Rows
 from wdsremux.errors import OptionError
 
-NO_LABEL = -1
 ROWS_A_BATCH = 64
 
 BUILT_IN = re.compile(r"(?:(resize|square):([1-9]\d{0,4})|(copy))")
@@ -32,7 +31,7 @@ class Sample:
     row: int  #: of the fragment
     part: int  #: which of the samples made of that row
     image: codec.Jpeg
-    label: int  #: NO_LABEL where there is none
+    label: int  #: -1 where there is none
     kept: bytes | None = None  #: the kept columns, as JSON
 
 
@@ -45,6 +44,12 @@ class Reject:
     where: str | None  #: what the source calls the image
     column: str | None  #: whose value was at fault
     reason: str
+
+
+def reject_of(rows: Rows, place: int) -> Reject:
+    """The reject that a row at fault makes; one without an image is at fault, too."""
+    fault = rows.faults.get(place) or Fault(rows.image_column, "no image: null")
+    return Reject(rows.first + place, None, rows.paths[place].as_py(), fault.column, fault.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

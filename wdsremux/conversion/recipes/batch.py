@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from wdsremux import codec, rng
-from wdsremux.conversion.recipes import NO_LABEL, Reject
-from wdsremux.conversion.source import Rows
+from wdsremux.conversion.recipes import Reject, reject_of
+from wdsremux.conversion.source import Rows, kept_values
 from wdsremux.errors import ImageError
+from wdsremux.format.samples import NO_LABEL
 
 ROW = "__row__"  #: the column that ties what a recipe returns to what it got
 RNG = "__rng__"
@@ -39,14 +40,16 @@ def make_batch(rows: Rows, images: str, seed: int) -> Batch:
     """
     pictures, places, rejects = [], [], []
     for i, content in enumerate(rows.contents):
+        if content is None or i in rows.faults:
+            rejects.append(reject_of(rows, i))
+            continue
         try:
-            if content is None:
-                raise ImageError(rows.faults.get(i, "no image: null"))
             pictures.append(_form(codec.decode(content), images))
             places.append(i)
         except ImageError as error:
             rejects.append(Reject(rows.first + i, None, rows.paths[i].as_py(), rows.image_column, str(error)))
-    columns: dict[str, list[Any]] = dict(rows.kept.take(places).to_pydict()) if rows.kept.num_columns else {}
+    kept = kept_values.rows(rows.kept) if rows.kept.num_columns else []
+    columns: dict[str, list[Any]] = {name: [kept[i][name] for i in places] for name in rows.kept.column_names}
     columns[rows.image_column] = pictures
     if rows.label_column is not None:
         columns[rows.label_column] = [label_of(rows, i) for i in places]

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wdsremux import codec, rng
-from wdsremux.conversion.recipes import BUILT_IN, NO_LABEL, ROWS_A_BATCH, Reject, Sample, Settings, kept
-from wdsremux.conversion.source import Rows
+from wdsremux.conversion.recipes import BUILT_IN, ROWS_A_BATCH, Reject, Sample, Settings, kept, reject_of
+from wdsremux.conversion.source import Rows, kept_values
 from wdsremux.errors import ImageError
+from wdsremux.format.samples import NO_LABEL
 
 VERSION = 1  #: of what these recipes do to pixels; part of their hash
 
@@ -29,16 +30,16 @@ class BuiltIn:
         return {"name": self.name, "sha256": rng.digest("built-in", self.name, VERSION), "version": VERSION}
 
     def bake(self, rows: Rows) -> list[Sample | Reject]:
-        columns = rows.kept.to_pylist() if rows.kept.num_columns else itertools.repeat(None)
+        columns = kept_values.rows(rows.kept) if rows.kept.num_columns else itertools.repeat(None)
         each = zip(rows.contents, rows.labels.to_pylist(), columns, strict=False)
         return [self._row(rows, i, *row) for i, row in enumerate(each)]
 
     def _row(
         self, rows: Rows, i: int, image: memoryview | None, label: int | None, columns: dict[str, Any] | None
     ) -> Sample | Reject:
+        if image is None or i in rows.faults:
+            return reject_of(rows, i)
         try:
-            if image is None:
-                raise ImageError(rows.faults.get(i, "no image: null"))
             jpeg = self.encode(image)
         except ImageError as error:
             return Reject(rows.first + i, None, rows.paths[i].as_py(), rows.image_column, str(error))

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from wdsremux.conversion.recipes import NO_LABEL, Reject, Sample, Settings, kept, pictures
+from wdsremux.conversion.recipes import Reject, Sample, Settings, kept, pictures
 from wdsremux.conversion.recipes.batch import ROW, Batch, label_of
+from wdsremux.conversion.source import kept_values
 from wdsremux.errors import ImageError, RecipeError
+from wdsremux.format.samples import NO_LABEL
 
 _LABELS = range(-(2**63), 2**63)  #: what the sample table holds
 _AS_TEXT = (bytes, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)
@@ -37,7 +39,7 @@ def read(result: object, batch: Batch, settings: Settings) -> list[Sample | Reje
     images = columns[batch.rows.image_column]
     targets = _targets(columns.get(ROW), len(images), len(batch.places))
     _check_kept(columns, batch, settings)
-    originals = batch.rows.kept.take(batch.places).to_pylist() or [{}] * len(batch.places)  # no columns: no rows
+    originals = kept_values.rows(batch.rows.kept.take(batch.places)) or [{}] * len(batch.places)  # no columns: no rows
     made: list[Sample | Reject] = list(batch.rejects)
     parts = [0] * len(batch.places)
     for j, target in enumerate(targets):

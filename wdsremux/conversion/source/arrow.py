@@ -10,16 +10,15 @@ import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-from datasets import IterableDataset
-from datasets.table import table_cast
 
-from wdsremux.conversion.source import Fragment, patience
-from wdsremux.conversion.source.builder import Opened, Survey
+from wdsremux.conversion.source import partitions, patience
+from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey
+from wdsremux.conversion.source.schemas import Merged
 from wdsremux.errors import SourceError
 
 
@@ -27,24 +26,34 @@ from wdsremux.errors import SourceError
 class ArrowReader:
     """Maps files into memory: of what is not looked at, nothing is read."""
 
-    schema: pa.Schema  #: of the columns that are read, images undecoded
     files: tuple[str, ...]
     names: tuple[str, ...]  #: of the files, for people
+    partitions: Mapping[str, pa.DataType] = field(default_factory=dict)  #: columns that the paths state
 
-    def tables(self, fragment: Fragment, batch_rows: int) -> Iterator[pa.Table]:
-        with _batches(self.files[fragment.file]) as batches:
+    def pieces(self, fragment: Fragment, names: Sequence[str], batch_rows: int) -> Iterator[Piece]:
+        with _opened(self.files[fragment.file]) as (_, batches):
             batch = next(itertools.islice(batches, fragment.part, None), None)
         if batch is None:
             return
-        batch.validate(full=True)  # offsets of a damaged file may point anywhere
-        table = table_cast(pa.Table.from_batches([batch]).select(self.schema.names), self.schema)
+        inside = [name for name in names if name in batch.schema.names]
+        batch = batch.select(inside)
+        for column in batch.columns:
+            _as_bytes(column).validate(full=True)  # offsets of a damaged file may point anywhere
+        table = pa.Table.from_batches([batch])
+        for name in names:
+            if name not in inside:
+                table = partitions.append(table, name, self.partitions[name], self.names[fragment.file])
         for at in range(0, len(table), batch_rows):
-            yield table.slice(at, batch_rows)
+            yield Piece(table.slice(at, batch_rows))
 
-    def values(self, column: str) -> Iterator[pa.Array]:
-        for file in self.files:
-            with _batches(file) as batches:
-                yield from (batch.column(column) for batch in batches)
+    def values(self, column: str) -> Iterator[tuple[int, pa.Array]]:
+        for number, (file, name) in enumerate(zip(self.files, self.names, strict=True)):
+            with _opened(file) as (schema, batches):
+                if column not in schema.names:
+                    empty = pa.table({"": pa.nulls(1)})
+                    yield number, partitions.append(empty, column, self.partitions[column], name)[column].chunk(0)
+                    continue
+                yield from ((number, batch.column(column)) for batch in batches)
 
     def where(self, fragment: Fragment) -> str:
         return f"record batch {fragment.part} of {self.names[fragment.file]}"
@@ -53,7 +62,7 @@ class ArrowReader:
         return self
 
 
-def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> Survey:
+def survey(opened: Opened, faults: patience.Faults) -> Survey:
     """Count the rows of all files, by the headers of their record batches.
 
     Raises:
@@ -66,35 +75,45 @@ def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> 
         )
     fragments: list[Fragment] = []
     revision = hashlib.sha256()
+    stated = partitions.types(opened.names)
+    merged = Merged(opened.features, stated)
     for number, (file, name) in enumerate(zip(opened.files, opened.names, strict=True)):
         try:
-            found = _sizes(file, revision)
+            schema, found = _sizes(file, revision)
+            merged.add(schema, name)
             revision.update(repr((name, os.path.getsize(file), found)).encode())
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{name} cannot be read as Arrow: {error}. Fetch it again") from error
         fragments += [Fragment(number, part, len(found), *size) for part, size in enumerate(found)]
-    schema = stream.features.arrow_schema
-    return Survey(tuple(fragments), revision.hexdigest(), ArrowReader(schema, opened.files, opened.names))
+    reader = ArrowReader(opened.files, opened.names, stated)
+    return Survey(tuple(fragments), revision.hexdigest(), merged.columns(), reader)
 
 
-def _sizes(file: str, revision: hashlib._Hash) -> list[tuple[int, int]]:
-    """(rows, bytes) of each record batch; the columns' names, types and features go into the revision."""
+def _sizes(file: str, revision: hashlib._Hash) -> tuple[pa.Schema, list[tuple[int, int]]]:
+    """The schema, and (rows, bytes) of each record batch; what is known of the columns goes into the revision."""
     found = []
-    with _batches(file) as batches:
+    with _opened(file) as (schema, batches):
         for number, batch in enumerate(batches):
             if number == 0:
                 revision.update(repr((batch.schema.names, batch.schema.types, batch.schema.metadata)).encode())
             found.append((len(batch), batch.nbytes))
-    return found
+    return schema, found
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    """Texts as binary: one that is not UTF-8 is the fault of its row alone."""
+    return column.cast(pa.binary()) if pa.types.is_string(column.type) else column
 
 
 @contextlib.contextmanager
-def _batches(file: str) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The record batches of a file; each keeps its part of the mapping alive."""
+def _opened(file: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """The schema and the record batches of a file; each batch keeps its part of the mapping alive."""
     with pa.memory_map(file) as mapped:
         try:
-            batches = iter(pa.ipc.open_stream(mapped))
+            stream = pa.ipc.open_stream(mapped)
+            schema, batches = stream.schema, iter(stream)
         except pa.ArrowInvalid:  # the other format (Arrow columnar format, "IPC File Format")
             reader = pa.ipc.open_file(mapped)
+            schema = reader.schema
             batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-        yield batches
+        yield schema, batches

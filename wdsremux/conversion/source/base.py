@@ -173,13 +173,6 @@ class Rows:
         """Of the images, in bytes."""
         return int(self.images.nbytes)
 
-    def fault(self, place: int) -> Fault | None:
-        """Why the row at a place cannot be baked; None if nothing is known against it."""
-        found = self.faults.get(place)
-        if found is None and not self.images[place].is_valid:
-            return Fault(self.image_column, "no image: null")
-        return found
-
     def head(self, count: int) -> Rows:
         """The first rows."""
         return replace(

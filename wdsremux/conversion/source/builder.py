@@ -1,18 +1,18 @@
-"""SOURCE -> a builder of `datasets`: a Hub id, a folder laid out as on the Hub, `save_to_disk`, or a glob."""
+"""A Hub id, or a folder of which a card says where the files are -> files by split, as `datasets` finds them."""
 
 from __future__ import annotations
 
-import glob
-import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasets import get_dataset_config_names, load_dataset_builder
-from datasets.data_files import DataFilesList
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
+from datasets.packaged_modules.arrow.arrow import Arrow
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+from datasets.packaged_modules.parquet.parquet import Parquet
+from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from huggingface_hub import DatasetCard, HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -23,11 +23,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from wdsremux.conversion.source import files, patience
+from wdsremux.conversion.source import patience
+from wdsremux.conversion.source.base import Opened, Untaken
+from wdsremux.conversion.source.given import no_such_split
 from wdsremux.errors import SourceError
-
-if TYPE_CHECKING:
-    from wdsremux.conversion.source import Fragment, Reader
 
 # What a request raises: OSError, and the base of whatever HTTP library the Hub's client is built on.
 TRANSPORT: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
@@ -36,75 +35,35 @@ _ANSWER_S = 30.0  #: within which the Hub must answer at first
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ODD = re.compile(r"[*?\[\]{}\n]|::")  #: what `datasets` does not take as it stands in a path
-_STATE, _SPLITS = "state.json", "dataset_dict.json"  #: what save_to_disk leaves in a folder
-_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}  #: of a glob's files; images otherwise
+_KINDS = {Parquet: "parquet", Arrow: "arrow", ImageFolder: "images", WebDataset: "tars"}  #: by what builds them
+_CARDS = {".gitattributes", "README.md", ".huggingface.yaml", "dataset_info.json", "dataset_infos.json", "config.json"}
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A split that `datasets` knows how to build."""
-
-    builder: Any  #: datasets.DatasetBuilder
-    name: str  #: of the folder, or the Hub id
-    root: str  #: what file names are relative to
-    files: tuple[str, ...]  #: in the order in which `datasets` reads them
-    revision: str | None = None  #: the commit on the Hub
-    license: Any = None  #: as the dataset card says it
-
-    @property
-    def remote(self) -> bool:
-        return self.revision is not None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The files, relative to the root."""
-        return tuple(self.relative(file) for file in self.files)
-
-    def relative(self, file: str) -> str:
-        return files.name(file, self.root)
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a look at a whole split found."""
-
-    fragments: tuple[Fragment, ...]
-    revision: str  #: SHA-256 over what was looked at: names, sizes, footers or headers
-    reader: Reader
-
-
-def open_builder(
+def of_hub(
     source: str, split: str, config: str | None, revision: str | None, pinned: str | None, faults: patience.Faults
 ) -> Opened:
-    """Find a split's files. Arguments as those of `open_source`.
+    """The files of a split of a data set on the Hub. Arguments as those of `open_source`.
 
     Raises:
-        SourceError: one sentence saying what is missing, or what there is instead.
+        SourceError: one clear error saying what is missing, or what there is instead.
     """
-    path = Path(source)
-    pattern = glob.has_magic(source) and not path.is_dir()  # a folder may be called photos[1]
-    if (pattern or path.exists()) and revision is not None:
-        raise SourceError(f"{source} is on this machine, where there is no --revision {revision}. Leave it out")
-    if pattern:
-        return _of_glob(source, split)
-    if path.is_dir():
-        folder = path.resolve()
-        if not _encodable(folder.name):
-            raise SourceError(f"{source} has a name that is not UTF-8. Rename it")
-        saved = _saved_to_disk(folder, split, folder.name)
-        return saved or _of_builder(source, split, str(folder), folder.name, {"name": config})
-    if path.exists():
-        raise SourceError(f"{source} is no folder but a file. Give a folder, a glob of files, or a Hub id")
     if not _HUB_ID.fullmatch(source):
-        raise SourceError(f"{source} is no folder. Give a folder, a glob of files, or a Hub id such as uoft-cs/cifar10")
+        raise SourceError(
+            f"there is no file or folder {source}. Give a folder, a file, a glob of files, or a Hub id such as "
+            "uoft-cs/cifar10"
+        )
     if pinned and not _COMMIT.fullmatch(pinned):
         pinned = None  # an earlier run read a folder of that name
     return _of_hub(source, split, config, revision or pinned, faults)
 
 
-def _encodable(name: str) -> bool:
-    """Whether a name is UTF-8, as `datasets` and the dataset card need it; a folder on a disk may have any bytes."""
-    return name == name.encode(errors="replace").decode()
+def of_card(source: str, folder: Path, split: str, config: str | None) -> Opened:
+    """The files of a split of a folder on this machine, where its dataset card says they are.
+
+    Raises:
+        SourceError: likewise.
+    """
+    return _of_builder(source, split, str(folder), folder.name, {"name": config})
 
 
 def _of_hub(source: str, split: str, config: str | None, revision: str | None, faults: patience.Faults) -> Opened:
@@ -112,7 +71,10 @@ def _of_hub(source: str, split: str, config: str | None, revision: str | None, f
     asked = {"name": config, "revision": info.sha}
     root = f"hf://datasets/{info.id}@{info.sha}"
     license_ = (info.card_data or {}).get("license")
-    return patience.call(lambda: _of_builder(source, split, root, info.id, asked, info.sha, license_), faults, source)
+    there = [f"{root}/{sibling.rfilename}" for sibling in info.siblings or ()]
+    return patience.call(
+        lambda: _of_builder(source, split, root, info.id, asked, info.sha, license_, there), faults, source
+    )
 
 
 def _info(source: str, revision: str | None) -> Any:
@@ -161,6 +123,7 @@ def _of_builder(
     asked: dict[str, Any],
     revision: str | None = None,
     license_: Any = None,
+    there: list[str] | None = None,
 ) -> Opened:
     found = name if revision else root
     try:
@@ -176,7 +139,8 @@ def _of_builder(
         raise
     except Exception as error:  # whatever a card's YAML, or a script beside the data, provokes in `datasets`
         raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}") from error
-    return _opened(builder, source, split, root, name, revision, license_)
+    found_files = _files_below(root) if there is None else there
+    return _opened(builder, source, split, root, name, revision, license_, found_files)
 
 
 def _if_odd(root: str) -> str:
@@ -208,51 +172,51 @@ def _opened(
     split: str,
     root: str,
     name: str,
-    revision: str | None = None,
-    license_: Any = None,
+    revision: str | None,
+    license_: Any,
+    there: list[str],
 ) -> Opened:
-    data_files = builder.config.data_files or {}
-    if split not in data_files:
-        raise SourceError(f"{source} has no split {split!r}. Its splits: {', '.join(data_files) or 'none'}")
-    found = tuple(str(file) for file in data_files[split])
-    if not found:
+    kind = next((kind for class_, kind in _KINDS.items() if isinstance(builder, class_)), None)
+    if kind is None:
+        raise SourceError(
+            f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
+            f"{type(builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
+        )
+    # Each file once: `datasets` lists train/train_0/1.jpg twice, by the pattern for either folder.
+    splits = {
+        str(key): tuple(dict.fromkeys(map(str, found))) for key, found in (builder.config.data_files or {}).items()
+    }
+    how = f"its config {builder.config.name!r}" if revision else "its dataset card"
+    if split not in splits:
+        raise no_such_split(source, split, list(splits), how)
+    if not splits[split]:
         raise SourceError(f"{source} has no file that `datasets` finds{_if_odd(root)}")
-    return Opened(builder, name, root, found, revision, license_ or builder.info.license or None)
+    return Opened(
+        kind=kind,
+        name=name,
+        root=root,
+        split=split,
+        splits=splits,
+        how=how,
+        revision=revision,
+        config=str(builder.config.name),
+        license=license_ or builder.info.license or None,
+        citation=builder.info.citation or None,
+        features=builder.info.features,
+        builder=builder,
+        untaken=_untaken(root, there, {file for files in splits.values() for file in files}),
+    )
 
 
-def _saved_to_disk(folder: Path, split: str, name: str) -> Opened | None:
-    """A folder of `save_to_disk`, of one split or several; None if it is none."""
-    if (folder / _SPLITS).is_file():
-        splits = json.loads((folder / _SPLITS).read_bytes())["splits"]
-        if split not in splits:
-            raise SourceError(f"{folder} has no split {split!r}. Its splits: {', '.join(splits)}")
-        return _saved_to_disk(folder / split, split, name)
-    if not (folder / _STATE).is_file():
-        return None
-    try:
-        state = json.loads((folder / _STATE).read_bytes())
-        found = [str(folder / entry["filename"]) for entry in state["_data_files"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{folder / _STATE} is not what save_to_disk writes: {_one_line(error)}") from error
-    if state.get("_split") not in (None, split):
-        raise SourceError(f"{folder} has no split {split!r}. Its splits: {state['_split']}")
-    return _opened(_packaged("arrow", split, found), str(folder), split, str(folder), name)
+def _untaken(root: str, there: list[str], taken: set[str]) -> Untaken:
+    """The files that belong to no split of the config."""
+    names = [file.removeprefix(f"{root}/") for file in there if file not in taken]
+    left = sorted(name for name in names if os.path.basename(name) not in _CARDS)
+    return {"of no split of this config": left} if left else {}
 
 
-def _of_glob(source: str, split: str) -> Opened:
-    found = sorted(path for path in glob.glob(os.path.abspath(source), recursive=True) if os.path.isfile(path))
-    if not found:
-        raise SourceError(f"no file matches {source}")
-    kinds = {_KINDS.get(Path(file).suffix.lower(), "imagefolder") for file in found}
-    if len(kinds) > 1:
-        raise SourceError(f"{source} matches files of several kinds ({', '.join(sorted(kinds))}). Give a narrower glob")
-    root = os.path.commonpath([os.path.dirname(file) for file in found])
-    return _opened(_packaged(kinds.pop(), split, found), source, split, root, os.path.basename(root))
-
-
-def _packaged(kind: str, split: str, found: list[str]) -> Any:
-    """A builder of these very files: given as a plain list, they would be taken for patterns, and looked up again."""
-    return load_dataset_builder(kind, data_files={split: DataFilesList(found, [])})
+def _files_below(folder: str) -> list[str]:
+    return [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names]
 
 
 def card_license(folder: str) -> Any:

@@ -1,24 +1,29 @@
-"""Features -> which column is the image, which the label, which are kept; and their values out of Arrow tables."""
+"""The columns of a source -> which one is the image, which the label, which are kept; and their values out of Arrow."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.compute
-from datasets import Features
 
+from wdsremux.conversion.source import kept_values
+from wdsremux.conversion.source.base import Column, Fault, Survey
 from wdsremux.errors import SourceError
 
-if TYPE_CHECKING:
-    from wdsremux.conversion.source import Reader
-
-_IMAGE_DTYPES = ("binary", "large_binary")  # of a column that only its user knows to hold images
-_LABEL_DTYPES = ("int", "uint", "string", "large_string")
-_LABEL_NAMES = ("label", "labels", "cls")  #: of a column that is no ClassLabel; the last is what tars call it
+NO_COLUMN = "none"  #: what --label-column says for a set that is to have no labels
+_IMAGE_NAMES = re.compile(r"(?:.*[_. -])?(?:images?|img|imgs|pictures?|photos?|jpe?g|png|webp)(?:[_. -].*)?", re.I)
+_LABEL_NAMES = ("label", "labels", "cls", "class", "target", "targets")  #: of the label; the first that there is
+#: Names of several parts that speak of a label, such as fine_label, class_id, category_name.
+_LABEL_LIKE = re.compile(
+    r"(?:.*[_. -])?(?:labels?|cls|class(?:es)?|targets?|categor(?:y|ies))"
+    r"(?:[_. -](?:ids?|idx|index|names?|no|number))?",
+    re.I,
+)
 _ARRAYS = (datasets.Array2D, datasets.Array3D, datasets.Array4D, datasets.Array5D)
 _TEXTS = (datasets.Translation, datasets.TranslationVariableLanguages, datasets.Json)
 
@@ -29,8 +34,8 @@ class Columns:
 
     image: str
     label: str | None
-    kept: tuple[str, ...]
-    vocabulary: tuple[str, ...] | None = None  #: of a label column of strings: its sorted values, by label
+    kept: tuple[str, ...] = ()
+    json: frozenset[str] = field(default_factory=frozenset)  #: those of them whose values are texts of JSON files
 
     @property
     def names(self) -> list[str]:
@@ -39,126 +44,141 @@ class Columns:
 
     def images(self, table: pa.Table) -> tuple[pa.Array, pa.Array]:
         """Bytes and paths of the images: binary or large_binary [N], string [N]."""
-        images = _whole(table.column(self.image))
-        content, paths = (pa.compute.struct_field(images, name) for name in ("bytes", "path"))
-        return content, _utf8(paths)
+        images = plain(table.column(self.image))
+        if not pa.types.is_struct(images.type):
+            return _content(images), pa.nulls(len(images), pa.string())
+        names = [inner.name for inner in images.type]
+        content = _content(pa.compute.struct_field(images, "bytes"))
+        if "path" not in names:
+            return content, pa.nulls(len(images), pa.string())
+        return content, _utf8(plain(pa.compute.struct_field(images, "path")))
 
-    def kept_values(self, table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
-        """The kept columns, and why a row has nulls in their place: by its place, where a text is not UTF-8."""
-        kept = table.select(list(self.kept))
-        try:
-            kept.validate(full=True)
-            return kept, {}
-        except pa.ArrowInvalid:
-            faults = {place: fault for place in range(len(kept)) if (fault := _fault(kept, place))}
-        places = pa.array([None if place in faults else place for place in range(len(kept))], pa.int64())
-        return kept.take(places), faults
-
-    def labels(self, table: pa.Table) -> pa.Array:
-        """int64 [N]; null where there is none.
-
-        Raises:
-            SourceError: for a string that was not there when the vocabulary was made.
-        """
-        if self.label is None:
-            return pa.nulls(len(table), pa.int64())
-        column = _whole(table.column(self.label))
-        if self.vocabulary is None:
-            return _numbers(column, self.label)
-        column = _words(column)
-        labels = pa.compute.index_in(column, pa.array(self.vocabulary, pa.string()))
-        if labels.null_count != column.null_count:
-            strange = column.filter(pa.compute.and_(labels.is_null(), column.is_valid()))[0]
-            raise SourceError(
-                f"{self.label} {strange.as_py()!r} was not there when the labels were counted. "
-                "The source changed: convert it anew with --overwrite"
-            )
-        return labels.cast(pa.int64())
+    def kept_values(self, table: pa.Table) -> tuple[pa.Table, dict[int, Fault]]:
+        """The kept columns, and the rows of which Python cannot have a value as it is; those hold nulls."""
+        return kept_values.exact(table.select(list(self.kept)), self.json)
 
 
 def choose(
-    features: Features, source: str, image: str | None, label: str | None, keep: Sequence[str], made: bool
-) -> Columns:
+    found: Survey, source: str, image: str | None, label: str | None, keep: Sequence[str], made: bool, json: bool
+) -> tuple[Columns, list[str]]:
     """Find the columns to read.
 
     Args:
-        features: of the source.
+        found: what a look at the source told of its columns.
         source: named in errors.
         image: None: the only one of that kind.
-        label: None: the only ClassLabel, else a column named "label", "labels" or "cls", else no label.
+        label: None: the only ClassLabel, else the column that is named like a label, else no label; "none": no label.
         keep: columns for the samples' JSON.
         made: whether a recipe may make columns that the source has not.
+        json: whether values of the feature Json are texts of files, to be kept as what they say.
+
+    Returns:
+        The columns, and what to warn of: columns that look like a label and are not taken.
 
     Raises:
-        SourceError: one sentence saying what is missing or ambiguous.
+        SourceError: one clear error saying what is missing or ambiguous.
     """
-    image = image or _image_column(features, source)
-    _check_there(features, image, source)
-    if not isinstance(features[image], datasets.Image) and _dtype(features[image]) not in _IMAGE_DTYPES:
-        raise SourceError(f"column {image!r} is {features[image]}, no image. An image is an Image or binary")
-    label = label or _label_column(features, source)
-    if label is not None:
-        _check_there(features, label, source)
-        _check_label(features[label], label)
-    kept = [name for name in dict.fromkeys(keep) if name in features or not made]
-    for name in kept:
-        _check_there(features, name, source)
-        _check_kept(features[name], name)
-    return Columns(image, label, tuple(kept))
+    columns = found.columns
+    image = image or _image_column(columns, source)
+    _check_there(columns, image, source)
+    if not _is_image(columns[image].feature):
+        raise SourceError(
+            f"column {image!r} of {source} is {_word(columns[image].feature)}, no image. "
+            "An image is an Image, binary, or a struct of bytes and path"
+        )
+    warnings: list[str] = []
+    if label is None:
+        label, warnings = _label_column(columns, image, keep, source)
+    elif label == NO_COLUMN and NO_COLUMN not in columns:
+        label = None
+    if label is not None and not (found.partial and label not in columns):
+        _check_there(columns, label, source)
+        check_label(columns[label], label)
+    names = [name for name in dict.fromkeys(keep) if name in columns or not (made or found.partial)]
+    for name in names:
+        _check_there(columns, name, source)
+        _check_kept(columns[name].feature, name)
+    late = [name for name in dict.fromkeys(keep) if name not in columns] if found.partial and not made else []
+    texts = frozenset(n for n in names if json and isinstance(columns[n].feature, datasets.Json))
+    chosen = Columns(image, label, (*names, *late), texts)
+    _check_whole(columns, chosen)
+    return chosen, warnings
 
 
-def with_classes(columns: Columns, features: Features, reader: Reader) -> tuple[Columns, list[str] | None]:
-    """The columns, with a vocabulary if the labels are strings, and the class names by label.
+def _check_there(columns: Mapping[str, Column], name: str, source: str) -> None:
+    if name not in columns:
+        raise SourceError(f"{source} has no column {name!r}. Its columns: {', '.join(columns)}")
+
+
+def _check_whole(columns: Mapping[str, Column], chosen: Columns) -> None:
+    """See that the chosen columns are in every file, and of one type.
 
     Raises:
-        SourceError: if the labels are strings that cannot be read without the images.
+        SourceError: naming the files that differ.
     """
-    if columns.label is None:
-        return columns, None
-    feature = features[columns.label]
-    if isinstance(feature, datasets.ClassLabel):
-        return columns, list(feature.names)
-    if "string" not in _dtype(feature):
-        return columns, None
-    values: set[str] = set()
-    for array in reader.values(columns.label):
-        try:
-            values.update(value for value in _words(array).unique().to_pylist() if value is not None)
-        except pa.ArrowInvalid as error:
-            raise SourceError(
-                f"column {columns.label!r} holds a label that is not UTF-8. Mend it, or choose another --label-column"
-            ) from error
-    vocabulary = tuple(sorted(values))
-    return replace(columns, vocabulary=vocabulary), list(vocabulary)
+    for name in chosen.names:
+        column = columns.get(name, Column(None))
+        without = " Give a narrower glob, or leave the column out" + (
+            f" (--label-column {NO_COLUMN})" if name == chosen.label else ""
+        )
+        if column.lacking:
+            raise SourceError(f"{column.lacking} has no column {name!r}, which other files have.{without}")
+        if column.clash:
+            raise SourceError(f"column {name!r} differs between files: {column.clash}.{without}")
 
 
-def _check_there(features: Features, name: str, source: str) -> None:
-    if name not in features:
-        raise SourceError(f"{source} has no column {name!r}. Its columns: {', '.join(features)}")
-
-
-def _image_column(features: Features, source: str) -> str:
-    names: list[str] = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+def _image_column(columns: Mapping[str, Column], source: str) -> str:
+    """The column that can only be the image: an Image, else a struct of bytes and path, else a binary column."""
+    images = [name for name, column in columns.items() if isinstance(column.feature, datasets.Image)]
+    structs = [name for name, column in columns.items() if _is_struct(column.feature)]
+    binaries = [name for name, column in columns.items() if _is_binary(column.feature)]
+    named = [name for name in binaries if _IMAGE_NAMES.fullmatch(name)]
+    names = images or structs or named or binaries
     if len(names) == 1:
         return names[0]
     if names:
         raise SourceError(
             f"{source} has {len(names)} image columns: {', '.join(names)}. Choose one with --image-column"
         )
-    raise SourceError(
-        f"{source} has no image column. Its columns: {', '.join(f'{n} ({_word(f)})' for n, f in features.items())}"
+    listed = ", ".join(f"{name} ({_word(column.feature)})" for name, column in columns.items())
+    raise SourceError(f"{source} has no image column. Its columns: {listed or 'none'}")
+
+
+def _label_column(
+    columns: Mapping[str, Column], image: str, keep: Sequence[str], source: str
+) -> tuple[str | None, list[str]]:
+    """The column that is the label, by its feature or name, and what to warn of.
+
+    Raises:
+        SourceError: if several could be it, or the only one that looks like it is none.
+    """
+    others = {name: column for name, column in columns.items() if name != image and not _is_image(column.feature)}
+    marked = [name for name, column in others.items() if isinstance(column.feature, datasets.ClassLabel)]
+    plain_ = [name for wanted in _LABEL_NAMES for name in others if name.lower() == wanted]
+    like = [name for name, column in others.items() if _LABEL_LIKE.fullmatch(name) or _holds_labels(column.feature)]
+    if len(marked) > 1:
+        raise _several(source, marked)
+    fit = [name for name in plain_ if _is_label(others[name].feature)]
+    chosen = marked or fit[:1] or plain_[:1]
+    if not chosen and len(like) > 1:
+        raise _several(source, like)
+    chosen = chosen or like
+    if not chosen:
+        return None, []
+    passed = [name for name in dict.fromkeys([*plain_, *like]) if name not in (*chosen, *keep)]
+    about = [
+        f"column {name!r} ({_word(others[name].feature)}) looks like a label, too, and is not taken: {chosen[0]!r} is "
+        f"the label. Choose the other with --label-column {name}, or keep it with --keep {name}"
+        for name in passed
+    ]
+    return chosen[0], about
+
+
+def _several(source: str, names: Sequence[str]) -> SourceError:
+    return SourceError(
+        f"{source} has {len(names)} label columns: {', '.join(names)}. Choose one with --label-column, "
+        f"or --label-column {NO_COLUMN}"
     )
-
-
-def _label_column(features: Features, source: str) -> str | None:
-    names: list[str] = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    if len(names) > 1:
-        raise SourceError(
-            f"{source} has {len(names)} label columns: {', '.join(names)}. Choose one with --label-column"
-        )
-    if names:
-        return names[0]
-    return next((name for name in _LABEL_NAMES if name in features and _is_label(features[name])), None)
 
 
 def _dtype(feature: Any, other: str = "") -> str:
@@ -166,21 +186,88 @@ def _dtype(feature: Any, other: str = "") -> str:
     return str(feature.dtype) if isinstance(feature, datasets.Value) else other
 
 
-def _is_label(feature: Any) -> bool:
-    return isinstance(feature, datasets.ClassLabel) or _dtype(feature).startswith(_LABEL_DTYPES)
+def _is_image(feature: Any) -> bool:
+    return isinstance(feature, datasets.Image) or _is_struct(feature) or _is_binary(feature)
 
 
-def _check_label(feature: Any, name: str) -> None:
-    if not _is_label(feature):
-        raise SourceError(
-            f"column {name!r} is {feature}, no single label. A label is a ClassLabel, an integer or a string; "
-            f"with --keep {name} it goes into the samples' JSON"
+def _is_struct(feature: Any) -> bool:
+    """Whether it is what an Image is stored as: a struct of bytes and, mostly, path."""
+    if isinstance(feature, dict):
+        return "bytes" in feature and set(feature) <= {"bytes", "path"} and _is_binary(feature["bytes"])
+    if isinstance(feature, pa.DataType) and pa.types.is_struct(feature):
+        inner = {each.name: each.type for each in feature}
+        return "bytes" in inner and set(inner) <= {"bytes", "path"} and _is_binary(inner["bytes"])
+    return False
+
+
+def _is_binary(feature: Any) -> bool:
+    if isinstance(feature, pa.DictionaryType):
+        feature = feature.value_type
+    if isinstance(feature, pa.DataType):
+        return bool(
+            pa.types.is_binary(feature) or pa.types.is_large_binary(feature) or pa.types.is_binary_view(feature)
         )
+    return _dtype(feature) in ("binary", "large_binary", "binary_view")
+
+
+def kind_of_label(feature: Any) -> str | None:
+    """Of what kind labels of this feature are: "class", "integer", "bool", "float", "text", "null"; None if unfit."""
+    if isinstance(feature, datasets.ClassLabel):
+        return "class"
+    if isinstance(feature, datasets.Value):
+        feature = feature.pa_type
+    if isinstance(feature, pa.DictionaryType):
+        feature = feature.value_type
+    if not isinstance(feature, pa.DataType):
+        return None
+    kinds = {
+        "integer": pa.types.is_integer,
+        "bool": pa.types.is_boolean,
+        "float": pa.types.is_floating,
+        "null": pa.types.is_null,
+        "text": lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_string_view(t),
+    }
+    return next((kind for kind, is_one in kinds.items() if is_one(feature)), None)
+
+
+def _is_label(feature: Any) -> bool:
+    return kind_of_label(feature) is not None
+
+
+def _holds_labels(feature: Any) -> bool:
+    """Whether it is a list of ClassLabels, at any depth."""
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return isinstance(feature.feature, datasets.ClassLabel) or _holds_labels(feature.feature)
+    return False
+
+
+def check_label(column: Column, name: str) -> None:
+    """
+    Raises:
+        SourceError: if values of this column are no single labels.
+    """
+    if not _is_label(column.feature):
+        raise unfit(name, f"is {_word(column.feature)}")
+
+
+def unfit(name: str, what: str) -> SourceError:
+    """The error for a column that looks like the label, or was asked for, and cannot be it."""
+    return SourceError(
+        f"column {name!r} {what}, no single label. A label is a ClassLabel, an integer, a bool, a whole float or a "
+        f"text. Choose another with --label-column, or none with --label-column {NO_COLUMN}; --keep {name} puts it "
+        "into the samples' JSON"
+    )
 
 
 def _check_kept(feature: Any, name: str) -> None:
     """Refuse what JSON cannot hold, at any depth."""
-    if isinstance(feature, dict):
+    if isinstance(feature, pa.DataType):
+        inner = _inner_types(feature)
+        if not _is_binary(feature) and not pa.types.is_fixed_size_binary(feature):
+            for each in inner:
+                _check_kept(each, name)
+            return
+    elif isinstance(feature, dict):
         inner = list(feature.values())
     elif isinstance(feature, list):
         inner = feature
@@ -190,29 +277,36 @@ def _check_kept(feature: Any, name: str) -> None:
         return
     else:
         raise SourceError(f"column {name!r} holds {_word(feature)}, which --keep cannot write as JSON. Leave it out")
+    if isinstance(feature, pa.DataType):
+        raise SourceError(f"column {name!r} holds {_word(feature)}, which --keep cannot write as JSON. Leave it out")
     for each in inner:
         _check_kept(each, name)
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array; Arrow's own `combine_chunks` copies even a single chunk."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+def _inner_types(kind: pa.DataType) -> list[pa.DataType]:
+    if isinstance(kind, pa.DictionaryType):
+        return [kind.value_type]
+    return [kind.field(i).type for i in range(kind.num_fields)]
 
 
-def _words(column: pa.Array) -> pa.Array:
-    """Strings as class names: those of a tar are files, which often end with a line break."""
-    return pa.compute.utf8_trim_whitespace(column.cast(pa.string()))
+def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column as one array, its dictionary unpacked; Arrow's own `combine_chunks` copies even a single chunk."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
 
 
-def _numbers(column: pa.Array, name: str) -> pa.Array:
-    try:
-        return column.cast(pa.int64())
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"column {name!r} holds a label of 2**63 or more. Choose another --label-column") from error
+def _content(images: pa.Array) -> pa.Array:
+    """Images as binary or large_binary."""
+    images = plain(images)
+    if pa.types.is_null(images.type):
+        return images.cast(pa.binary())
+    return images.cast(pa.large_binary()) if pa.types.is_binary_view(images.type) else images
 
 
 def _utf8(texts: pa.Array) -> pa.Array:
     """Texts of which no byte is lost but those that are not UTF-8; parquet does not look whether they are."""
+    texts = texts.cast(pa.string()) if not pa.types.is_string(texts.type) else texts
     try:
         texts.validate(full=True)
         return texts
@@ -221,22 +315,11 @@ def _utf8(texts: pa.Array) -> pa.Array:
         return pa.array([text and text.decode(errors="replace") for text in content], pa.string())
 
 
-def _fault(kept: pa.Table, place: int) -> str | None:
-    """What is wrong with a row's kept values; None if nothing is."""
-    for name in kept.column_names:
-        try:
-            kept[name][place].as_py()
-        except UnicodeDecodeError:
-            return f"column {name!r} holds text that is not UTF-8"
-    return None
-
-
-def nulled(images: pa.Array, places: Collection[int]) -> pa.Array:
-    """Images with nulls at some places."""
-    if not places:
-        return images
-    return images.take(pa.array([None if place in places else place for place in range(len(images))], pa.int64()))
-
-
 def _word(feature: Any) -> str:
+    if isinstance(feature, datasets.ClassLabel):
+        return "ClassLabel"
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return f"List({_word(feature.feature)})"
+    if isinstance(feature, pa.DataType):
+        return str(feature)
     return _dtype(feature) or type(feature).__name__

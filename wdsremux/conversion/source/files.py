@@ -11,6 +11,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute
 
+from wdsremux.conversion.source.base import relative
+
 _AT_ONCE = 16  #: of a remote source: each file is a request of a tenth of a second
 _FAULTS = {  #: what is wrong with one file, and not with all; the words are the same on every machine
     FileNotFoundError: "no image: there is no such file",
@@ -94,14 +96,4 @@ class Files:
         compute = pyarrow.compute
         if not compute.any(compute.match_substring_regex(paths, "^/|://")).as_py():
             return paths  # at no cost a row where they are all relative, as they are in parquet
-        return pa.array([path and name(path, self.root) for path in paths.to_pylist()], pa.string())
-
-
-def name(path: str, root: str) -> str:
-    """A path relative to a root, also inside zip://…::…; the last part of one that lies elsewhere on this machine."""
-    inner, link, last = path.rpartition("::")
-    if last.startswith(f"{root}/"):
-        last = last[len(root) + 1 :]
-    elif last.startswith("/"):
-        last = last.rpartition("/")[2]
-    return inner + link + last
+        return pa.array([path and relative(path, self.root) for path in paths.to_pylist()], pa.string())

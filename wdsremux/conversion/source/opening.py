@@ -1,184 +1,174 @@
-"""SOURCE -> Source: find the split, choose the columns, survey the fragments."""
+"""SOURCE -> Source: find the split, survey its files, choose the columns, settle the labels."""
 
 from __future__ import annotations
 
+import functools
 import importlib
-import tarfile
-from dataclasses import replace
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
-from datasets import IterableDataset
-from datasets.data_files import DataFilesList
-from datasets.packaged_modules.arrow.arrow import Arrow
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-from datasets.packaged_modules.parquet.parquet import Parquet
-from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from wdsremux.conversion.source import Source, columns, images, listing, local, parquet, patience, remote
-from wdsremux.conversion.source.builder import TRANSPORT, Opened, Survey, card_license, open_builder
-from wdsremux.conversion.source.columns import Columns
+from wdsremux.conversion.source import builder, columns, given, labels, listing, local, patience, remote
+from wdsremux.conversion.source.base import Opened, Survey
 from wdsremux.conversion.source.files import Files
+from wdsremux.conversion.source.labels import Labels
+from wdsremux.conversion.source.rows import Source
 from wdsremux.errors import SourceError
 
 PATIENCE_S = 600.0
-KINDS = {  #: the builders of `datasets` that give images, and the module that knows their fragments
-    Parquet: "parquet",
-    Arrow: "arrow",
-    ImageFolder: "images",
-    WebDataset: "tars",
-}
-FAULTS = (*TRANSPORT, pa.ArrowException)
+FAULTS = (*builder.TRANSPORT, pa.ArrowException)
 FINAL = (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, FileNotFoundError)
+_EXAMPLES = 3  #: names of files that were not taken
 # Its 20 tries, with 23 s of tries of the Hub's client in each, would outlast any --patience. Workers import this, too.
 datasets.config.STREAMING_READ_MAX_RETRIES = 1
 
 
-def open_source(
-    source: str,
-    split: str,
-    *,
-    config: str | None = None,
-    revision: str | None = None,
-    pinned: str | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    keep: tuple[str, ...] = (),
-    columns_made: bool = False,
-    patience_s: float = PATIENCE_S,
-) -> Source:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked of a source."""
+
+    source: str  #: a Hub id, a folder, a file, or a glob
+    split: str = "train"
+    config: str | None = None  #: of a data set that has several
+    revision: str | None = None  #: of a Hub id: branch, tag or commit; None: the main branch
+    pinned: str | None = None  #: the commit of an earlier run, taken where `revision` is None
+    image_column: str | None = None  #: None: the only one of that kind
+    label_column: str | None = None  #: None: the one that looks like it; "none": no labels
+    classes: tuple[str, ...] | None = None  #: names by number; None: those of the source
+    classes_before: tuple[str, ...] | None = None  #: of an earlier run, where the source cannot count its own
+    keep: tuple[str, ...] = ()  #: further columns to read
+    columns_made: bool = False  #: whether the recipe may make some of those
+    patience_s: float = PATIENCE_S  #: how long faults of the network are met with another try
+
+
+def open_source(source: str, split: str, **options: Any) -> Source:
+    """`open_asked` of loose arguments: the fields of `Asked`."""
+    return open_asked(Asked(source=source, split=split, **options))
+
+
+def open_asked(asked: Asked) -> Source:
     """Find a split of a source, its columns and fragments. Reads footers, headers and listings, never remote images.
 
-    Args:
-        source: a Hub id; a folder laid out as on the Hub, or of `save_to_disk`; or a glob of parquet, Arrow, image or
-            tar files.
-        split: its name.
-        config: of a data set that has several.
-        revision: of a Hub id: branch, tag or commit; None: the main branch. It is resolved to a commit once.
-        pinned: the commit of an earlier run, taken where `revision` is None.
-        image_column: None: the only one of that kind.
-        label_column: None: the only ClassLabel, else a column named "label", "labels" or "cls", else no label.
-        keep: further columns to read.
-        columns_made: whether the recipe may make some of those.
-        patience_s: how long faults of the network are met with another try.
-
     Raises:
-        SourceError: one sentence saying what is missing or ambiguous.
+        SourceError: one clear error saying what is missing or ambiguous.
     """
     local.check_cache()
-    faults = patience.Faults(FAULTS, FINAL, patience_s)
-    opened = None if config or revision else listing.find(source, split)
-    opened = _once(opened or open_builder(source, split, config, revision, pinned, faults), split)
+    faults = patience.Faults(FAULTS, FINAL, asked.patience_s)
+    opened = replace(_find(asked, faults), label_asked=asked.label_column)
     if not opened.remote:
         faults = patience.Faults(FAULTS)
-    kind = _kind(opened, source)
-    module: Any = importlib.import_module(f"wdsremux.conversion.source.{kind}")
-    with local.without_torch():
-        stream = patience.call(lambda: _stream(opened, split, source, kind, faults), faults, source)
-        features = stream.features
-        chosen = columns.choose(features, source, image_column, label_column, keep, columns_made)
-        stream = patience.call(lambda: _narrowed(opened, split, stream, chosen), faults, source)
-    found: Survey = module.survey(opened, stream, faults)
+    found = _survey(opened, faults)
     if all(fragment.rows == 0 for fragment in found.fragments):
-        raise SourceError(f"{source} has no rows in its split {split!r}")
-    chosen, classes = columns.with_classes(chosen, features, found.reader)
+        raise SourceError(f"{asked.source} has no rows in its split {asked.split!r}")
+    chosen, warnings = columns.choose(
+        found,
+        asked.source,
+        asked.image_column,
+        asked.label_column,
+        asked.keep,
+        asked.columns_made,
+        json=opened.kind in ("tars", "images"),
+    )
     return Source(
-        description=_description(opened, kind, config, split, found),
+        description=_description(opened, asked.config, found),
         fragments=found.fragments,
         columns=chosen,
-        classes=classes,
+        labels=_labels(chosen.label, opened, found, asked, faults),
         reader=found.reader,
         files=Files(opened.root, opened.remote, partial(remote.content, faults=faults)),
         faults=faults,
         stamp=None if opened.remote else local.stamp(opened.files),
+        notes=_notes(opened, found),
+        warnings=(*found.warnings, *warnings),
     )
 
 
-def _kind(opened: Opened, source: str) -> str:
-    """Which of `KINDS` it is.
+def _find(asked: Asked, faults: patience.Faults) -> Opened:
+    """The files of the split, wherever they are."""
+    source, path = asked.source, Path(asked.source)
+    if given.is_pattern(source) or path.is_file():
+        _check_here(asked)
+        return given.of_files(source, asked.split)
+    if not path.is_dir():
+        return builder.of_hub(source, asked.split, asked.config, asked.revision, asked.pinned, faults)
+    _check_here(asked)
+    folder = path.resolve()
+    if not _encodable(folder.name):
+        raise SourceError(f"{source} has a name that is not UTF-8. Rename it")
+    opened = given.saved_to_disk(folder, asked.split)
+    if opened is None and asked.config is None:
+        opened = listing.find(source, folder, asked.split, asked.label_column)
+    return opened or builder.of_card(source, folder, asked.split, asked.config)
 
-    Raises:
-        SourceError: if it is none.
-    """
-    kind = next((name for class_, name in KINDS.items() if isinstance(opened.builder, class_)), None)
-    if kind is None:
+
+def _check_here(asked: Asked) -> None:
+    if asked.revision is not None:
         raise SourceError(
-            f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
-            f"{type(opened.builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
+            f"{asked.source} is on this machine, where there is no --revision {asked.revision}. Leave it out"
         )
-    return kind
 
 
-def _once(opened: Opened, split: str) -> Opened:
-    """Each file once: `datasets` lists train/train_0/1.jpg twice, by the pattern for either folder."""
-    data_files = opened.builder.config.data_files
-    found = list(dict.fromkeys(data_files[split]))
-    if len(found) == len(opened.files):
-        return opened
-    data_files[split] = DataFilesList(found, data_files[split].origin_metadata)
-    return replace(opened, files=tuple(map(str, found)))
+def _encodable(name: str) -> bool:
+    """Whether a name is UTF-8, as the dataset card needs it; a folder on a disk may have any bytes."""
+    return name == name.encode(errors="replace").decode()
 
 
-def _stream(opened: Opened, split: str, source: str, kind: str, faults: patience.Faults) -> IterableDataset:
-    """The split as `datasets` streams it, with all columns.
-
-    Raises:
-        SourceError: if it cannot make columns of the files.
-    """
-    try:
-        return images.stream(opened, split) if kind == "images" else opened.builder.as_streaming_dataset(split=split)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        EOFError,
-        OverflowError,
-        RecursionError,
-        tarfile.TarError,
-    ) as error:
-        if opened.remote and kind == "parquet":
-            parquet.check_footer(opened.files[0], faults)  # so that damage is told at once
-        if isinstance(error, OSError):
-            raise
-        reason = " ".join(str(error).split())
-        if opened.remote and isinstance(error, pa.ArrowException | EOFError | tarfile.TarError):
-            raise OSError(reason) from error  # a body cut short, perhaps: the caller has patience
-        if "at least one table" in reason:  # of the first tar's samples
-            reason = "it holds no sample. Remove it, or fetch it again"
-        raise SourceError(
-            f"{source} cannot be read as {kind}, by its first file {opened.names[0]}: {reason}"
-        ) from error
-    except FAULTS:
-        raise
-    except Exception as error:  # `datasets` decodes the first samples; its decoders raise what content provokes
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise SourceError(
-            f"{source} cannot be read as {kind}, by its first file {opened.names[0]}: {reason}"
-        ) from error
+def _survey(opened: Opened, faults: patience.Faults) -> Survey:
+    """A look at all files of the split, by the module of their kind."""
+    module: Any = importlib.import_module(f"wdsremux.conversion.source.{opened.kind}")
+    found: Survey = module.survey(opened, faults)
+    return found
 
 
-def _narrowed(opened: Opened, split: str, stream: IterableDataset, chosen: Columns) -> IterableDataset:
-    """The stream of only the columns that are read, images undecoded."""
-    if isinstance(opened.builder, Parquet):  # the others are then not even fetched
-        opened.builder.config.columns = chosen.names
-        stream = opened.builder.as_streaming_dataset(split=split)
-    return stream.select_columns(chosen.names).cast_column(chosen.image, datasets.Image(decode=False))
+def _labels(name: str | None, opened: Opened, found: Survey, asked: Asked, faults: patience.Faults) -> Labels | None:
+    if name is None:
+        return None
+
+    @functools.cache
+    def others() -> Sequence[Survey]:
+        return [_survey(opened.at(split), faults) for split in opened.splits if split != opened.split]
+
+    listed = asked.classes or (asked.classes_before if found.partial else None)
+    return patience.call(lambda: labels.settle(name, found, others, listed, opened.remote), faults, opened.name)
 
 
-def _description(opened: Opened, kind: str, config: str | None, split: str, found: Survey) -> dict[str, Any]:
+def _description(opened: Opened, config: str | None, found: Survey) -> dict[str, Any]:
     """What the manifest says of the source."""
-    info = opened.builder.info
     return {
-        "kind": kind,
+        "kind": opened.kind,
         "name": opened.name,
-        "config": opened.builder.config.name if opened.remote else config,
-        "split": split,
+        "config": opened.config if opened.remote else config,
+        "split": opened.split,
         "files": len(opened.files),
         "revision": opened.revision or found.revision,
-        "license": opened.license or info.license or (None if opened.remote else card_license(opened.root)),
-        "citation": info.citation or None,
+        "license": opened.license or (None if opened.remote else builder.card_license(opened.root)),
+        "citation": opened.citation,
     }
+
+
+def _notes(opened: Opened, found: Survey) -> tuple[str, ...]:
+    """One line that counts and names the files that are not taken; none where all are."""
+    parts = []
+    others = {split: files for split, files in opened.splits.items() if split != opened.split and files}
+    if others:
+        count = sum(map(len, others.values()))
+        parts.append(f"{count:,} of other splits ({', '.join(others)})")
+    for reason, names in _merged(opened.untaken, found.untaken).items():
+        shown = ", ".join(os.path.normpath(name) for name in names[:_EXAMPLES])
+        parts.append(f"{len(names):,} {reason} ({shown}{', …' if len(names) > _EXAMPLES else ''})")
+    return (f"files of {opened.name} that are not taken: {'; '.join(parts)}",) if parts else ()
+
+
+def _merged(*found: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    merged: dict[str, list[str]] = {}
+    for untaken in found:
+        for reason, names in untaken.items():
+            merged.setdefault(reason, []).extend(names)
+    return {reason: names for reason, names in merged.items() if names}

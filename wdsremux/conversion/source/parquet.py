@@ -1,7 +1,7 @@
 """Parquet files: a fragment is a row group, counted by the files' footers.
 
-`datasets` finds the files and their features; the row groups are read here, by its rules for casts. Its own reading
-opens the file and reads the footer for each of them, which costs two requests more and up to a third more bytes.
+`datasets` finds the files of a Hub source; everything else is read here. Only the columns that are asked for are looked
+at: a map or an odd type beside them is nobody's trouble.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ import contextlib
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, IterableDataset
-from datasets.table import table_cast
 
-from wdsremux.conversion.source import Fragment, patience
-from wdsremux.conversion.source.builder import Opened, Survey
+from wdsremux.conversion.source import partitions, patience
+from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey
 from wdsremux.conversion.source.remote import HubFile, Ranges, hub_file
+from wdsremux.conversion.source.schemas import Merged
 from wdsremux.errors import SourceError
 
 _FOOTERS_AT_ONCE = 16  #: each is two or three requests of a tenth of a second
@@ -34,12 +33,12 @@ _FOOTERS_AT_ONCE = 16  #: each is two or three requests of a tenth of a second
 class ParquetReader:
     """Reads row groups, one column chunk in memory at a time."""
 
-    features: Features  #: of the columns that are read
     files: tuple[str | HubFile, ...]
     names: tuple[str, ...]  #: of the files, for people
+    partitions: Mapping[str, pa.DataType] = field(default_factory=dict)  #: columns that the paths state
 
-    def tables(self, fragment: Fragment, batch_rows: int) -> Iterator[pa.Table]:
-        file, columns, schema = self.files[fragment.file], list(self.features), self.features.arrow_schema
+    def pieces(self, fragment: Fragment, names: Sequence[str], batch_rows: int) -> Iterator[Piece]:
+        file = self.files[fragment.file]
         with _damage(file, self.where(fragment)):
             metadata = None if isinstance(file, str) else _metadata(file)
             with _open(file) as opened, pq.ParquetFile(opened, metadata=metadata) as parquet:
@@ -47,22 +46,35 @@ class ParquetReader:
                     raise SourceError(
                         f"{self.where(fragment)} is there no longer. The source changed: begin anew with --overwrite"
                     )
-                for batch in parquet.iter_batches(batch_rows, [fragment.part], columns, use_threads=False):
-                    yield self._cast(pa.Table.from_batches([batch]), schema, fragment)
+                inside, stated = self._divided(parquet, names, fragment)
+                for batch in parquet.iter_batches(batch_rows, [fragment.part], inside, use_threads=False):
+                    table = pa.Table.from_batches([batch])
+                    for name in stated:
+                        table = partitions.append(table, name, self.partitions[name], self.names[fragment.file])
+                    yield Piece(table)
 
-    def _cast(self, table: pa.Table, schema: pa.Schema, fragment: Fragment) -> pa.Table:
-        """The table in the types of the features, which those of the first file decide."""
-        try:
-            return table_cast(table, schema)
-        except (TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise SourceError(f"{self.where(fragment)} has other columns than the first file: {reason}") from error
+    def _divided(
+        self, parquet: pq.ParquetFile, names: Sequence[str], fragment: Fragment
+    ) -> tuple[list[str], list[str]]:
+        """The columns that lie in the file, and those that its path states."""
+        present = set(parquet.schema_arrow.names)
+        stated = [name for name in names if name not in present]
+        if strange := [name for name in stated if name not in self.partitions]:
+            raise SourceError(
+                f"{self.where(fragment)} has no column {strange[0]!r} any more. "
+                "The source changed: begin anew with --overwrite"
+            )
+        return [name for name in names if name in present], stated
 
-    def values(self, column: str) -> Iterator[pa.Array]:
-        for file, name in zip(self.files, self.names, strict=True):
+    def values(self, column: str) -> Iterator[tuple[int, pa.Array]]:
+        for number, (file, name) in enumerate(zip(self.files, self.names, strict=True)):
             with _damage(file, name), _open(file) as opened, pq.ParquetFile(opened) as parquet:
+                if column not in parquet.schema_arrow.names:
+                    empty = pa.table({"": pa.nulls(1)})
+                    yield number, partitions.append(empty, column, self.partitions[column], name)[column].chunk(0)
+                    continue
                 for batch in parquet.iter_batches(columns=[column]):
-                    yield batch.column(0)
+                    yield number, batch.column(0)
 
     def where(self, fragment: Fragment) -> str:
         return f"row group {fragment.part} of {self.names[fragment.file]}"
@@ -78,7 +90,7 @@ def _metadata(file: HubFile) -> pq.FileMetaData:
         return pq.read_metadata(opened)
 
 
-def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> Survey:
+def survey(opened: Opened, faults: patience.Faults) -> Survey:
     """Read all footers.
 
     Raises:
@@ -87,16 +99,54 @@ def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> 
     fragments: list[Fragment] = []
     revision = hashlib.sha256()
     files: list[str | HubFile] = []
+    stated = partitions.types(opened.names)
+    merged, least = Merged(opened.features, stated), _Least()
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE, "wdsremux-footer") as pool:
         found = pool.map(lambda file: patience.call(lambda: _footer(file, faults), faults, file), opened.files)
         for number, (file, metadata, digest) in enumerate(found):
             files.append(file)
+            with _damage(file, opened.names[number]):
+                merged.add(metadata.schema.to_arrow_schema(), opened.names[number])
+            least.add(metadata)
             revision.update(repr((opened.names[number], *digest)).encode())
             for group in range(metadata.num_row_groups):
                 part = metadata.row_group(group)
                 size_bytes = sum(part.column(c).total_compressed_size for c in range(part.num_columns))
                 fragments.append(Fragment(number, group, metadata.num_row_groups, part.num_rows, size_bytes))
-    return Survey(tuple(fragments), revision.hexdigest(), ParquetReader(stream.features, tuple(files), opened.names))
+    reader = ParquetReader(tuple(files), opened.names, stated)
+    return Survey(tuple(fragments), revision.hexdigest(), merged.columns(least.of), reader)
+
+
+class _Least:
+    """The least integer of each flat column, as the footers' statistics tell it (Apache Parquet format, "Statistics").
+
+    A file without them leaves it open.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, int | None] = {}
+
+    def add(self, metadata: pq.FileMetaData) -> None:
+        """Take up the next file."""
+        numbers = [
+            c for c in range(metadata.num_columns) if metadata.schema.column(c).physical_type in ("INT32", "INT64")
+        ]
+        for group in range(metadata.num_row_groups):
+            part = metadata.row_group(group)
+            for c in numbers:
+                self._add(part.column(c))
+
+    def _add(self, chunk: Any) -> None:
+        name, statistics = chunk.path_in_schema, chunk.statistics
+        if statistics is not None and statistics.null_count == chunk.num_values:
+            return  # nothing but nulls
+        value = statistics.min_raw if statistics is not None and statistics.has_min_max else None
+        before = self._found.get(name, value)
+        self._found[name] = None if value is None or before is None else min(int(value), before)
+
+    def of(self, name: str) -> int | None:
+        """That of a column; None where it is not told."""
+        return self._found.get(name)
 
 
 def check_footer(file: str, faults: patience.Faults) -> None:
@@ -134,7 +184,7 @@ def _damage(file: str | HubFile, where: str) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        if isinstance(file, str) and "://" in file:
+        if isinstance(file, str) and _is_address(file):
             raise  # it may be a body cut short: the caller has patience
         advice = "Fetch it again" if isinstance(file, str) else "Tell its owner, or take another --revision"
         reason = " ".join(str(error).split()).rstrip(".")
@@ -144,4 +194,8 @@ def _damage(file: str | HubFile, where: str) -> Iterator[None]:
 def _open(file: str | HubFile) -> Any:
     if isinstance(file, HubFile):
         return Ranges(file)
-    return fsspec.open(file, "rb") if "://" in file else pa.OSFile(file, "rb")
+    return fsspec.open(file, "rb") if _is_address(file) else pa.OSFile(file, "rb")
+
+
+def _is_address(file: str) -> bool:
+    return "://" in file and not file.startswith("/")

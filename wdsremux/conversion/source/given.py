@@ -1,0 +1,134 @@
+"""A file, a glob, or a folder of `save_to_disk` -> its files."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import braceexpand
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
+from wdsremux.conversion.source.base import Opened
+from wdsremux.errors import SourceError
+
+_STATE, _SPLITS = "state.json", "dataset_dict.json"  #: what save_to_disk leaves in a folder
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_KINDS = {".parquet": "parquet", ".arrow": "arrow", **dict.fromkeys(_TARS, "tars")}
+_PICTURES = (*ImageFolder.EXTENSIONS, ".zip")
+
+
+def is_pattern(source: str) -> bool:
+    """Whether it stands for several files; a folder may be called photos[1]."""
+    return (glob.has_magic(source) or "{" in source) and not os.path.lexists(source)
+
+
+def kind_of(file: str) -> str | None:
+    """The kind of source that a file belongs to, by its name; None if to none."""
+    name = os.path.basename(file).lower()
+    if name in ImageFolder.METADATA_FILENAMES:
+        return "images"
+    found = next((kind for ending, kind in _KINDS.items() if name.endswith(ending)), None)
+    return found or ("images" if name.endswith(_PICTURES) else None)
+
+
+def of_files(source: str, split: str) -> Opened:
+    """The files of a glob, with braces or without, or a single file; all of them are one split.
+
+    Raises:
+        SourceError: if there is none, or they are of several kinds.
+    """
+    found = _matching(source)
+    kinds = {kind: file for file in reversed(found) if (kind := kind_of(file)) is not None}
+    if not found:
+        raise SourceError(f"no file matches {source}. Look at the pattern: a folder, or a Hub id, can be given as well")
+    if not kinds:
+        raise SourceError(
+            f"{source} matches no parquet, Arrow, image or tar file, but such as {os.path.basename(found[0])}. "
+            "Convert it to one of those first"
+        )
+    if len(kinds) > 1:
+        listed = ", ".join(f"{kind} ({os.path.basename(file)})" for kind, file in sorted(kinds.items()))
+        raise SourceError(f"{source} matches files of several kinds: {listed}. Give a narrower glob")
+    kind = next(iter(kinds))
+    taken = tuple(file for file in found if kind_of(file) is not None)
+    others = tuple(file for file in found if kind_of(file) is None)
+    root = os.path.commonpath([os.path.dirname(file) for file in found])
+    beside = others if kind == "images" else ()
+    untaken = {"of another kind": [os.path.relpath(file, root) for file in others]} if others and not beside else {}
+    return Opened(
+        kind=kind,
+        name=os.path.basename(root),
+        root=root,
+        split=split,
+        splits={split: taken},
+        how="a glob, of which all files are one split",
+        beside=beside,
+        untaken=untaken,
+    )
+
+
+def _matching(source: str) -> list[str]:
+    if os.path.lexists(source):
+        return [os.path.abspath(source)]
+    try:
+        patterns = list(braceexpand.braceexpand(source)) if "{" in source else [source]
+    except ValueError as error:
+        raise SourceError(f"{source} has a brace that is not closed. Write {{000..003}} or {{a,b}}") from error
+    found = [path for each in patterns for path in glob.glob(os.path.abspath(each), recursive=True)]
+    return sorted({path for path in found if os.path.isfile(path)})
+
+
+def saved_to_disk(folder: Path, split: str) -> Opened | None:
+    """A folder of `save_to_disk`, of one split or several; None if it is none.
+
+    Raises:
+        SourceError: if it is damaged, or has no such split.
+    """
+    if (folder / _SPLITS).is_file():
+        names = [str(name) for name in _read(folder / _SPLITS, "splits")]
+        files = {name: tuple(_files(folder / name)) for name in names}
+        return _opened(folder, split, files)
+    if not (folder / _STATE).is_file():
+        return None
+    found = tuple(_files(folder))
+    named = json.loads((folder / _STATE).read_bytes()).get("_split")
+    return _opened(folder, split, {str(named or split): found})
+
+
+def _opened(folder: Path, split: str, files: dict[str, tuple[str, ...]]) -> Opened:
+    how = "what save_to_disk wrote"
+    if split not in files:
+        raise no_such_split(str(folder), split, list(files), how)
+    return Opened(kind="arrow", name=folder.name, root=str(folder), split=split, splits=files, how=how)
+
+
+def _files(folder: Path) -> list[str]:
+    path = folder / _STATE
+    try:
+        return [str(folder / entry["filename"]) for entry in _read(path, "_data_files")]
+    except (KeyError, TypeError) as error:
+        raise _strange(path, error) from error
+
+
+def _read(path: Path, key: str) -> list[Any]:
+    try:
+        found = json.loads(path.read_bytes())[key]
+        if not isinstance(found, list):
+            raise TypeError(f"{key} is no list")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _strange(path, error) from error
+    return found
+
+
+def _strange(path: Path, error: Exception) -> SourceError:
+    return SourceError(f"{path} is not what save_to_disk writes: {' '.join(str(error).split())}. Save it again")
+
+
+def no_such_split(source: str, split: str, splits: Sequence[str], how: str) -> SourceError:
+    """The error for a split that a source has not."""
+    by = f", by {how}" if how else ""
+    return SourceError(f"{source} has no split {split!r}. Its splits{by}: {', '.join(map(str, splits)) or 'none'}")

@@ -1,0 +1,133 @@
+"""An opened split: its fragments, and their rows as Arrow, never decoded."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from wdsremux.conversion.source import patience
+from wdsremux.conversion.source.base import Fault, Fragment, Piece, Reader, Rows
+from wdsremux.conversion.source.columns import Columns
+from wdsremux.conversion.source.files import Files
+from wdsremux.conversion.source.labels import Labels, read_as_before
+from wdsremux.errors import SourceError
+
+_AT_ONCE = 4  #: fragments of a remote source, for each worker
+_UNFIT = (ValueError, TypeError, KeyError, zlib.error, zipfile.BadZipFile)  #: what libraries raise on odd content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An opened split of a source."""
+
+    description: dict[str, Any]  #: what the manifest says of it; no absolute path
+    fragments: tuple[Fragment, ...]
+    columns: Columns
+    labels: Labels | None  #: how labels become numbers; None where there are none
+    reader: Reader = field(repr=False)
+    files: Files  #: reads images of which the rows hold only the path
+    stamp: str | None = None  #: SHA-256 over when its files were last written to; None where a commit pins them
+    adopted: tuple[str, ...] | None = None  #: the classes of OUT, where the split itself knows none
+    faults: patience.Faults  #: which errors are worth another try, and for how long
+    notes: tuple[str, ...] = ()  #: what was not taken of the source, each in a line
+    warnings: tuple[str, ...] = ()  #: what the user should know of it, though it can be read
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names by label; None where labels are plain integers or absent."""
+        known = self.labels.classes if self.labels is not None else None
+        known = self.adopted if known is None else known
+        return None if known is None else list(known)
+
+    def read_as_before(self) -> bool:
+        """Whether version 0.1.0 gave the same labels the same numbers."""
+        return self.labels is None or read_as_before(self.labels, self.reader)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(fragment.size_bytes for fragment in self.fragments)
+
+    @property
+    def at_once(self) -> int:
+        """How many fragments are worth reading at the same time: a server takes a tenth of a second to begin each."""
+        return _AT_ONCE if self.files.remote else 1
+
+    def where(self, number: int) -> str:
+        """A fragment in words."""
+        return self.reader.where(self.fragments[number])
+
+    def stored(self, folder: Path) -> Source:
+        """This source, ready to travel: what is large in it lies in a file in `folder`."""
+        return replace(self, reader=self.reader.stored(folder))
+
+    def rows(self, number: int, batch_rows: int, limit: int | None = None) -> Iterator[Rows]:
+        """The rows of one fragment, in order, `batch_rows` at a time.
+
+        Args:
+            number: of the fragment.
+            batch_rows: the last batch has fewer.
+            limit: stop after so many rows.
+
+        Raises:
+            SourceError: if it cannot be read, or has another number of rows than it was said to have.
+        """
+        given, promised = 0, self.fragments[number].rows
+        if promised == 0 or limit == 0:
+            return
+        if limit == promised:
+            limit = None  # so that rows past the promised ones are noticed
+        for rows in patience.read(lambda first: self._read(number, batch_rows, first), self.faults, self.where(number)):
+            left = len(rows) if limit is None else min(len(rows), limit - given)
+            given += left
+            yield rows if left == len(rows) else rows.head(left)
+            if given == limit:
+                return
+        if promised is not None and given != promised:
+            raise SourceError(
+                f"{self.where(number)} gave {given} rows where {promised} are promised. "
+                "The source changed or is damaged: fetch it again"
+            )
+
+    def _read(self, number: int, batch_rows: int, first: int) -> Iterator[Rows]:
+        """The rows from `first` on, the beginning of a batch."""
+        at = 0
+        try:
+            for piece in self.reader.pieces(self.fragments[number], self.columns.names, batch_rows):
+                if at >= first:
+                    yield self._rows(number, at, piece)
+                at += len(piece.table)
+        except _UNFIT as error:
+            if isinstance(error, self.faults.kinds):
+                raise  # an ArrowInvalid is a ValueError, too
+            reason = " ".join(str(error).split())
+            raise SourceError(f"{self.where(number)} holds what cannot be read: {reason}. Fetch it again") from error
+
+    def _rows(self, number: int, first: int, piece: Piece) -> Rows:
+        table = piece.table
+        images, paths = self.columns.images(table)
+        images, missing = self.files.fill(images, paths)
+        labels, unfit = self._labels(table, self.fragments[number].file)
+        kept, inexact = self.columns.kept_values(table)
+        absent = {place: Fault(self.columns.image, reason) for place, reason in missing.items()}
+        return Rows(
+            fragment=number,
+            first=first,
+            image_column=self.columns.image,
+            images=images,
+            paths=self.files.relative(paths),
+            label_column=self.columns.label,
+            labels=labels,
+            kept=kept,
+            faults={**inexact, **unfit, **absent, **piece.faults},
+        )
+
+    def _labels(self, table: pa.Table, file: int) -> tuple[pa.Array, Mapping[int, Fault]]:
+        if self.labels is None:
+            return pa.nulls(len(table), pa.int64()), {}
+        return self.labels.numbers(table.column(self.labels.column), file)
