@@ -239,7 +239,7 @@ def _fingerprint(opened: Opened, table: pa.Table, images: Sequence[str], side: S
     image, *others = images
 
     def relative(value: Mapping[str, str] | None) -> str | None:
-        path = value and value["path"]
+        path = value["path"] if value else None
         return path and opened.relative(path)
 
     for batch in table.select(list(dict.fromkeys([*images, *table.column_names]))).to_batches(_ROWS_AT_ONCE):

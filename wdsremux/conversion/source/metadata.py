@@ -22,7 +22,6 @@ from wdsremux.conversion.source.base import Column
 from wdsremux.conversion.source.sheets import Sheet
 from wdsremux.errors import SourceError, printable
 
-IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 _FILE_NAME = "file_name"
 _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError)  #: of values that Arrow cannot hold
 
@@ -66,7 +65,7 @@ def read(files: Sequence[str], content: Callable[[str], bytes], shown: Callable[
 
 def pictures(paths: Sequence[str | None]) -> pa.Array:
     """Images of which only the paths are known."""
-    return pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], IMAGE_TYPE)
+    return pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"])
 
 
 def _images(found: Sequence[Sheet]) -> dict[str, str]:
