@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import functools
-import gc
 import hashlib
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pyarrow as pa
-from datasets import Dataset, DatasetInfo, Features, IterableDataset
-from fsspec.implementations.zip import ZipFileSystem
+import pyarrow.compute
 
 from wdsremux import files
-from wdsremux.conversion.source import Fragment, patience
-from wdsremux.conversion.source.builder import Opened, Survey
-from wdsremux.conversion.source.listing import is_image
+from wdsremux.conversion.source import metadata, patience, sidefiles, splits, tree, zipped
+from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey
+from wdsremux.conversion.source.folders import class_names
+from wdsremux.conversion.source.listing import METADATA, is_image
+from wdsremux.conversion.source.sidefiles import Contents, SideFiles
 from wdsremux.errors import SourceError
 
 FILES_A_FRAGMENT = 100  #: as many as a row group of the Hub's image sets; what mixing draws from
 LISTING = "listing.arrow"
 _ROWS_AT_ONCE = 1_000  #: of the listing
+_DROPPED = "metadata, which the dataset card says to drop"
 
 
 @dataclass(frozen=True, slots=True)
 class ImagesReader:
-    """Gives rows of the listing; the images are read by their paths later."""
+    """Gives rows of the listing; the images are read by their paths later, files beside them at once."""
 
     name: str  #: of the source
+    contents: Contents
+    side: Collection[str]  #: columns of which the listing has the paths
     listing: pa.Table | None  #: in the process that made it
     stored_in: Path | None = None  #: where the others find it
 
-    def tables(self, fragment: Fragment, batch_rows: int) -> Iterator[pa.Table]:
-        listing = self._listing()
-        first = fragment.part * FILES_A_FRAGMENT
-        for at in range(first, first + (fragment.rows or 0), batch_rows):
-            yield listing.slice(at, min(batch_rows, first + (fragment.rows or 0) - at))
+    def pieces(self, fragment: Fragment, names: Sequence[str], batch_rows: int) -> Iterator[Piece]:
+        listing = self._listing().select(list(names))
+        first, rows = fragment.part * FILES_A_FRAGMENT, fragment.rows or 0
+        for at in range(first, first + rows, batch_rows):
+            yield self._filled(listing.slice(at, min(batch_rows, first + rows - at)))
 
-    def values(self, column: str) -> Iterator[pa.Array]:
-        yield self._listing().column(column).combine_chunks()
+    def values(self, column: str) -> Iterator[tuple[int, pa.Array]]:
+        for chunk in self._listing().column(column).chunks:
+            if column not in self.side:
+                yield 0, chunk
+                continue
+            for at in range(
+                0, len(chunk), _ROWS_AT_ONCE
+            ):  # a row whose file is at fault is a reject: its value is null
+                yield 0, self.contents.read(column, chunk.slice(at, _ROWS_AT_ONCE))[0]
 
     def where(self, fragment: Fragment) -> str:
         first = fragment.part * FILES_A_FRAGMENT
@@ -59,6 +67,16 @@ class ImagesReader:
     def _listing(self) -> pa.Table:
         return _mapped(self.stored_in) if self.listing is None else self.listing
 
+    def _filled(self, table: pa.Table) -> Piece:
+        """Rows with the content of the files beside the pictures."""
+        faults: dict[int, Fault] = {}
+        for place, name in enumerate(table.column_names):
+            if name in self.side:
+                texts, wrong = self.contents.read(name, table.column(place).combine_chunks())
+                table = table.set_column(place, name, texts)
+                faults = wrong | faults
+        return Piece(table, faults)
+
 
 @functools.lru_cache(maxsize=4)
 def _mapped(path: Path | None) -> pa.Table:
@@ -66,90 +84,174 @@ def _mapped(path: Path | None) -> pa.Table:
         return pa.ipc.open_file(mapped).read_all()
 
 
-def stream(opened: Opened, split: str) -> IterableDataset:
-    """The rows of an image folder, images as paths; their labels are the names of their folders, if these are several.
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a split, before what lies beside the pictures."""
 
-    What `datasets` would make of it, but for two cases: it takes `train` and `test` for labels where there are no
-    others, and it makes a Python object of every file, at a tenth of the speed. Folders with metadata or zip files are
-    left to it.
+    columns: Mapping[str, Column]
+    table: pa.Table
+    untaken: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: paths by the reason
+
+
+def survey(opened: Opened, faults: patience.Faults) -> Survey:
+    """List all images: rows hold paths, labels and metadata; no image is read.
 
     Raises:
-        ValueError: if `datasets` cannot make sense of the metadata.
+        SourceError: if metadata cannot be read, or labels lie inside zip files.
     """
-    config = opened.builder.config
-    data_files: Mapping[str, Sequence[str]] = config.data_files
-    if not all(is_image(file) for found in data_files.values() for file in found):
-        config.decode_num_threads = 0  # of a remote source it would fetch and decode every image, to no end
-        return opened.builder.as_streaming_dataset(split=split)
-    names = None if config.drop_labels else _class_names(data_files, single=config.drop_labels is False)
-    features: dict[str, Any] = {"image": datasets.Image()}
+    if any(file.lower().endswith(".zip") for file in opened.files):
+        rows = _Rows(*zipped.read(opened, faults))
+        side = SideFiles({}, {}, {}, opened.beside)
+    else:
+        rows, side = _listed(opened, faults)
+    images = _images(rows.columns)
+    sizes, revision = _fingerprint(opened, rows.table, images, side)
+    parts = -(-len(sizes) // FILES_A_FRAGMENT)
+    runs = [sizes[part * FILES_A_FRAGMENT : (part + 1) * FILES_A_FRAGMENT] for part in range(parts)]
+    table = rows.table
+    for name, paths in side.paths.items():
+        table = table.append_column(name, paths)
+    untaken = {**rows.untaken, **side.untaken, tree.OTHER: side.rest}
+    return Survey(
+        fragments=tuple(Fragment(0, part, parts, len(run), sum(run)) for part, run in enumerate(runs)),
+        revision=revision,
+        columns={**rows.columns, **side.columns},
+        reader=ImagesReader(opened.name, Contents(opened.remote, faults), tuple(side.paths), table.combine_chunks()),
+        untaken={
+            reason: tuple(tree.decodable(opened.relative(path)) for path in paths)
+            for reason, paths in untaken.items()
+            if paths
+        },
+    )
+
+
+def _listed(opened: Opened, faults: patience.Faults) -> tuple[_Rows, SideFiles]:
+    config = opened.builder and opened.builder.config
+    named = (config and config.metadata_filenames) or METADATA
+    found = [*opened.files, *opened.beside]
+    pictures = list(filter(is_image, opened.files))
+    describing = sorted(file for file in found if file.rpartition("/")[2] in named)
+    if describing and config and config.drop_metadata:
+        rows = _plain(opened, pictures)
+        rows = replace(rows, untaken={_DROPPED: describing})
+    else:
+        rows = _described(opened, pictures, describing, faults) if describing else _plain(opened, pictures)
+    images = _images(rows.columns)
+    paths = [path for name in images for path in _paths(rows.table, name)]
+    used = {*pictures, *describing, *paths}
+    others = [path for path in found if path not in used]
+    return rows, sidefiles.find(_paths(rows.table, images[0]), pictures, others, rows.columns)
+
+
+def _plain(opened: Opened, pictures: Sequence[str]) -> _Rows:
+    """Rows of pictures that nothing but their folders describes."""
+    columns: dict[str, Column] = {"image": Column(datasets.Image())}
     try:
-        paths = pa.array(opened.files, pa.string())
+        arrays: dict[str, pa.Array] = {"image": metadata.pictures(pictures)}
     except UnicodeEncodeError as error:
-        raise ValueError(f"the name of {error.object} is not UTF-8: rename it") from error
-    columns = {"image": pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), paths], ["bytes", "path"])}
-    if names is not None:
-        features["label"] = datasets.ClassLabel(names=names)
-        labels = {name: label for label, name in enumerate(names)}
-        columns["label"] = pa.array([labels[_parent(file)] for file in opened.files], pa.int64())
-    info = DatasetInfo(features=Features(features))
-    table = pa.table(columns, schema=info.features.arrow_schema)
-    return Dataset(table, info=info, fingerprint=LISTING).to_iterable_dataset()
+        odd = tree.decodable(opened.relative(str(error.object)))
+        raise SourceError(f"the name of {odd} in {opened.name} is not UTF-8: rename it") from error
+    labelled = _labels(opened, pictures)
+    if labelled is not None:
+        columns["label"], arrays["label"] = labelled
+    return _Rows(columns, pa.table(arrays))
 
 
-def _class_names(data_files: Mapping[str, Sequence[str]], single: bool) -> list[str] | None:
-    """The folders that images of all splits lie in, sorted; None if they are no labels.
+def _described(opened: Opened, pictures: Sequence[str], describing: Sequence[str], faults: patience.Faults) -> _Rows:
+    """Rows of metadata, with the labels of folders where it has none."""
 
-    Labels must lie at one depth, and tell apart some images of one split.
+    def content(file: str) -> bytes:
+        return sidefiles.fetched(file, faults) if opened.remote else Path(file).read_bytes()
+
+    found = metadata.read(
+        describing,
+        lambda file: patience.call(lambda: content(file), faults, opened.relative(file)),
+        lambda file: tree.decodable(opened.relative(file)),
+    )
+    rows, *others = (_paths(found.table, name) for name in _images(found.columns))
+    columns, table = dict(found.columns), found.table
+    if "label" not in columns:
+        masks = {path for paths in others for path in paths if path} - set(rows)
+        labelled = _labels(opened, rows, {splits.parent(path) for path in masks})
+        if labelled is not None:
+            columns["label"], table = labelled[0], table.append_column("label", labelled[1])
+    used = {*rows, *(path for paths in others for path in paths)}
+    names = sorted({file.rpartition("/")[2] for file in describing})
+    left = [file for file in pictures if file not in used]
+    return _Rows(columns, table, {f"not in {' or '.join(names)}": left})
+
+
+def _labels(
+    opened: Opened, rows: Sequence[str | None], without: Collection[str] = ()
+) -> tuple[Column, pa.Array] | None:
+    """Labels by the folders of all splits, so that they mean the same class in each; None if folders are no classes.
+
+    Args:
+        opened: the source.
+        rows: the picture of each row.
+        without: folders that are no classes: those of masks, say.
     """
-    parents = {split: {_parent(file) for file in found} for split, found in data_files.items()}
-    depths = {file.count("/") for found in data_files.values() for file in found}
-    several = len(depths) == 1 and any(len(names) > 1 for names in parents.values())
-    return sorted(set().union(*parents.values())) if several or single else None
+    drop = opened.builder and opened.builder.config.drop_labels
+    if drop:
+        return None
+    ours = {folder: _folder(opened, folder, opened.split) for folder in {splits.parent(path) for path in rows if path}}
+    no_classes = {_folder(opened, folder, opened.split) for folder in without}
+    places = {name for name in (*_folders(opened), *ours.values()) if name not in no_classes}
+    names = class_names(places)
+    if names is None:
+        if drop is None:
+            return None
+        names = {name: name.rpartition("/")[2] for name in places}
+    classes = sorted({name for name in names.values() if name is not None})
+    numbers = {name: label for label, name in enumerate(classes)}
+    labels = {folder: numbers.get(names.get(name) or "") for folder, name in ours.items()}
+    array = pa.array([labels[splits.parent(path)] if path else None for path in rows], pa.int64())
+    return Column(datasets.ClassLabel(names=classes), {0: tuple(classes)}), array
 
 
-def _parent(file: str) -> str:
-    return os.path.basename(os.path.dirname(file))
+def _folders(opened: Opened) -> Iterator[str]:
+    """Those that hold pictures, of all splits, relative to their split."""
+    for split, found in opened.splits.items():
+        for folder in {splits.parent(file) for file in found if is_image(file)}:
+            yield _folder(opened, folder, split)
 
 
-def survey(opened: Opened, stream: IterableDataset, faults: patience.Faults) -> Survey:
-    """List all images: rows hold paths, labels and metadata, and no image is read.
+def _folder(opened: Opened, folder: str, split: str) -> str:
+    """A folder relative to its split: the folder that is the split is no class."""
+    name = "" if folder == opened.root else opened.relative(folder)
+    if opened.builder is not None:  # which takes words for splits
+        return splits.without_split(name, split, whole=False)
+    return splits.without_split(name, split, whole=True) if opened.how.startswith(splits.FOLDERS) else name
 
-    Raises:
-        SourceError: if the labels lie inside zip files, or metadata cannot be read.
-    """
-    listing = patience.call(lambda: _list(opened, stream), faults, opened.name)
-    if not all(map(is_image, opened.files)):
-        _close_leftovers()
-    image = next(name for name, feature in stream.features.items() if isinstance(feature, datasets.Image))
+
+def _images(columns: Mapping[str, Column]) -> list[str]:
+    return [name for name, column in columns.items() if isinstance(column.feature, datasets.Image)]
+
+
+def _paths(table: pa.Table, name: str) -> list[str | None]:
+    return pa.compute.struct_field(table.column(name), "path").to_pylist()  # type: ignore[no-any-return]
+
+
+def _fingerprint(opened: Opened, table: pa.Table, images: Sequence[str], side: SideFiles) -> tuple[list[int], str]:
+    """The size of each picture in bytes; and SHA-256 over names, sizes, labels and metadata, in their order."""
     revision = hashlib.sha256()
     sizes: list[int] = []
-    for batch in listing.to_batches(_ROWS_AT_ONCE):
-        rows = batch.to_pylist()
-        for row in rows:
+    image, *others = images
+
+    def relative(value: Mapping[str, str] | None) -> str | None:
+        path = value["path"] if value else None
+        return path and opened.relative(path)
+
+    for batch in table.select(list(dict.fromkeys([*images, *table.column_names]))).to_batches(_ROWS_AT_ONCE):
+        for row in batch.to_pylist():
             path = (row[image] or {}).get("path")
             sizes.append(0 if opened.remote or path is None else _size_bytes(path))
-            revision.update(repr((path and opened.relative(path), sizes[-1], row | {image: None})).encode())
-    parts = -(-len(sizes) // FILES_A_FRAGMENT)
-    fragments = []
-    for part in range(parts):
-        run = sizes[part * FILES_A_FRAGMENT : (part + 1) * FILES_A_FRAGMENT]
-        fragments.append(Fragment(0, part, parts, len(run), sum(run)))
-    return Survey(tuple(fragments), revision.hexdigest(), ImagesReader(opened.name, listing))
-
-
-def _list(opened: Opened, stream: IterableDataset) -> pa.Table:
-    try:
-        tables = list(stream.with_format("arrow").iter(batch_size=_ROWS_AT_ONCE))
-    except ValueError as error:
-        zips = [name for name in opened.names if name.endswith(".zip")]
-        if zips and not isinstance(error, pa.ArrowException):
-            raise SourceError(
-                f"{zips[0]} holds folders of images, whose names cannot be read as labels inside a zip. "
-                f"Unpack it, and give the folder ({' '.join(str(error).split())})"
-            ) from error
-        raise
-    return pa.concat_tables(tables) if tables else stream.features.arrow_schema.empty_table()
+            values = row | {name: relative(row[name]) for name in others} | {image: None}
+            revision.update(repr((relative(row[image]), sizes[-1], values)).encode())
+    for name, paths in side.paths.items():
+        for path in filter(None, paths.to_pylist()):
+            revision.update(repr((name, opened.relative(path), 0 if opened.remote else _size_bytes(path))).encode())
+    return sizes, revision.hexdigest()
 
 
 def _size_bytes(path: str) -> int:
@@ -157,11 +259,3 @@ def _size_bytes(path: str) -> int:
         return os.stat(path).st_size
     except OSError:  # it is gone, or inside a zip; its row will be a reject if it cannot be read
         return 0
-
-
-def _close_leftovers() -> None:
-    """Close the metadata and zip files that `datasets` leaves open: in reference cycles, and in a cache."""
-    ZipFileSystem.clear_instance_cache()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()

@@ -1,60 +1,83 @@
-"""A folder of images on this machine, found in one pass over it.
+"""A folder on this machine, found in one walk over it: which files are data, of which kind, in which split.
 
-`datasets` looks a folder through some forty times for names of splits: 100,000 files take it a minute. Plain layouts
-are told here; where names leave a doubt, it is left to `datasets`.
-
-    FOLDER/cat/1.jpg  FOLDER/1.jpg  FOLDER/metadata.csv          one split, "train"
-    FOLDER/train/cat/1.jpg  FOLDER/test/1.jpg  FOLDER/val/…      a folder a split
+`datasets` looks a folder through some forty times for names of splits: 100,000 files take it a minute. It also takes
+names of pictures for names of splits, and passes over what it does not know in silence. It is asked only where a
+dataset card says more of the data than names do.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
-from wdsremux.conversion.source.builder import Opened
-from wdsremux.errors import SourceError
+from wdsremux.conversion.source import splits, tree
+from wdsremux.conversion.source.base import Opened, Untaken
+from wdsremux.errors import SourceError, printable
 
-_SPLITS = {  #: by the names that `datasets` takes for them
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "dev", "val"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-_SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
-_DOUBT = re.compile(rf"(?:^|[-._ 0-9/])(?:{'|'.join(_SPLIT_OF)})(?:[-._ 0-9/]|$)")  #: a word of a path that is one
-_SAYS_MORE = re.compile(rb"^(configs|dataset_info):", re.MULTILINE)  #: a dataset card that describes the data
-_CARDS = ("README.md", ".huggingface.yaml")
-_IGNORED = {"config.json", "dataset_info.json", "dataset_infos.json", *_CARDS}
 EXTENSIONS = frozenset(ImageFolder.EXTENSIONS)
+METADATA = frozenset(ImageFolder.METADATA_FILENAMES)
+_SAYS_MORE = re.compile(rb"^(configs|dataset_info):", re.MULTILINE)  #: a dataset card that describes the data
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_DATA = {"parquet": "parquet files", "arrow": "Arrow files", "tars": "tars"}  #: kinds of one file for many images
 
 
-def find(source: str, split: str) -> Opened | None:
-    """The images of a folder; None where it is none, or takes a closer look.
+def find(source: str, folder: Path, split: str, label_asked: str | None) -> Opened | None:
+    """The split of a folder; None if it holds no data of ours, or its dataset card says where the data is.
 
     Raises:
-        SourceError: if it has no such split.
+        SourceError: if it has no such split, or it cannot be told what its files are.
     """
-    folder = Path(source)
-    if not folder.is_dir() or any(_SAYS_MORE.search(_head(folder / card)) for card in _CARDS):
+    folder, name = snapshot(source, folder.resolve())
+    if any(_SAYS_MORE.search(_head(folder / card)) for card in tree.CARDS):
         return None
-    root = str(folder.resolve())
-    splits = _splits(root, sorted(_files(root)))
-    if splits is None:
+    found = tree.walk(str(folder))
+    kinds = _by_kind(found.files)
+    data = [kind for kind in _DATA if kinds[kind]]
+    if len(data) > 1:
+        raise _several(source, kinds, data)
+    if data:
+        opened = _data_files(str(folder), name, split, data[0], kinds)
+    elif kinds["images"] or kinds["zips"]:
+        opened = _pictures(source, str(folder), name, split, kinds)
+    else:
         return None
-    if split not in splits:
-        raise SourceError(f"{source} has no split {split!r}. Its splits: {', '.join(splits)}")
-    builder = ImageFolder(data_files=DataFilesDict({name: DataFilesList(found, []) for name, found in splits.items()}))
-    return Opened(builder, os.path.basename(root), root, tuple(splits[split]))
+    _check(opened, source)
+    return replace(opened, label_asked=label_asked, untaken=joined(found.untaken, opened.untaken))
+
+
+def snapshot(source: str, folder: Path) -> tuple[Path, str]:
+    """The folder that holds the files, and its name: of a data set in the Hub's cache, its only snapshot.
+
+    Raises:
+        SourceError: if there are several: each holds all of the data.
+    """
+    commits = folder / "snapshots"
+    if not commits.is_dir() or not ((folder / "refs").is_dir() or (folder / "blobs").is_dir()):
+        return folder, folder.name
+    found = sorted(path for path in commits.iterdir() if path.is_dir())
+    if len(found) > 1:
+        raise SourceError(
+            f"{source} is a folder of the Hub's cache with {len(found)} snapshots of one data set: "
+            f"{', '.join(path.name for path in found)}. Give one of them, such as {source}/snapshots/{found[0].name}"
+        )
+    name = folder.name.removeprefix("datasets--").replace("--", "/", 1)
+    return (found[0], name) if found else (folder, folder.name)
 
 
 def is_image(file: str) -> bool:
     """Whether `datasets` would take it for one, by its name."""
     return os.path.splitext(file)[1].lower() in EXTENSIONS
+
+
+def joined(*parts: Untaken) -> Untaken:
+    """Names of files that are not taken, from several places, by the reason."""
+    reasons = dict.fromkeys(reason for part in parts for reason in part)
+    return {reason: tuple(sorted(name for part in parts for name in part.get(reason, ()))) for reason in reasons}
 
 
 def _head(path: Path) -> bytes:
@@ -64,35 +87,93 @@ def _head(path: Path) -> bytes:
         return file.read(2**20)
 
 
-def _files(folder: str) -> Iterator[str]:
-    """All files at any depth, but for hidden ones and those in folders named __…__, which `datasets` leaves out too."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if not entry.name.startswith("__"):
-                    yield from _files(entry.path)
-            elif entry.is_file() and entry.name not in _IGNORED:
-                yield entry.path
+def _by_kind(files: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Files by what their names say they are."""
+    kinds: dict[str, list[str]] = {kind: [] for kind in ("images", "metadata", *_DATA, "zips", "others")}
+    for file in files:
+        kinds[_kind(file)].append(file)
+    described = [file for file in kinds["metadata"] if file.endswith(".parquet")]
+    if described:  # it is data like any other, where there are no pictures for it to describe
+        above = {folder for file in kinds["images"] + kinds["zips"] for folder in _above(splits.parent(file))}
+        data = {file for file in described if splits.parent(file) not in above}
+        kinds["metadata"] = [file for file in kinds["metadata"] if file not in data]
+        kinds["parquet"] = sorted([*kinds["parquet"], *data])
+    return kinds
 
 
-def _splits(root: str, files: list[str]) -> dict[str, list[str]] | None:
-    """Images and their metadata, by split; None if most files are something else, or in doubt."""
-    chosen = [file for file in files if is_image(file) or os.path.basename(file) in ImageFolder.METADATA_FILENAMES]
-    images = sum(map(is_image, chosen))
-    others = len(files) - len(chosen)
-    if images == 0 or images <= others or any(file.endswith(".zip") for file in files):
-        return None
-    names = [file[len(root) + 1 :] for file in chosen]
-    if not any(map(_DOUBT.search, names)):
-        return {"train": chosen}
-    splits: dict[str, list[str]] = {split: [] for split in _SPLITS}
-    folders: dict[str, str] = {}
-    for file, name in zip(chosen, names, strict=True):
-        folder, _, rest = name.partition("/")
-        split = _SPLIT_OF.get(folder)
-        if split is None or folders.setdefault(split, folder) != folder or _DOUBT.search(os.path.dirname(rest)):
-            return None
-        splits[split].append(file)
-    return {split: found for split, found in splits.items() if found}
+def _kind(file: str) -> str:
+    name = file.rpartition("/")[2].lower()
+    extension = os.path.splitext(name)[1]
+    if extension in EXTENSIONS:
+        return "images"
+    if file.rpartition("/")[2] in METADATA:
+        return "metadata"
+    if name.endswith(_TARS):
+        return "tars"
+    return {".parquet": "parquet", ".arrow": "arrow", ".zip": "zips"}.get(extension, "others")
+
+
+def _above(folder: str) -> Iterable[str]:
+    """A folder and all above it."""
+    while folder:
+        yield folder
+        folder = splits.parent(folder)
+    yield ""
+
+
+def _several(source: str, kinds: Mapping[str, Sequence[str]], data: Sequence[str]) -> SourceError:
+    counts = [f"{len(kinds[kind])} {_DATA[kind]} (such as {printable(kinds[kind][0])})" for kind in data]
+    return SourceError(
+        f"{source} holds data of several kinds: {' and '.join(counts)}. "
+        f"Give the folder of one of them, or a glob such as '{source}/**/*{_extension(kinds[data[0]][0])}'"
+    )
+
+
+def _extension(file: str) -> str:
+    return next((ending for ending in _TARS[::-1] if file.endswith(ending)), os.path.splitext(file)[1])
+
+
+def _data_files(root: str, name: str, split: str, kind: str, kinds: Mapping[str, Sequence[str]]) -> Opened:
+    division = splits.by_words(kinds[kind])
+    untaken = {
+        f"pictures beside {_DATA[kind]}": kinds["images"],
+        f"zip files beside {_DATA[kind]}": kinds["zips"],
+        tree.OTHER: sorted([*kinds["metadata"], *kinds["others"]]),
+        **division.left,
+    }
+    return Opened(kind, name, root, split, _placed(root, division.splits), division.how, untaken=_named(untaken))
+
+
+def _pictures(source: str, root: str, name: str, split: str, kinds: Mapping[str, Sequence[str]]) -> Opened:
+    """Pictures, with the metadata and zip files of their split: it is divided by folders, whatever lies in them."""
+    data = sorted([*kinds["images"], *kinds["zips"]])
+    folders = splits.split_folders(map(splits.parent, data), source)
+    division = splits.by_folders(sorted([*data, *kinds["metadata"]]), folders)
+    others = splits.by_folders(kinds["others"], folders)
+    found = _placed(root, division.splits)
+    beside = _placed(root, others.splits).get(split, ())
+    untaken = {**division.left, tree.OTHER: others.left.get(splits.BESIDE, ())}
+    return Opened("images", name, root, split, found, division.how, beside=beside, untaken=_named(untaken))
+
+
+def _placed(root: str, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {split: tuple(f"{root}/{file}" for file in files) for split, files in found.items()}
+
+
+def _named(untaken: Untaken) -> Untaken:
+    return {reason: tuple(map(tree.decodable, names)) for reason, names in untaken.items() if names}
+
+
+def _check(opened: Opened, source: str) -> None:
+    """
+    Raises:
+        SourceError: if there is no such split, or a file of it has a name that Arrow cannot hold.
+    """
+    if opened.split not in opened.splits:
+        how = f"as {opened.how}" if opened.how == splits.NONE_NAMED else f"by {opened.how}"
+        raise SourceError(
+            f"{source} has no split {opened.split!r}. Its splits, {how}: {', '.join(sorted(opened.splits))}"
+        )
+    if not tree.is_utf8("".join(opened.files)):
+        odd = next(name for name in opened.names if not tree.is_utf8(name))
+        raise SourceError(f"the name of {printable(odd)} in {source} is not UTF-8: rename it")
