@@ -91,19 +91,19 @@ def saved_to_disk(folder: Path, split: str) -> Opened | None:
     if (folder / _SPLITS).is_file():
         names = [str(name) for name in _read(folder / _SPLITS, "splits")]
         files = {name: tuple(_files(folder / name)) for name in names}
-        return _opened(folder, split, files)
+        return _opened(folder, folder / split, split, files)
     if not (folder / _STATE).is_file():
         return None
     found = tuple(_files(folder))
     named = json.loads((folder / _STATE).read_bytes()).get("_split")
-    return _opened(folder, split, {str(named or split): found})
+    return _opened(folder, folder, split, {str(named or split): found})
 
 
-def _opened(folder: Path, split: str, files: dict[str, tuple[str, ...]]) -> Opened:
+def _opened(folder: Path, root: Path, split: str, files: dict[str, tuple[str, ...]]) -> Opened:
     how = "what save_to_disk wrote"
     if split not in files:
         raise no_such_split(str(folder), split, list(files), how)
-    return Opened(kind="arrow", name=folder.name, root=str(folder), split=split, splits=files, how=how)
+    return Opened(kind="arrow", name=folder.name, root=str(root), split=split, splits=files, how=how)
 
 
 def _files(folder: Path) -> list[str]:
