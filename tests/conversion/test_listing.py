@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gzip
 import os
+import pickle
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
 from datasets import load_dataset_builder
+from datasets.data_files import DataFilesDict, DataFilesList
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from tests.conftest import tiny_jpeg
-from wdsremux.conversion.source import images, listing, patience
+from wdsremux.conversion.source import images, listing, patience, remote
 from wdsremux.conversion.source.base import Opened, Survey
 from wdsremux.errors import SourceError
 
@@ -451,3 +455,53 @@ def test_files_beside_pictures(tmp_path: Path) -> None:
     (folder / "1.txt").unlink()
     (piece,) = survey.reader.pieces(survey.fragments[0], ["txt"], 64)
     assert piece.faults[0].reason == "column 'txt': there is no such file"
+
+
+# Files that `datasets` found
+
+
+def built(folder: Path, files: Mapping[str, Sequence[str]], root: str | None = None, **config: Any) -> Opened:
+    """As of the Hub, where a builder of `datasets` tells the files."""
+    root = root or str(folder)
+    paths = {split: tuple(f"{root}/{name}" for name in names) for split, names in files.items()}
+    builder = ImageFolder(data_files=DataFilesDict({s: DataFilesList(list(p), []) for s, p in paths.items()}), **config)
+    revision = None if root == str(folder) else "0" * 40
+    return Opened("images", folder.name, root, "train", paths, revision=revision, builder=builder)
+
+
+@pytest.mark.parametrize("drop_labels", [None, True, False])
+@pytest.mark.parametrize("several", [True, False])
+def test_a_card_that_drops_labels(drop_labels: bool | None, several: bool, tmp_path: Path) -> None:
+    names = ["train_a/cat/1.jpg", f"train_b/{'dog' if several else 'cat'}/2.jpg"]
+    opened = built(write(tmp_path, names), {"train": names}, drop_labels=drop_labels)
+    survey = images.survey(opened, FAULTS)
+    if drop_labels or (drop_labels is None and not several):
+        assert list(survey.columns) == ["image"]
+    else:
+        assert labels(survey) == [0, int(several)]
+        assert classes(survey) == (("cat", "dog") if several else ("cat",))
+
+
+@pytest.mark.parametrize("drop_metadata", [None, True])
+def test_a_card_that_drops_metadata(drop_metadata: bool | None, tmp_path: Path) -> None:
+    folder = write(tmp_path, ["1.jpg"])
+    (folder / "metadata.csv").write_text("file_name,n\n1.jpg,1\n")
+    opened = built(folder, {"train": ["1.jpg", "metadata.csv"]}, drop_metadata=drop_metadata)
+    survey = images.survey(opened, FAULTS)
+    assert list(survey.columns) == (["image"] if drop_metadata else ["image", "n"])
+    reason = "metadata, which the dataset card says to drop"
+    assert survey.untaken == ({reason: ("metadata.csv",)} if drop_metadata else {})
+
+
+def test_files_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = f"hf://datasets/our/flowers@{'0' * 40}"
+    files = {"1.jpg": b"", "2.jpg": b"", "metadata.csv": b"file_name,n\n2.jpg,7\n1.jpg,8\n", "1.txt": b"a rose\n"}
+    content = {f"{root}/{name}": data for name, data in files.items()}
+    monkeypatch.setattr(remote, "content", lambda address, faults: content[address])
+    survey = images.survey(built(tmp_path, {"train": list(files)}, root), FAULTS)
+    reader = pickle.loads(pickle.dumps(survey.reader))
+    (piece,) = reader.pieces(survey.fragments[0], ["image", "txt", "n"], 64)
+    assert piece.table.to_pylist() == [
+        {"image": {"bytes": None, "path": f"{root}/2.jpg"}, "txt": None, "n": 7},
+        {"image": {"bytes": None, "path": f"{root}/1.jpg"}, "txt": "a rose", "n": 8},
+    ]

@@ -126,7 +126,7 @@ def expected_classes(pictures: Mapping[tuple[str, str], None], divided: bool) ->
     return classes if len({name for name in classes.values() if name}) > 1 else dict.fromkeys(classes)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     files=files_,
     links=st.just([]) | st.lists(link, max_size=2),
