@@ -65,7 +65,9 @@ def read(files: Sequence[str], content: Callable[[str], bytes], shown: Callable[
 
 def pictures(paths: Sequence[str | None]) -> pa.Array:
     """Images of which only the paths are known."""
-    return pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"])
+    return pa.StructArray.from_arrays(
+        [pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"]
+    )
 
 
 def _images(found: Sequence[Sheet]) -> dict[str, str]:

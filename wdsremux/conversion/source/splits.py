@@ -68,21 +68,21 @@ def _below(node: _Node, place: str, source: str) -> dict[str, str]:
     if len(named) == len(node):
         return {place + name: split for name, split in named.items()}
     if len(set(named.values())) > 1:
-        raise _doubt(source, place, sorted(named), sorted(node.keys() - named.keys()), "stand beside")
+        others = _listed([place + name for name in sorted(node.keys() - named.keys())])
+        raise _doubt(source, sorted(place + name for name in named), f"beside other folders with images ({others})")
     inner = {name: _below(child, f"{place}{name}/", source) for name, child in node.items()}
     found = {folder: split for below in inner.values() for folder, split in below.items()}
     without = sorted(name for name, below in inner.items() if not below)
     if without and set(found.values()) - {"train"}:
-        raise _doubt(source, place, sorted(found), without, "have none of their kind in")
-    return {} if without else found  # without a doubt or with one that changes nothing: all is "train"
+        others = _listed([place + name for name in without])
+        raise _doubt(source, sorted(found), f"in some folders, and none in others ({others})")
+    return {} if without else found  # where only some classes have a folder train, all is train just the same
 
 
-def _doubt(source: str, place: str, named: Sequence[str], others: Sequence[str], relation: str) -> SourceError:
-    given = f"{source}/{place}{named[0]}" if relation == "stand beside" else f"{source}/{named[0]}"
+def _doubt(source: str, folders: Sequence[str], others: str) -> SourceError:
     return SourceError(
-        f"{source} has folders that are splits by their names ({_listed(named)}), which {relation} "
-        f"folders that are none ({_listed([place + name for name in others])}), so it cannot be told which split each "
-        f"image belongs to. Give one folder, such as {printable(given)}, or a glob"
+        f"{source} has folders named like splits ({_listed(folders)}) {others}, so it cannot be told which split each "
+        f"image belongs to. Give one folder, such as {printable(f'{source}/{folders[0]}')}, or a glob"
     )
 
 

@@ -17,7 +17,7 @@ from fsspec.implementations.zip import ZipFileSystem
 
 from wdsremux.conversion.source import patience
 from wdsremux.conversion.source.base import Column, Opened
-from wdsremux.errors import SourceError
+from wdsremux.errors import SourceError, printable
 
 _ROWS_AT_ONCE = 1_000  #: of the listing
 
@@ -28,10 +28,18 @@ def read(opened: Opened, faults: patience.Faults) -> tuple[Mapping[str, Column],
     Raises:
         SourceError: if the labels lie inside zip files, or metadata cannot be read.
     """
+    _check(opened)
     try:
         return patience.call(lambda: _read(opened), faults, opened.name)
     finally:
         _close_leftovers()
+
+
+def _check(opened: Opened) -> None:
+    """See that zips on this machine are some; `datasets` would not say which is not."""
+    for file, name in zip(opened.files, opened.names, strict=True):
+        if name.lower().endswith(".zip") and not opened.remote and not zipfile.is_zipfile(file):
+            raise SourceError(f"{printable(name)} in {opened.name} is no zip file, or a damaged one. Fetch it again")
 
 
 def _read(opened: Opened) -> tuple[Mapping[str, Column], pa.Table]:
