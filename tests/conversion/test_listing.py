@@ -19,6 +19,7 @@ from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from tests.conftest import tiny_jpeg
 from wdsremux.conversion.source import images, listing, patience, remote
 from wdsremux.conversion.source.base import Opened, Survey
+from wdsremux.conversion.source.splits import split_folders
 from wdsremux.errors import SourceError
 
 FAULTS = patience.Faults((OSError,))
@@ -273,6 +274,11 @@ def test_divisions_that_cannot_be_told(names: list[str], tmp_path: Path) -> None
     reason = refused(write(tmp_path / "photos", names))
     assert "cannot be told which split" in reason
     assert f"Give one folder, such as {tmp_path}/photos/" in reason
+
+
+def test_folders_within_folders_without_end() -> None:
+    with pytest.raises(SourceError, match="has some thousand folders within each other"):
+        split_folders(["a/" * 1_500 + "b"], "photos")
 
 
 def test_no_such_split(tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ def split_folders(folders: Iterable[str], source: str) -> Mapping[str, str]:
         node = tree
         for part in filter(None, folder.split("/")):
             node = node.setdefault(part, {})
-    return _below(tree, "", source)
+    try:
+        return _below(tree, "", source)
+    except RecursionError as error:
+        raise SourceError(f"{source} has some thousand folders within each other. Give an inner one") from error
 
 
 def _below(node: _Node, place: str, source: str) -> dict[str, str]:
