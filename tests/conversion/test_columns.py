@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
 from wdsremux.conversion.recipes import Sample, Settings, make_recipe
+from wdsremux.conversion.source.base import Column, Survey
 from wdsremux.conversion.source.columns import Columns, choose
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
@@ -24,9 +25,19 @@ def features(**columns: Any) -> datasets.Features:
     return datasets.Features({"image": datasets.Image()} | columns)
 
 
+def survey(columns: datasets.Features) -> Survey:
+    """What a look at files with these columns finds."""
+    reader: Any = None
+    return Survey((), "", {name: Column(feature) for name, feature in columns.items()}, reader)
+
+
 def chosen(columns: datasets.Features, **options: Any) -> Columns:
-    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False} | options
-    return choose(columns, "flowers", **given)
+    return warned(columns, **options)[0]
+
+
+def warned(columns: datasets.Features, **options: Any) -> tuple[Columns, list[str]]:
+    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False, "json": False} | options
+    return choose(survey(columns), "flowers", **given)
 
 
 def refused(columns: datasets.Features, **options: Any) -> str:
@@ -46,9 +57,17 @@ def refused(columns: datasets.Features, **options: Any) -> str:
         ({"label": NUMBER, "labels": NUMBER}, "label"),
         ({"labels": TEXT}, "labels"),
         ({"cls": NUMBER}, "cls"),
-        ({"label": datasets.Value("float32"), "cls": NUMBER}, "cls"),
-        ({"label": datasets.List(NUMBER)}, None),
+        ({"label": datasets.Value("float32"), "cls": NUMBER}, "label"),
+        ({"labels": datasets.List(NUMBER), "cls": NUMBER}, "cls"),
+        ({"Label": NUMBER}, "Label"),
+        ({"target": NUMBER}, "target"),
+        ({"class": TEXT}, "class"),
+        ({"fine_label": NUMBER}, "fine_label"),
+        ({"category_id": NUMBER}, "category_id"),
+        ({"label": datasets.Value("bool")}, "label"),
+        ({"label": datasets.Value("null")}, "label"),
         ({"genus": TEXT}, None),
+        ({"label_url": TEXT, "target_size": NUMBER, "classifier": TEXT}, None),
         ({}, None),
     ],
 )
@@ -69,7 +88,7 @@ def test_what_is_missing_is_named() -> None:
     columns = features(label=NUMBER)
     for option in ({"image": "img"}, {"label": "img"}, {"keep": ("label", "img")}):
         assert "flowers has no column 'img'. Its columns: image, label" in refused(columns, **option)
-    assert "no image column. Its columns: label (int64), box (List)" in refused(
+    assert "no image column. Its columns: label (int64), box (List(int64))" in refused(
         datasets.Features({"label": NUMBER, "box": datasets.List(NUMBER)})
     )
 
@@ -143,21 +162,99 @@ def test_kept_values(name: str, write_source: WriteSource) -> None:
     assert kept == [f'{{"{name}":{text}}}'.encode(), f'{{"{name}":null}}'.encode()]
 
 
-def test_labels_of_other_integers() -> None:
-    columns = Columns("image", "label", ())
-    for dtype in (pa.int8(), pa.uint8(), pa.int32(), pa.uint64()):
-        table = pa.table({"label": pa.array([3, None, 0], dtype)})
-        assert columns.labels(table).to_pylist() == [3, None, 0]
+# What looks like a label and is not taken
 
 
-def test_words_are_trimmed() -> None:
-    """Those of a tar are files, which often end with a line break."""
-    columns = Columns("image", "txt", (), ("cat", "dog"))
-    table = pa.table({"txt": pa.array(["dog\n", None, " cat", "cat"], pa.large_string())})
-    assert columns.labels(table).to_pylist() == [1, None, 0, 0]
+@pytest.mark.parametrize(
+    "feature",
+    [datasets.List(LABEL), datasets.List(NUMBER), {"id": NUMBER}, datasets.Value("binary"), datasets.Value("date32")],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["label", "labels", "Class", "target", "fine_label"])
+def test_a_column_that_looks_like_a_label_and_is_none_is_asked_about(name: str, feature: Any) -> None:
+    if isinstance(feature, datasets.Value) and feature.dtype == "binary":
+        assert chosen(features(**{name: feature})).label is None  # it may only be another image
+        return
+    said = refused(features(**{name: feature}))
+    assert f"column {name!r} is" in said
+    assert f"--label-column none; --keep {name}" in said
+    assert chosen(features(**{name: feature}), label="none").label is None
 
 
-def test_a_word_that_was_not_there_before() -> None:
-    columns = Columns("image", "txt", (), ("cat", "dog"))
-    with pytest.raises(SourceError, match=r"txt 'eel' was not there when the labels were counted. The source changed"):
-        columns.labels(pa.table({"txt": ["dog", None, "eel"]}))
+def test_a_list_of_class_labels_looks_like_a_label_under_any_name() -> None:
+    assert "column 'objects' is List(ClassLabel), no single label" in refused(features(objects=datasets.List(LABEL)))
+
+
+def test_a_second_column_that_looks_like_a_label_is_told() -> None:
+    columns, warnings = warned(features(kind=LABEL, label=NUMBER, other=NUMBER, category=TEXT))
+    assert columns.label == "kind"
+    assert [text.partition(" looks like a label, too")[0] for text in warnings] == [
+        "column 'label' (int64)",
+        "column 'category' (string)",
+    ]
+    assert warned(features(kind=LABEL, label=NUMBER), keep=("label",)) == (Columns("image", "kind", ("label",)), [])
+    assert warned(features(kind=LABEL, label=NUMBER), label="label")[1] == []
+
+
+def test_several_that_are_only_like_a_label_are_asked_about() -> None:
+    assert "2 label columns: fine_label, coarse_label" in refused(features(fine_label=NUMBER, coarse_label=TEXT))
+
+
+def test_a_column_called_none_can_be_the_label() -> None:
+    assert chosen(features(none=NUMBER), label="none").label == "none"
+
+
+# Images that nobody marked as such
+
+BYTES, PATH = datasets.Value("binary"), datasets.Value("string")
+
+
+@pytest.mark.parametrize(
+    ("columns", "image"),
+    [
+        ({"image": {"bytes": BYTES, "path": PATH}}, "image"),
+        ({"photo": {"path": PATH, "bytes": datasets.Value("large_binary")}}, "photo"),
+        ({"picture": {"bytes": BYTES}}, "picture"),
+        ({"x": BYTES}, "x"),
+        ({"img": BYTES, "thumb_hash": BYTES}, "img"),
+        ({"image": pa.binary_view()}, "image"),
+        ({"image": pa.dictionary(pa.int32(), pa.binary())}, "image"),
+        ({"image": {"bytes": BYTES, "path": PATH}, "blob": BYTES}, "image"),
+    ],
+    ids=str,
+)
+def test_the_image_column_without_metadata(columns: dict[str, Any], image: str) -> None:
+    label = {"label": NUMBER}
+    for options in ({}, {"image": image}):
+        given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False, "json": False} | options
+        reader: Any = None
+        found = Survey((), "", {n: Column(f) for n, f in (columns | label).items()}, reader)
+        assert choose(found, "flowers", **given)[0] == Columns(image, "label")
+
+
+def test_two_columns_that_may_be_the_image() -> None:
+    reader: Any = None
+    found = Survey((), "", {"front": Column(BYTES), "back": Column(BYTES)}, reader)
+    with pytest.raises(SourceError, match="2 image columns: front, back. Choose one with --image-column"):
+        choose(found, "flowers", None, None, (), made=False, json=False)
+
+
+# Files that differ
+
+
+@pytest.mark.parametrize("option", [{}, {"keep": ("id",)}])
+def test_a_column_that_not_every_file_has(option: dict[str, Any]) -> None:
+    reader: Any = None
+    found = Survey(
+        (),
+        "",
+        {
+            "image": Column(datasets.Image()),
+            "label": Column(NUMBER, lacking=None if option else "b.parquet"),
+            "id": Column(NUMBER, lacking="b.parquet"),
+        },
+        reader,
+    )
+    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False, "json": False} | option
+    with pytest.raises(SourceError, match=r"b\.parquet has no column '(label|id)', which other files have"):
+        choose(found, "flowers", **given)

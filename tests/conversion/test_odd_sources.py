@@ -18,8 +18,9 @@ import pytest
 
 from tests.conftest import tiny_jpeg
 from tests.kinds import KINDS, Photos, table, write_tar
-from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.files import Files, name
+from wdsremux.conversion.source import Fault, Source
+from wdsremux.conversion.source.base import relative
+from wdsremux.conversion.source.files import Files
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 
@@ -164,7 +165,7 @@ def test_an_image_that_vanished_is_a_reject(tmp_path: Path) -> None:
     (tmp_path / "source" / "train" / "cat" / "001.jpg").unlink()
     (batch,) = opened.rows(0, 64)
     assert batch.images.null_count == 1
-    assert batch.faults == {1: "no image: there is no such file"}
+    assert batch.faults == {1: Fault("image", "no image: there is no such file")}
     assert batch.paths[1].as_py() == "train/cat/001.jpg"
 
 
@@ -262,9 +263,8 @@ def test_paths(tmp_path: Path) -> None:
         None: (None, None, None),
     }
     (batch,) = open_source(str(write_paths(tmp_path / "source", list(paths))), "train").rows(0, 64)
-    found = zip(
-        batch.images.to_pylist(), batch.paths.to_pylist(), map(batch.faults.get, range(len(batch))), strict=True
-    )
+    reasons = [fault and fault.reason for fault in map(batch.faults.get, range(len(batch)))]
+    found = zip(batch.images.to_pylist(), batch.paths.to_pylist(), reasons, strict=True)
     assert list(found) == list(paths.values())
 
 
@@ -294,11 +294,11 @@ def test_a_remote_source_reads_no_file_of_this_machine(path: str, tmp_path: Path
 
 def test_names_in_files() -> None:
     root = "/data/flowers"
-    assert name("/data/flowers/cat/1.jpg", root) == "cat/1.jpg"
-    assert name("zip://cat/1.jpg::/data/flowers/a/b.zip", root) == "zip://cat/1.jpg::a/b.zip"
-    assert name("/data/flowers2/1.jpg", root) == "1.jpg"
-    assert name("cat/1.jpg", root) == "cat/1.jpg"
-    assert name("hf://datasets/a/b@1/c.jpg", "hf://datasets/a/b@1") == "c.jpg"
+    assert relative("/data/flowers/cat/1.jpg", root) == "cat/1.jpg"
+    assert relative("zip://cat/1.jpg::/data/flowers/a/b.zip", root) == "zip://cat/1.jpg::a/b.zip"
+    assert relative("/data/flowers2/1.jpg", root) == "1.jpg"
+    assert relative("cat/1.jpg", root) == "cat/1.jpg"
+    assert relative("hf://datasets/a/b@1/c.jpg", "hf://datasets/a/b@1") == "c.jpg"
 
 
 def test_paths_of_some_rows_only() -> None:
