@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from wdsremux.conversion.source import partitions, patience
-from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey
+from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey, fixed
 from wdsremux.conversion.source.schemas import Merged
 from wdsremux.errors import SourceError
 
@@ -86,7 +86,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
             raise SourceError(f"{name} cannot be read as Arrow: {error}. Fetch it again") from error
         fragments += [Fragment(number, part, len(found), *size) for part, size in enumerate(found)]
     reader = ArrowReader(opened.files, opened.names, stated)
-    return Survey(tuple(fragments), revision.hexdigest(), merged.columns(), reader)
+    return Survey(tuple(fragments), fixed(revision.hexdigest()), merged.columns(), reader)
 
 
 def _sizes(file: str, revision: hashlib._Hash) -> tuple[pa.Schema, list[tuple[int, int]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,8 @@ class Opened:
     root: str  #: what file names are relative to: a folder, or hf://datasets/ORG/NAME@SHA
     split: str
     splits: Mapping[str, tuple[str, ...]]  #: the files of every split, in the order in which they are read
-    how: str = ""  #: how the splits were told apart, in words that go on after "as told by"
+    how: str = ""  #: how the splits were told apart, in words that go on after "by"
+    split_by: str = ""  #: what of a path names its split: whole "folders", "words" of it; "": nothing
     revision: str | None = None  #: the commit on the Hub; None of a source on this machine
     config: str | None = None
     license: Any = None  #: as the dataset card says it
@@ -124,7 +125,7 @@ class Survey:
     """What a look at a whole split found."""
 
     fragments: tuple[Fragment, ...]
-    revision: str  #: SHA-256 over what was looked at: names, sizes, footers or headers
+    revision: Callable[[Sequence[str]], str]  #: SHA-256 over what was looked at of these columns; see `fixed`
     columns: Mapping[str, Column]  #: by name, in the source's order
     reader: Reader
     partial: bool = False  #: whether rows may have columns that are not among these: only the first were looked at
@@ -183,6 +184,11 @@ class Rows:
             kept=self.kept[:count],
             faults={place: fault for place, fault in self.faults.items() if place < count},
         )
+
+
+def fixed(revision: str) -> Callable[[Sequence[str]], str]:
+    """The revision of a kind of source that is looked at as a whole: by names, sizes, footers or headers."""
+    return lambda names: revision
 
 
 def relative(path: str, root: str) -> str:

@@ -57,13 +57,13 @@ def of_hub(
     return _of_hub(source, split, config, revision or pinned, faults)
 
 
-def of_card(source: str, folder: Path, split: str, config: str | None) -> Opened:
+def of_card(source: str, folder: Path, name: str, split: str, config: str | None) -> Opened:
     """The files of a split of a folder on this machine, where its dataset card says they are.
 
     Raises:
         SourceError: likewise.
     """
-    return _of_builder(source, split, str(folder), folder.name, {"name": config})
+    return _of_builder(source, split, str(folder), name, {"name": config})
 
 
 def _of_hub(source: str, split: str, config: str | None, revision: str | None, faults: patience.Faults) -> Opened:
@@ -198,6 +198,7 @@ def _opened(
         split=split,
         splits=splits,
         how=how,
+        split_by="words",
         revision=revision,
         config=str(builder.config.name),
         license=license_ or builder.info.license or None,

@@ -155,7 +155,7 @@ def _label_column(
     others = {name: column for name, column in columns.items() if name != image and not _is_image(column.feature)}
     marked = [name for name, column in others.items() if isinstance(column.feature, datasets.ClassLabel)]
     plain_ = [name for wanted in _LABEL_NAMES for name in others if name.lower() == wanted]
-    like = [name for name, column in others.items() if _LABEL_LIKE.fullmatch(name) or _holds_labels(column.feature)]
+    like = [name for name, column in others.items() if looks_like_label(name, column.feature)]
     if len(marked) > 1:
         raise _several(source, marked)
     fit = [name for name in plain_ if _is_label(others[name].feature)]
@@ -172,6 +172,12 @@ def _label_column(
         for name in passed
     ]
     return chosen[0], about
+
+
+def looks_like_label(name: str, feature: Any) -> bool:
+    """Whether a column may be the label, by its name or its feature."""
+    marked = isinstance(feature, datasets.ClassLabel) or _holds_labels(feature)
+    return marked or _LABEL_LIKE.fullmatch(name) is not None
 
 
 def _several(source: str, names: Sequence[str]) -> SourceError:

@@ -16,6 +16,7 @@ import pyarrow.compute
 from wdsremux import files
 from wdsremux.conversion.source import metadata, patience, sidefiles, splits, tree, zipped
 from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey
+from wdsremux.conversion.source.columns import looks_like_label
 from wdsremux.conversion.source.folders import class_names
 from wdsremux.conversion.source.listing import METADATA, is_image
 from wdsremux.conversion.source.sidefiles import Contents, SideFiles
@@ -105,7 +106,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
     else:
         rows, side = _listed(opened, faults)
     images = _images(rows.columns)
-    sizes, revision = _fingerprint(opened, rows.table, images, side)
+    sizes = _sizes(opened, rows.table, images[0])
     parts = -(-len(sizes) // FILES_A_FRAGMENT)
     runs = [sizes[part * FILES_A_FRAGMENT : (part + 1) * FILES_A_FRAGMENT] for part in range(parts)]
     table = rows.table
@@ -114,7 +115,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
     untaken = {**rows.untaken, **side.untaken, tree.OTHER: side.rest}
     return Survey(
         fragments=tuple(Fragment(0, part, parts, len(run), sum(run)) for part, run in enumerate(runs)),
-        revision=revision,
+        revision=lambda names: _revision(opened, rows.table, images, side, sizes, names),
         columns={**rows.columns, **side.columns},
         reader=ImagesReader(opened.name, Contents(opened.remote, faults), tuple(side.paths), table.combine_chunks()),
         untaken={
@@ -170,7 +171,10 @@ def _described(opened: Opened, pictures: Sequence[str], describing: Sequence[str
     )
     rows, *others = (_paths(found.table, name) for name in _images(found.columns))
     columns, table = dict(found.columns), found.table
-    if "label" not in columns:
+    for name, feature in (opened.features or {}).items():  # a card names the classes of numbers
+        if isinstance(feature, datasets.ClassLabel) and name in columns and pa.types.is_integer(table[name].type):
+            columns[name] = Column(feature, {0: tuple(feature.names)})
+    if not any(looks_like_label(name, column.feature) for name, column in columns.items()):
         masks = {path for paths in others for path in paths if path} - set(rows)
         labelled = _labels(opened, rows, {splits.parent(path) for path in masks})
         if labelled is not None:
@@ -203,6 +207,9 @@ def _labels(
             return None
         names = {name: name.rpartition("/")[2] for name in places}
     classes = sorted({name for name in names.values() if name is not None})
+    stated = (opened.features or {}).get("label")  # of the card, whose order holds
+    if isinstance(stated, datasets.ClassLabel) and set(classes) <= set(stated.names):
+        classes = list(stated.names)
     numbers = {name: label for label, name in enumerate(classes)}
     labels = {folder: numbers.get(names.get(name) or "") for folder, name in ours.items()}
     array = pa.array([labels[splits.parent(path)] if path else None for path in rows], pa.int64())
@@ -219,9 +226,7 @@ def _folders(opened: Opened) -> Iterator[str]:
 def _folder(opened: Opened, folder: str, split: str) -> str:
     """A folder relative to its split: the folder that is the split is no class."""
     name = "" if folder == opened.root else opened.relative(folder)
-    if opened.builder is not None:  # which takes words for splits
-        return splits.without_split(name, split, whole=False)
-    return splits.without_split(name, split, whole=True) if opened.how.startswith(splits.FOLDERS) else name
+    return splits.without_split(name, split, whole=opened.split_by == "folders") if opened.split_by else name
 
 
 def _images(columns: Mapping[str, Column]) -> list[str]:
@@ -232,26 +237,47 @@ def _paths(table: pa.Table, name: str) -> list[str | None]:
     return pa.compute.struct_field(table.column(name), "path").to_pylist()  # type: ignore[no-any-return]
 
 
-def _fingerprint(opened: Opened, table: pa.Table, images: Sequence[str], side: SideFiles) -> tuple[list[int], str]:
-    """The size of each picture in bytes; and SHA-256 over names, sizes, labels and metadata, in their order."""
+def _sizes(opened: Opened, table: pa.Table, image: str) -> list[int]:
+    """The size of each picture in bytes; 0 where it is not known."""
+    return [0 if opened.remote or path is None else _size_bytes(path) for path in _paths(table, image)]
+
+
+def _revision(
+    opened: Opened,
+    table: pa.Table,
+    images: Sequence[str],
+    side: SideFiles,
+    sizes: Sequence[int],
+    names: Sequence[str],
+) -> str:
+    """SHA-256 over names, sizes, labels and metadata of the pictures, in their order.
+
+    Args:
+        opened: the source.
+        table: its rows, without what lies beside the pictures.
+        images: which of its columns are images; the first is what the sizes are of.
+        side: what lies beside the pictures.
+        sizes: of the pictures, in bytes.
+        names: the columns that are read; others may change.
+    """
     revision = hashlib.sha256()
-    sizes: list[int] = []
-    image, *others = images
+    image = images[0]
+    used = [name for name in names if name in table.column_names]
+    others = [name for name in images[1:] if name in used]
+    numbers = iter(sizes)
 
     def relative(value: Mapping[str, str] | None) -> str | None:
         path = value["path"] if value else None
         return path and opened.relative(path)
 
-    for batch in table.select(list(dict.fromkeys([*images, *table.column_names]))).to_batches(_ROWS_AT_ONCE):
+    for batch in table.select(list(dict.fromkeys([image, *used]))).to_batches(_ROWS_AT_ONCE):
         for row in batch.to_pylist():
-            path = (row[image] or {}).get("path")
-            sizes.append(0 if opened.remote or path is None else _size_bytes(path))
             values = row | {name: relative(row[name]) for name in others} | {image: None}
-            revision.update(repr((relative(row[image]), sizes[-1], values)).encode())
+            revision.update(repr((relative(row[image]), next(numbers), values)).encode())
     for name, paths in side.paths.items():
-        for path in filter(None, paths.to_pylist()):
+        for path in filter(None, paths.to_pylist() if name in names else ()):
             revision.update(repr((name, opened.relative(path), 0 if opened.remote else _size_bytes(path))).encode())
-    return sizes, revision.hexdigest()
+    return revision.hexdigest()
 
 
 def _size_bytes(path: str) -> int:

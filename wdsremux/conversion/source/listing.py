@@ -153,7 +153,8 @@ def _pictures(source: str, root: str, name: str, split: str, kinds: Mapping[str,
     found = _placed(root, division.splits)
     beside = _placed(root, others.splits).get(split, ())
     untaken = {**division.left, tree.OTHER: others.left.get(splits.BESIDE, ())}
-    return Opened("images", name, root, split, found, division.how, beside=beside, untaken=_named(untaken))
+    by = "folders" if folders else ""
+    return Opened("images", name, root, split, found, division.how, by, beside=beside, untaken=_named(untaken))
 
 
 def _placed(root: str, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

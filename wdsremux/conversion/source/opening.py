@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import datasets
 import pyarrow as pa
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from wdsremux.conversion.source import builder, columns, given, labels, listing, local, patience, remote
+from wdsremux.conversion.source import builder, columns, given, labels, listing, local, patience, remote, sidefiles
 from wdsremux.conversion.source.base import Opened, Survey
 from wdsremux.conversion.source.files import Files
 from wdsremux.conversion.source.labels import Labels
@@ -77,7 +77,7 @@ def open_asked(asked: Asked) -> Source:
         json=opened.kind in ("tars", "images"),
     )
     return Source(
-        description=_description(opened, asked.config, found),
+        description=_description(opened, asked.config, found.revision(chosen.names)),
         fragments=found.fragments,
         columns=chosen,
         labels=_labels(chosen.label, opened, found, asked, faults),
@@ -85,7 +85,7 @@ def open_asked(asked: Asked) -> Source:
         files=Files(opened.root, opened.remote, partial(remote.content, faults=faults)),
         faults=faults,
         stamp=None if opened.remote else local.stamp(opened.files),
-        notes=_notes(opened, found),
+        notes=_notes(opened, found, chosen.names),
         warnings=(*found.warnings, *warnings),
     )
 
@@ -102,10 +102,11 @@ def _find(asked: Asked, faults: patience.Faults) -> Opened:
     folder = path.resolve()
     if not _encodable(folder.name):
         raise SourceError(f"{source} has a name that is not UTF-8. Rename it")
+    folder, name = listing.snapshot(source, folder)
     opened = given.saved_to_disk(folder, asked.split)
     if opened is None and asked.config is None:
         opened = listing.find(source, folder, asked.split, asked.label_column)
-    return opened or builder.of_card(source, folder, asked.split, asked.config)
+    return opened or builder.of_card(source, folder, name, asked.split, asked.config)
 
 
 def _check_here(asked: Asked) -> None:
@@ -123,7 +124,8 @@ def _encodable(name: str) -> bool:
 def _survey(opened: Opened, faults: patience.Faults) -> Survey:
     """A look at all files of the split, by the module of their kind."""
     module: Any = importlib.import_module(f"wdsremux.conversion.source.{opened.kind}")
-    found: Survey = module.survey(opened, faults)
+    with local.without_torch():
+        found: Survey = module.survey(opened, faults)
     return found
 
 
@@ -139,7 +141,7 @@ def _labels(name: str | None, opened: Opened, found: Survey, asked: Asked, fault
     return patience.call(lambda: labels.settle(name, found, others, listed, opened.remote), faults, opened.name)
 
 
-def _description(opened: Opened, config: str | None, found: Survey) -> dict[str, Any]:
+def _description(opened: Opened, config: str | None, revision: str) -> dict[str, Any]:
     """What the manifest says of the source."""
     return {
         "kind": opened.kind,
@@ -147,28 +149,22 @@ def _description(opened: Opened, config: str | None, found: Survey) -> dict[str,
         "config": opened.config if opened.remote else config,
         "split": opened.split,
         "files": len(opened.files),
-        "revision": opened.revision or found.revision,
+        "revision": opened.revision or revision,
         "license": opened.license or (None if opened.remote else builder.card_license(opened.root)),
         "citation": opened.citation,
     }
 
 
-def _notes(opened: Opened, found: Survey) -> tuple[str, ...]:
+def _notes(opened: Opened, found: Survey, used: Sequence[str]) -> tuple[str, ...]:
     """One line that counts and names the files that are not taken; none where all are."""
     parts = []
     others = {split: files for split, files in opened.splits.items() if split != opened.split and files}
     if others:
         count = sum(map(len, others.values()))
         parts.append(f"{count:,} of other splits ({', '.join(others)})")
-    for reason, names in _merged(opened.untaken, found.untaken).items():
+    for reason, names in listing.joined(opened.untaken, found.untaken).items():
+        if not names or reason in {sidefiles.reason(name) for name in used}:
+            continue
         shown = ", ".join(os.path.normpath(name) for name in names[:_EXAMPLES])
         parts.append(f"{len(names):,} {reason} ({shown}{', …' if len(names) > _EXAMPLES else ''})")
     return (f"files of {opened.name} that are not taken: {'; '.join(parts)}",) if parts else ()
-
-
-def _merged(*found: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
-    merged: dict[str, list[str]] = {}
-    for untaken in found:
-        for reason, names in untaken.items():
-            merged.setdefault(reason, []).extend(names)
-    return {reason: names for reason, names in merged.items() if names}

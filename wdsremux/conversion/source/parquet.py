@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wdsremux.conversion.source import partitions, patience
-from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey
+from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey, fixed
 from wdsremux.conversion.source.remote import HubFile, Ranges, hub_file
 from wdsremux.conversion.source.schemas import Merged
 from wdsremux.errors import SourceError
@@ -114,7 +114,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
                 size_bytes = sum(part.column(c).total_compressed_size for c in range(part.num_columns))
                 fragments.append(Fragment(number, group, metadata.num_row_groups, part.num_rows, size_bytes))
     reader = ParquetReader(tuple(files), opened.names, stated)
-    return Survey(tuple(fragments), revision.hexdigest(), merged.columns(least.of), reader)
+    return Survey(tuple(fragments), fixed(revision.hexdigest()), merged.columns(least.of), reader)
 
 
 class _Least:

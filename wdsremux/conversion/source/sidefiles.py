@@ -21,6 +21,7 @@ from wdsremux.errors import SourceError
 
 _AT_ONCE = 16  #: of a remote source: each file is a request of a tenth of a second
 _TAKEN = "beside a picture, under the name of another column (.{})"
+_UNUSED = "beside a picture (--keep {})"
 _TWICE = "a second .{} beside a picture"
 
 
@@ -59,17 +60,22 @@ def find(
             continue
         of_column = found.setdefault(column, {})
         if column in taken:
-            reason = _TAKEN.format(column)
+            why = _TAKEN.format(column)
         elif stem in of_column:
-            reason = _TWICE.format(column)
+            why = _TWICE.format(column)
         else:
             of_column[stem] = path
-            reason = f"beside a picture (--keep {column})"
-        untaken.setdefault(reason, []).append(path)
+            why = reason(column)
+        untaken.setdefault(why, []).append(path)
     keys = [path and os.path.splitext(path)[0] for path in rows]
     paths = {column: pa.array([files.get(key or "") for key in keys], pa.string()) for column, files in found.items()}
     paths = {column: array for column, array in paths.items() if array.null_count < len(array)}
     return SideFiles(paths, {column: _column(column) for column in paths}, untaken, rest)
+
+
+def reason(column: str) -> str:
+    """Why files of that column are not taken, unless it is asked for."""
+    return _UNUSED.format(column)
 
 
 def _column(name: str) -> Column:

@@ -103,10 +103,7 @@ def by_folders(files: Sequence[str], folders: Mapping[str, str]) -> Division:
     names = {folder.rpartition("/")[2]: split for folder, split in folders.items()}
     order = list(SPLITS)
     shown = sorted(names, key=lambda name: (order.index(names[name]), name))
-    return Division(division.splits, f"{FOLDERS[len(shown) == 1]} {_and(shown)}", division.left)
-
-
-FOLDERS = ("the folders", "the folder")  #: how a division by folders begins
+    return Division(division.splits, f"the folder{'s' if len(shown) > 1 else ''} {_and(shown)}", division.left)
 
 
 def _split_of(folder: str, folders: Mapping[str, str]) -> str | None:
