@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +119,7 @@ def columns_of(fields: Sequence[str], together: frozenset[frozenset[str]]) -> Ma
     return found
 
 
-def array(feature: Any, values: Sequence[Value]) -> tuple[pa.Array, Problems]:
+def array(feature: Any, values: Sequence[Value | None]) -> tuple[pa.Array, Problems]:
     """Values of a column as Arrow has them, and what is wrong with some, by place; those are null.
 
     Args:
@@ -144,6 +145,13 @@ def array(feature: Any, values: Sequence[Value]) -> tuple[pa.Array, Problems]:
         return pa.array(found, feature.pa_type), problems
     type_ = datasets.Features({"value": feature}).arrow_schema.field("value").type
     return pa.concat_arrays([pa.nulls(1, type_) if each is None else each for each in found]), problems
+
+
+def texts(field: str, contents: Iterable[bytes]) -> Iterator[str]:
+    """Those of some contents that are texts, if the field holds texts."""
+    for content in contents if kind(field) == TEXT else ():
+        with contextlib.suppress(_Unfit):
+            yield _text(_unpacked(field, content))
 
 
 def utf8(text: str) -> str:

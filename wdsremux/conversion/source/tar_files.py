@@ -108,7 +108,7 @@ def _decompressor(head: bytes) -> Any:
 
 def finish(tar: tarfile.TarFile) -> None:
     """Read a stream past the end of its tar: the checksum of what was compressed comes last."""
-    while tar.fileobj.read(_BLOCK_BYTES):  # type: ignore[union-attr]
+    while tar.fileobj.read(_BLOCK_BYTES):
         pass
 
 

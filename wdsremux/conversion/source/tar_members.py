@@ -108,7 +108,7 @@ def is_link(info: tarfile.TarInfo) -> bool:
 
 def content_of(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     """Of a regular file."""
-    return tar.fileobject(tar, info).read()  # type: ignore[attr-defined,no-any-return]
+    return tar.fileobject(tar, info).read()
 
 
 def no_content(info: tarfile.TarInfo, why: str) -> str:
@@ -125,7 +125,8 @@ class Place:
 
     field: str
     offset: int | None  #: of its header, in bytes; of a link: of what it leads to; None: there is no content
-    problem: str = ""  #: why there is none
+    size_bytes: int = 0  #: of a regular file
+    problem: str = ""  #: why there is no content
 
 
 class TarIndex:
@@ -144,10 +145,7 @@ class TarIndex:
             self._know(member.info)
             if (numbered := member.numbered) is None:
                 bare.add(member.key)
-            offset = member.info.offset if member.info.isreg() else None
-            problem = "" if member.info.isreg() else no_content(member.info, "which is no file of this tar")
-            name = _normal(member.info.name) if is_link(member.info) else None
-            found.append((member.key, numbered, Place(member.field, offset, problem), name))
+            found.append((member.key, numbered, _place(member), _link(member.info)))
         self.samples: dict[str, list[Place]] = {}  #: by key, in the order in which the keys occur
         for key, numbered, place, link in found:
             if link is not None:
@@ -159,7 +157,7 @@ class TarIndex:
 
     def content(self, offset: int) -> bytes:
         """Of the regular file whose header is at an offset."""
-        self._tar.fileobj.seek(offset)  # type: ignore[union-attr]
+        self._tar.fileobj.seek(offset)
         return content_of(self._tar, TarHeader.fromtarfile(self._tar))
 
     def _know(self, info: tarfile.TarInfo) -> None:
@@ -177,6 +175,18 @@ class TarIndex:
             if link in self._offsets:
                 return self._offsets[link]
         return None
+
+
+def _place(member: Member) -> Place:
+    info = member.info
+    if info.isreg():
+        return Place(member.field, info.offset, info.size)
+    return Place(member.field, None, problem=no_content(info, "which is no file of this tar"))
+
+
+def _link(info: tarfile.TarInfo) -> str | None:
+    """The name of a link; None if it is none."""
+    return _normal(info.name) if is_link(info) else None
 
 
 def _normal(name: str) -> str:

@@ -19,9 +19,7 @@ from wdsremux.errors import SourceError, printable
 
 KEY, URL = "__key__", "__url__"  #: columns that `datasets` adds: the key of a sample, and the tar it lies in
 FOLDER_LABEL = "label"  #: column with the class that a sample's folder stands for
-_SPLITS = frozenset(
-    {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
-)
+_SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,9 @@ looked at; what turns up later and would have changed the outcome is an error th
 from __future__ import annotations
 
 import hashlib
-import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -26,24 +24,12 @@ from wdsremux.conversion.source import patience, tar_fields
 from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey
 from wdsremux.conversion.source.folders import class_names
 from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles, tar_files
-from wdsremux.conversion.source.tar_members import (
-    STRAY,
-    Member,
-    PassedOver,
-    TarIndex,
-    content_of,
-    folder_of,
-    is_link,
-    key_and_field,
-    members,
-)
-from wdsremux.conversion.source.tar_samples import FOLDER_LABEL, KEY, URL, Layout, TarSample, check_splits, samples
+from wdsremux.conversion.source.tar_looks import TarLook, look_at_first_samples, look_at_headers
+from wdsremux.conversion.source.tar_samples import Layout, TarSample, samples
 from wdsremux.errors import SourceError
 
-_SAMPLES_SEEN = 100  #: of a stream
-_BYTES_SEEN = 1 << 26  #: of a stream: fewer samples are enough where each is large
-_VALUE_BYTES = 1 << 24  #: longest content that is looked at
-# A compressed tar's samples are bounded by its size, 1 KB each; texts and headers shrink to an eighth of their size.
+_COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")
+# The number of a stream's samples is bounded by its size, 1 KB each; compressed, headers and texts shrink to an eighth.
 _SHRINKAGE = 8
 
 
@@ -100,53 +86,13 @@ class TarReader:
                 texts = [self.layout.text(name, sample.key, tar) for sample in batch]
                 columns.append(pa.array(texts, pa.string()))
                 continue
-            values, problems = tar_fields.array(self.layout.feature(name), [sample.values.get(name) for sample in batch])
+            values, problems = tar_fields.array(
+                self.layout.feature(name), [sample.values.get(name) for sample in batch]
+            )
             columns.append(values)
             for place, problem in problems.items():
                 faults.setdefault(place, Fault(name, problem))
         return Piece(pa.Table.from_arrays(columns, names=list(names)), faults)
-
-
-@dataclass(slots=True)
-class _Look:
-    """What the headers of a tar, or the first samples of a stream, tell."""
-
-    rows: int = 0
-    indexed: bool = False  #: whether it has to be read by offsets
-    first_dot: bool = False  #: whether keys end at the first dot whatever follows
-    fields: dict[str, None] = field(default_factory=dict)  #: in the order in which they occur
-    together: set[frozenset[str]] = field(default_factory=set)  #: the fields of each sample
-    folders: set[str] = field(default_factory=set)  #: in which there are images
-    first: dict[str, bytes] = field(default_factory=dict)  #: a value of each field whose extension does not tell its type
-    texts: dict[str, list[str]] = field(default_factory=dict)  #: the first ones of each field of texts
-    untaken: PassedOver = field(default_factory=PassedOver)
-    _sample: set[str] = field(default_factory=set)
-    _folder: str = ""
-
-    def begin(self, key: str) -> None:
-        """A sample begins."""
-        self.end()
-        self.rows += 1
-        self._folder = folder_of(key)
-
-    def add(self, field_: str) -> None:
-        """Another field of this sample."""
-        if field_ not in self.fields:
-            self.fields[field_] = None
-        self._sample.add(field_)
-        if self._folder not in self.folders and tar_fields.is_image(field_):
-            self.folders.add(self._folder)
-
-    def end(self) -> None:
-        """The last sample has ended."""
-        if self._sample:
-            self.together.add(frozenset(self._sample))
-            self._sample.clear()
-
-    def wants(self, field_: str, info: tarfile.TarInfo) -> bool:
-        """Whether a value is to be looked at for the type of its field."""
-        fits = info.isreg() and info.size <= _VALUE_BYTES
-        return fits and tar_fields.kind(field_) == tar_fields.DECODED and field_ not in self.first
 
 
 def survey(opened: Opened, faults: patience.Faults) -> Survey:
@@ -157,28 +103,28 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
     """
     files = tar_files(opened, faults)
     revision = hashlib.sha256()
-    looks: dict[int, _Look] = {}
+    looks: dict[int, TarLook] = {}
     rows: list[int | None] = []
     streams: set[int] = set()
     for number, (name, size_bytes) in enumerate(zip(files.names, files.sizes_bytes, strict=True)):
         if plain := _plain(files, number):
-            looks[number] = _headers(files, number, revision)
+            looks[number] = look_at_headers(files, number, revision)
         else:
             if not any(looks[stream].rows for stream in streams if stream in looks):
-                looks[number] = patience.call(lambda number=number: _glance(files, number), faults, name)  # type: ignore[misc]
+                looks[number] = patience.call(lambda number=number: look_at_first_samples(files, number), faults, name)  # type: ignore[misc]
             streams.add(number)
         rows.append(looks[number].rows if plain else None)
         revision.update(repr((name, size_bytes, rows[-1])).encode())
-    _check_samples(opened, looks)
-    columns, layout = _columns(opened, looks, streams)
+    _check_samples(opened, looks.values())
+    layout = _layout(opened, looks)
     indexed = frozenset(number for number, look in looks.items() if look.indexed)
     return Survey(
         tuple(_fragment(files, number, count) for number, count in enumerate(rows)),
         revision.hexdigest(),
-        columns,
+        _columns(files, layout, looks),
         TarReader(files, layout, frozenset(streams), indexed),
         partial=bool(streams),
-        untaken=merged(look.untaken for look in looks.values()),
+        untaken=_untaken(looks.values()),
     )
 
 
@@ -190,97 +136,66 @@ def _plain(files: TarFiles, number: int) -> bool:
 
 
 def _fragment(files: TarFiles, number: int, rows: int | None) -> Fragment:
-    compressed = rows is None and (not files.remote or files.names[number].lower().endswith(COMPRESSED))
+    compressed = rows is None and (not files.remote or files.names[number].lower().endswith(_COMPRESSED))
     return Fragment(number, 0, 1, rows, files.sizes_bytes[number] * (_SHRINKAGE if compressed else 1))
 
 
-def _headers(files: TarFiles, number: int, revision: hashlib._Hash) -> _Look:
-    """What all headers of a tar tell; they go into the revision.
-
-    Raises:
-        SourceError: if it is damaged, or ends too early.
+def _check_samples(opened: Opened, looks: Iterable[TarLook]) -> None:
     """
-    look, name, key = _Look(), files.names[number], None
-    keys: set[str] = set()
-    numbered: set[str] = set()
-    pass_over = look.untaken.of(name)
-    try:
-        with files.open(number) as tar:
-            for member in members(tar, pass_over):
-                info = member.info
-                revision.update(repr((info.name, info.size, info.mtime)).encode())
-                look.indexed |= is_link(info)
-                if member.key != key:
-                    key = member.key
-                    look.indexed |= key in keys
-                    keys.add(key)
-                    if (stem := member.numbered) is not None:
-                        numbered.add(stem)
-                    look.begin(key)
-                look.add(member.field)
-                if look.wants(member.field, info):
-                    look.first[member.field] = content_of(tar, info)
-        look.end()
-        if look.indexed or not numbered.isdisjoint(keys):
-            look = _regrouped(files, number, look.untaken)
-    except (*DAMAGE, OSError) as error:
-        raise SourceError(f"{files.files[number]} cannot be read as a tar: {error}") from error
-    check_splits(look.folders, name)
-    return look
-
-
-def _regrouped(files: TarFiles, number: int, untaken: PassedOver) -> _Look:
-    """What the headers of a tar tell whose samples are not runs of members."""
-    look = _Look(indexed=True, untaken=untaken)
-    with files.open(number) as tar:
-        index = TarIndex(tar)
-        for key, places in index.samples.items():
-            look.begin(key)
-            for place in places:
-                look.add(place.field)
-                if place.info is not None and look.wants(place.field, place.info):
-                    look.first[place.field] = index.content(place.offset)
-    look.end()
-    return look
-
-
-def _glance(files: TarFiles, number: int) -> _Look:
-    """What the first samples of a stream tell.
-
     Raises:
-        SourceError: if it is damaged.
+        SourceError: if there is no sample in any tar.
     """
-    untaken = PassedOver()
-    try:
-        with files.open(number) as tar:
-            found = list(_first_members(tar, untaken.of(files.names[number])))
-    except DAMAGE as error:
-        raise SourceError(f"{files.names[number]} cannot be read as a tar: {error}. Fetch it again") from error
-    stems = {member.numbered for member, _ in found} - {None}
-    bare = {member.key for member, _ in found if member.numbered is None}
-    look = _Look(first_dot=2 * len(stems & bare) >= len(stems) > 0, untaken=untaken)
-    last: str | None = None
-    for member, content in found:
-        key, field_ = key_and_field(member.info.name, look.first_dot) or (member.key, member.field)
-        if key != last:
-            look.begin(key)
-            last = key
-        look.add(field_)
-        if content is not None:
-            look.first.setdefault(field_, content)
-            look.texts.setdefault(field_, []).append(content)
-    look.end()
-    check_splits(look.folders, files.names[number])
-    return look
+    looks = list(looks)
+    if any(look.rows for look in looks):
+        return
+    passed = ", ".join(f"{len(names)} {reason}" for reason, names in _untaken(looks).items())
+    raise SourceError(
+        f"{opened.name} has no rows in its split {opened.split!r}: its {len(opened.files)} tars hold no sample, that "
+        f"is, no file with an extension{f', but {passed}' if passed else ''}"
+    )
 
 
-def _first_members(tar: tarfile.TarFile, pass_over: PassOver) -> Iterator[tuple[Member, bytes | None]]:
-    """The members of the first samples, with the content of those of which it tells something."""
-    keys: set[str] = set()
-    for member in members(tar, pass_over):
-        if member.key not in keys and (len(keys) == _SAMPLES_SEEN or (keys and tar.offset > _BYTES_SEEN)):
-            return
-        keys.add(member.key)
-        told = tar_fields.kind(member.field) in (tar_fields.TEXT, tar_fields.DECODED)
-        fits = member.info.isreg() and member.info.size <= _VALUE_BYTES
-        yield member, content_of(tar, member.info) if told and fits else None
+def _untaken(looks: Iterable[TarLook]) -> Mapping[str, Sequence[str]]:
+    """Names of members that are in no sample, by the reason."""
+    found: dict[str, list[str]] = {}
+    for look in looks:
+        for reason, names in look.untaken.names.items():
+            found.setdefault(reason, []).extend(names)
+    return found
+
+
+def _layout(opened: Opened, looks: Mapping[int, TarLook]) -> Layout:
+    """Which columns the fields of all tars make up."""
+    fields = list(dict.fromkeys(name for look in looks.values() for name in look.fields))
+    together = frozenset(names for look in looks.values() for names in look.together)
+    first = {name: value for look in reversed(list(looks.values())) for name, value in look.first.items()}
+    columns = tar_fields.columns_of(fields, together)
+    folders = frozenset(folder for look in looks.values() for folder in look.folders)
+    labelled = any(map(tar_fields.is_label, fields))
+    return Layout(
+        columns=columns,
+        features={name: tar_fields.feature(name, first.get(name)) for name in dict.fromkeys(columns.values())},
+        classes=None if labelled else class_names(folders),
+        folders=folders,
+        first_dot=any(look.first_dot for look in looks.values()),
+        strict=not labelled and opened.label_asked is None,
+    )
+
+
+def _columns(files: TarFiles, layout: Layout, looks: Mapping[int, TarLook]) -> Mapping[str, Column]:
+    """What is known of each column: fields first, as they occur, then those that are none."""
+    texts: dict[str, list[bytes]] = {}
+    lacking: dict[str, str] = {}
+    for number, look in looks.items():
+        for name, contents in look.texts.items():
+            texts.setdefault(name, []).extend(contents)
+        there = {layout.columns[name] for name in look.fields}
+        for column in layout.features if look.rows else ():
+            if column not in there:
+                lacking.setdefault(column, files.names[number])
+    found = {}
+    for name, feature in layout.features.items():
+        integers = tar_fields.kind(name) == tar_fields.TEXT and tar_fields.is_integer(name)
+        seen = tuple(tar_fields.texts(name, texts.get(name, ())))
+        found[name] = Column(feature, integers=integers, seen=seen, lacking=lacking.get(name))
+    return found | {name: Column(datasets.Value("string")) for name in layout.computed}
