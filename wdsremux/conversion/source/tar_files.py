@@ -27,7 +27,7 @@ from wdsremux.errors import SourceError
 _BLOCK_BYTES = 1 << 20  #: of a stream, read at once
 _END = "EOFHeaderError"  #: how tarfile calls the zeros that end a tar; its stubs do not know the class
 _USTAR = slice(257, 262)  #: where a tar of any age but the oldest says that it is one
-_MAGIC = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ\0": lzma.LZMAFile}
+_MAGIC = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 # What reading a damaged tar raises. gzip's own error is an OSError, which would pass for a fault of the network.
 DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 

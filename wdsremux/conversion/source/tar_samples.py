@@ -30,6 +30,7 @@ class Layout:
     features: Mapping[str, Any]  #: of `datasets`, of each column but the computed ones
     classes: Mapping[str, str | None] | None  #: by folder, where folders tell them
     folders: frozenset[str] = frozenset()  #: in which the images of streams lie, as far as they were seen
+    partial: bool = False  #: whether there are streams, of which only the first samples were seen
     first_dot: bool = False  #: whether keys of streams end at the first dot whatever follows
     strict: bool = False  #: whether a label that was not seen is an error: nobody said which label to take
 
@@ -58,7 +59,7 @@ class Layout:
         if column in (KEY, URL):
             return tar_fields.utf8(key if column == KEY else tar)
         folder, classes = folder_of(key), self.classes or {}
-        if folder not in classes:  # one that turned up late, and fits
+        if self.partial and folder not in classes:  # one that turned up late, and fits
             classes = class_names([*classes, folder]) or {}
         name = classes.get(folder)
         return None if name is None else tar_fields.utf8(name)

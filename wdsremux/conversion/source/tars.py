@@ -116,7 +116,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
         rows.append(looks[number].rows if plain else None)
         revision.update(repr((name, size_bytes, rows[-1])).encode())
     _check_samples(opened, looks.values())
-    layout = _layout(opened, looks)
+    layout = _layout(opened, looks, bool(streams))
     indexed = frozenset(number for number, look in looks.items() if look.indexed)
     return Survey(
         tuple(_fragment(files, number, count) for number, count in enumerate(rows)),
@@ -164,7 +164,7 @@ def _untaken(looks: Iterable[TarLook]) -> Mapping[str, Sequence[str]]:
     return found
 
 
-def _layout(opened: Opened, looks: Mapping[int, TarLook]) -> Layout:
+def _layout(opened: Opened, looks: Mapping[int, TarLook], partial: bool) -> Layout:
     """Which columns the fields of all tars make up."""
     fields = list(dict.fromkeys(name for look in looks.values() for name in look.fields))
     together = frozenset(names for look in looks.values() for names in look.together)
@@ -177,6 +177,7 @@ def _layout(opened: Opened, looks: Mapping[int, TarLook]) -> Layout:
         features={name: tar_fields.feature(name, first.get(name)) for name in dict.fromkeys(columns.values())},
         classes=None if labelled else class_names(folders),
         folders=folders,
+        partial=partial,
         first_dot=any(look.first_dot for look in looks.values()),
         strict=not labelled and opened.label_asked is None,
     )
