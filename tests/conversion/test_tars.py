@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import pickle
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +21,8 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import tiny_jpeg
+from tests.hub import Fault as HubFault
+from tests.hub import Hub
 from wdsremux.conversion.source import patience, tars
 from wdsremux.conversion.source.base import Fault, Opened, Survey
 from wdsremux.errors import SourceError
@@ -502,6 +507,45 @@ def test_the_first_stream_with_samples_is_looked_at(tmp_path: Path) -> None:
     assert (result.paths, result.column("cls")) == (["1.jpg", "2.png"], ["1", "2"])
 
 
+REMOTE = """
+import importlib, sys
+from huggingface_hub.errors import HfHubHTTPError
+from wdsremux.conversion.source import patience, tars
+from wdsremux.conversion.source.base import Opened
+root, *names = sys.argv[1:]
+files = tuple(f"{root}/{name}" for name in names)
+opened = Opened("tars", "ours/photos", root, "train", {"train": files}, revision=root.rpartition("@")[2])
+transport = importlib.import_module(HfHubHTTPError.__bases__[0].__module__)  # the HTTP library of the Hub's client
+found = tars.survey(opened, patience.Faults((OSError, transport.HTTPError), patience_s=20, wait_s=0.1))
+print(list(found.columns), found.partial, [(f.rows, f.size_bytes) for f in found.fragments])
+for fragment in found.fragments:
+    for piece in found.reader.pieces(fragment, ["jpg", "cls"], 100):
+        print([image["path"] for image in piece.table.column("jpg").to_pylist()], piece.table.column("cls").to_pylist())
+"""
+
+
+def test_tars_on_the_hub(tmp_path: Path) -> None:
+    """Streams, compressed or not; a connection that breaks is taken up again. In a process of its own: the Hub's
+    client reads its environment when it is imported."""
+    (tmp_path / "photos").mkdir()
+    members = [m for i in range(3) for m in (file(f"{i}.jpg"), file(f"{i}.cls", b"%d" % i))]
+    plain = pack(tmp_path / "photos" / "a.tar", members)
+    packed = pack(tmp_path / "photos" / "b.tar.gz", members, STREAM)
+    with Hub() as hub:
+        commit = hub.publish("ours/photos", tmp_path / "photos")
+        hub.fail(HubFault("reset", every=2))
+        done = subprocess.run(
+            [sys.executable, "-c", REMOTE, f"hf://datasets/ours/photos@{commit}", "a.tar", "b.tar.gz"],
+            env=os.environ | hub.environment(tmp_path / "home"),
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr
+    rows = "['0.jpg', '1.jpg', '2.jpg'] ['0', '1', '2']"
+    sizes = [(None, plain.stat().st_size), (None, 8 * packed.stat().st_size)]
+    assert done.stdout.splitlines() == [f"['jpg', 'cls', '__key__', '__url__'] True {sizes}", rows, rows]
+
+
 # Order, links, members that come twice
 
 
@@ -600,7 +644,7 @@ def test_members_that_come_twice_apart(tmp_path: Path) -> None:
     }
 
 
-def test_a_sparse_file_sorted_by_kind(tmp_path: Path) -> None:
+def test_long_names_sorted_by_kind(tmp_path: Path) -> None:
     """What is read by offsets is what a header says, whatever its form."""
     long = "photos/" + "long" * 60
     members = [file(f"{long}{i}.{end}", f"{i}{end}".encode()) for end in ("jpg", "txt") for i in range(2)]

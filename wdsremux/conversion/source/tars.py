@@ -106,12 +106,14 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
     looks: dict[int, TarLook] = {}
     rows: list[int | None] = []
     streams: set[int] = set()
+    seen = False
     for number, (name, size_bytes) in enumerate(zip(files.names, files.sizes_bytes, strict=True)):
         if plain := _plain(files, number):
             looks[number] = look_at_headers(files, number, revision)
         else:
-            if not any(looks[stream].rows for stream in streams if stream in looks):
+            if not seen:  # the first of them that has a sample stands for all
                 looks[number] = patience.call(lambda number=number: look_at_first_samples(files, number), faults, name)  # type: ignore[misc]
+                seen = looks[number].rows > 0
             streams.add(number)
         rows.append(looks[number].rows if plain else None)
         revision.update(repr((name, size_bytes, rows[-1])).encode())
