@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from wdsremux.conversion.source import tar_fields
 from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles
 from wdsremux.conversion.source.tar_members import (
-    Member,
     PassedOver,
     PassOver,
     TarIndex,
+    TarMember,
     content_of,
     folder_of,
     is_link,
@@ -152,7 +152,7 @@ def look_at_first_samples(files: TarFiles, number: int) -> TarLook:
     return look
 
 
-def _first_members(tar: tarfile.TarFile, pass_over: PassOver) -> Iterator[tuple[Member, bytes | None]]:
+def _first_members(tar: tarfile.TarFile, pass_over: PassOver) -> Iterator[tuple[TarMember, bytes | None]]:
     """The members of the first samples, with the content of those of which it tells something."""
     keys: set[str] = set()
     for member in members(tar, pass_over):

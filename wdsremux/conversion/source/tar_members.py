@@ -27,7 +27,7 @@ PassOver = Callable[[str, tarfile.TarInfo], None]  #: told the reason and the he
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """A file in a tar that is a field of a sample."""
 
     info: tarfile.TarInfo
@@ -82,14 +82,14 @@ def folder_of(key: str) -> str:
     return posixpath.normpath(folder).strip("/").removeprefix(".") if folder else ""
 
 
-def members(tar: tarfile.TarFile, pass_over: PassOver | None = None, first_dot: bool = False) -> Iterator[Member]:
+def members(tar: tarfile.TarFile, pass_over: PassOver | None = None, first_dot: bool = False) -> Iterator[TarMember]:
     """The fields of samples, in their order: regular files, links, and devices that are called images."""
     for info in _headers(tar):
         name = info.name
         hidden = name.startswith((".", "__"), name.rfind("/") + 1)
         found = None if hidden else key_and_field(name, first_dot)
         if found is not None and (info.isreg() or is_link(info) or is_image(found[1])):
-            yield Member(info, found[0], sys.intern(found[1]))
+            yield TarMember(info, found[0], sys.intern(found[1]))
         elif pass_over is not None:
             pass_over(HIDDEN if hidden else STRAY, info)
 
@@ -177,7 +177,7 @@ class TarIndex:
         return None
 
 
-def _place(member: Member) -> Place:
+def _place(member: TarMember) -> Place:
     info = member.info
     if info.isreg():
         return Place(member.field, info.offset, info.size)

@@ -14,7 +14,7 @@ from wdsremux.conversion.source.base import Fault
 from wdsremux.conversion.source.folders import class_names
 from wdsremux.conversion.source.tar_fields import Value
 from wdsremux.conversion.source.tar_files import finish
-from wdsremux.conversion.source.tar_members import Member, TarIndex, content_of, folder_of, members, no_content
+from wdsremux.conversion.source.tar_members import TarIndex, TarMember, content_of, folder_of, members, no_content
 from wdsremux.errors import SourceError, printable
 
 KEY, URL = "__key__", "__url__"  #: columns that `datasets` adds: the key of a sample, and the tar it lies in
@@ -23,7 +23,7 @@ _SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TarLayout:
     """Which fields make up the columns of a split. It travels to workers."""
 
     columns: Mapping[str, str]  #: the column of each field that was seen
@@ -104,7 +104,7 @@ def _shown(name: str) -> str:
 
 
 def samples(
-    tar: tarfile.TarFile, name: str, layout: Layout, wanted: Collection[str], stream: bool, indexed: bool
+    tar: tarfile.TarFile, name: str, layout: TarLayout, wanted: Collection[str], stream: bool, indexed: bool
 ) -> Iterator[TarSample]:
     """All samples of a tar, with the values of the columns that are wanted.
 
@@ -144,7 +144,7 @@ def samples(
         finish(tar)
 
 
-def _by_offsets(tar: tarfile.TarFile, layout: Layout, wanted: Collection[str]) -> Iterator[TarSample]:
+def _by_offsets(tar: tarfile.TarFile, layout: TarLayout, wanted: Collection[str]) -> Iterator[TarSample]:
     index = TarIndex(tar)
     for key, places in index.samples.items():
         sample = TarSample(key)
@@ -160,13 +160,13 @@ def _by_offsets(tar: tarfile.TarFile, layout: Layout, wanted: Collection[str]) -
 class _Guard:
     """Notices in a stream what the look at its first samples could not tell."""
 
-    def __init__(self, tar: str, layout: Layout, by_folder: bool) -> None:
+    def __init__(self, tar: str, layout: TarLayout, by_folder: bool) -> None:
         self._tar, self._layout, self._by_folder = tar, layout, by_folder
         self._key: str | None = None
         self._keys: set[str] = set()
         self._folders: set[str] = set()  #: in which members of this tar lie
 
-    def check(self, member: Member) -> None:
+    def check(self, member: TarMember) -> None:
         """
         Raises:
             SourceError: if a sample comes again, or a label or a folder turns up that would have been the label.

@@ -25,7 +25,7 @@ from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Pie
 from wdsremux.conversion.source.folders import class_names
 from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles, tar_files
 from wdsremux.conversion.source.tar_looks import TarLook, look_at_first_samples, look_at_headers
-from wdsremux.conversion.source.tar_samples import Layout, TarSample, samples
+from wdsremux.conversion.source.tar_samples import TarLayout, TarSample, samples
 from wdsremux.errors import SourceError
 
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")
@@ -38,7 +38,7 @@ class TarReader:
     """Reads tars; of those that are no streams, only the columns that are wanted."""
 
     files: TarFiles
-    layout: Layout
+    layout: TarLayout
     streams: frozenset[int]  #: numbers of the tars that can only be read from front to end
     indexed: frozenset[int]  #: numbers of those that have to be read by offsets
 
@@ -166,7 +166,7 @@ def _untaken(looks: Iterable[TarLook]) -> Mapping[str, Sequence[str]]:
     return found
 
 
-def _layout(opened: Opened, looks: Mapping[int, TarLook], partial: bool) -> Layout:
+def _layout(opened: Opened, looks: Mapping[int, TarLook], partial: bool) -> TarLayout:
     """Which columns the fields of all tars make up."""
     fields = list(dict.fromkeys(name for look in looks.values() for name in look.fields))
     together = frozenset(names for look in looks.values() for names in look.together)
@@ -174,7 +174,7 @@ def _layout(opened: Opened, looks: Mapping[int, TarLook], partial: bool) -> Layo
     columns = tar_fields.columns_of(fields, together)
     folders = frozenset(folder for look in looks.values() for folder in look.folders)
     labelled = any(map(tar_fields.is_label, fields))
-    return Layout(
+    return TarLayout(
         columns=columns,
         features={name: tar_fields.feature(name, first.get(name)) for name in dict.fromkeys(columns.values())},
         classes=None if labelled else class_names(folders),
@@ -185,7 +185,7 @@ def _layout(opened: Opened, looks: Mapping[int, TarLook], partial: bool) -> Layo
     )
 
 
-def _columns(files: TarFiles, layout: Layout, looks: Mapping[int, TarLook]) -> Mapping[str, Column]:
+def _columns(files: TarFiles, layout: TarLayout, looks: Mapping[int, TarLook]) -> Mapping[str, Column]:
     """What is known of each column: fields first, as they occur, then those that are none."""
     texts: dict[str, list[bytes]] = {}
     lacking: dict[str, str] = {}
