@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tests.conftest import jpeg
-from wdsremux.conversion.source import Rows
+from wdsremux.conversion.source import Fault, Rows
 
 
 def picture(number: int, height: int = 10, width: int = 12) -> bytes:
@@ -25,7 +25,7 @@ def rows(
     fragment: int = 0,
     label_column: str | None = "class",
     kept: Mapping[str, Sequence[Any]] | None = None,
-    faults: Mapping[int, str] | None = None,
+    faults: Mapping[int, Fault] | None = None,
 ) -> Rows:
     """Consecutive rows; their image column is "img", and row i is labelled i unless told otherwise."""
     numbers = range(first, first + len(images))

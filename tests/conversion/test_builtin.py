@@ -12,9 +12,10 @@ import pytest
 
 from tests.conftest import jpeg, tiny_jpeg
 from wdsremux import codec
-from wdsremux.conversion.recipes import NO_LABEL, Recipe, Reject, Sample, Settings, make_recipe
-from wdsremux.conversion.source import Rows
+from wdsremux.conversion.recipes import Recipe, Reject, Sample, Settings, make_recipe
+from wdsremux.conversion.source import Fault, Rows
 from wdsremux.errors import OptionError
+from wdsremux.format.samples import NO_LABEL
 
 WIDE = jpeg(np.random.default_rng(0).integers(0, 255, (30, 60, 3), np.uint8))
 
@@ -107,7 +108,7 @@ def test_kept_columns_go_along() -> None:
 
 
 def test_the_fault_of_a_missing_image_is_its_reason() -> None:
-    batch = replace(rows([None, None]), faults={1: "no image: gone"})
+    batch = replace(rows([None, None]), faults={1: Fault("img", "no image: gone")})
     items = make_recipe("copy", Settings()).bake(batch)
     assert [item.reason for item in items if isinstance(item, Reject)] == ["no image: null", "no image: gone"]
 

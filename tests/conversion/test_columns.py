@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
 from wdsremux.conversion.recipes import Sample, Settings, make_recipe
-from wdsremux.conversion.source.base import Column, Survey
+from wdsremux.conversion.source.base import Column, Survey, fixed
 from wdsremux.conversion.source.columns import Columns, choose
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
@@ -28,7 +28,7 @@ def features(**columns: Any) -> datasets.Features:
 def survey(columns: datasets.Features) -> Survey:
     """What a look at files with these columns finds."""
     reader: Any = None
-    return Survey((), "", {name: Column(feature) for name, feature in columns.items()}, reader)
+    return Survey((), fixed(""), {name: Column(feature) for name, feature in columns.items()}, reader)
 
 
 def chosen(columns: datasets.Features, **options: Any) -> Columns:
@@ -36,7 +36,7 @@ def chosen(columns: datasets.Features, **options: Any) -> Columns:
 
 
 def warned(columns: datasets.Features, **options: Any) -> tuple[Columns, list[str]]:
-    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False, "json": False} | options
+    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False} | options
     return choose(survey(columns), "flowers", **given)
 
 
@@ -226,17 +226,17 @@ BYTES, PATH = datasets.Value("binary"), datasets.Value("string")
 def test_the_image_column_without_metadata(columns: dict[str, Any], image: str) -> None:
     label = {"label": NUMBER}
     for options in ({}, {"image": image}):
-        given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False, "json": False} | options
+        given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False} | options
         reader: Any = None
-        found = Survey((), "", {n: Column(f) for n, f in (columns | label).items()}, reader)
+        found = Survey((), fixed(""), {n: Column(f) for n, f in (columns | label).items()}, reader)
         assert choose(found, "flowers", **given)[0] == Columns(image, "label")
 
 
 def test_two_columns_that_may_be_the_image() -> None:
     reader: Any = None
-    found = Survey((), "", {"front": Column(BYTES), "back": Column(BYTES)}, reader)
-    with pytest.raises(SourceError, match="2 image columns: front, back. Choose one with --image-column"):
-        choose(found, "flowers", None, None, (), made=False, json=False)
+    found = Survey((), fixed(""), {"front": Column(BYTES), "back": Column(BYTES)}, reader)
+    with pytest.raises(SourceError, match=r"2 image columns: front, back\. Choose one with --image-column"):
+        choose(found, "flowers", None, None, (), made=False)
 
 
 # Files that differ
@@ -247,7 +247,7 @@ def test_a_column_that_not_every_file_has(option: dict[str, Any]) -> None:
     reader: Any = None
     found = Survey(
         (),
-        "",
+        fixed(""),
         {
             "image": Column(datasets.Image()),
             "label": Column(NUMBER, lacking=None if option else "b.parquet"),
@@ -255,6 +255,6 @@ def test_a_column_that_not_every_file_has(option: dict[str, Any]) -> None:
         },
         reader,
     )
-    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False, "json": False} | option
+    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False} | option
     with pytest.raises(SourceError, match=r"b\.parquet has no column '(label|id)', which other files have"):
         choose(found, "flowers", **given)

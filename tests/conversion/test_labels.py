@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def write(folder: Path, files: dict[str, Any], name: str = "label") -> Path:
     return folder
 
 
-def with_names(folder: Path, files: dict[str, tuple[Sequence[str], Values]]) -> Path:
+def with_names(folder: Path, files: Mapping[str, tuple[Sequence[str], Values]]) -> Path:
     """Likewise, of ClassLabels with names of their own in each file."""
     folder.mkdir(parents=True)
     for file, (names, labels) in files.items():
@@ -47,7 +47,9 @@ def with_names(folder: Path, files: dict[str, tuple[Sequence[str], Values]]) -> 
 
 
 def labels(source: Source) -> list[int | None]:
-    return [label for i in range(len(source.fragments)) for rows in source.rows(i, 2) for label in rows.labels.to_pylist()]
+    return [
+        label for i in range(len(source.fragments)) for rows in source.rows(i, 2) for label in rows.labels.to_pylist()
+    ]
 
 
 def faults(source: Source) -> dict[int, str]:
@@ -139,7 +141,9 @@ def test_one_value_that_is_no_label_is_the_fault_of_its_row(tmp_path: Path) -> N
 
 
 def test_texts_have_one_number_in_all_splits(tmp_path: Path) -> None:
-    folder = write(tmp_path / "s", {"train.parquet": pa.array(["dog", "cat"]), "test.parquet": pa.array(["dog", "eel"])})
+    folder = write(
+        tmp_path / "s", {"train.parquet": pa.array(["dog", "cat"]), "test.parquet": pa.array(["dog", "eel"])}
+    )
     for split, expected in (("train", [1, 0]), ("test", [1, 2])):
         source = opened(folder, split)
         assert (source.classes, labels(source)) == (["cat", "dog", "eel"], expected)

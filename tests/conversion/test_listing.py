@@ -473,7 +473,7 @@ def built(folder: Path, files: Mapping[str, Sequence[str]], root: str | None = N
     paths = {split: tuple(f"{root}/{name}" for name in names) for split, names in files.items()}
     builder = ImageFolder(data_files=DataFilesDict({s: DataFilesList(list(p), []) for s, p in paths.items()}), **config)
     revision = None if root == str(folder) else "0" * 40
-    return Opened("images", folder.name, root, "train", paths, revision=revision, builder=builder)
+    return Opened("images", folder.name, root, "train", paths, split_by="words", revision=revision, builder=builder)
 
 
 @pytest.mark.parametrize("drop_labels", [None, True, False])

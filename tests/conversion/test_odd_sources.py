@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import struct
@@ -122,7 +123,18 @@ def test_empty_tars_among_others(tmp_path: Path) -> None:
     write_tar(files[1], [])
     assert [image for image, _ in rows(open_source(source, "train"))] == list(PHOTOS.images[:6])
     write_tar(files[0], [])
-    assert f"by its first file {files[0].name}: it holds no sample" in refused(source)
+    assert "has no rows in its split 'train': its 2 tars hold no sample" in refused(source)
+    write_tar(files[1], [(f"{i}", {"jpg": data}) for i, data in enumerate(PHOTOS.images)])
+    assert [image for image, _ in rows(open_source(source, "train"))] == list(PHOTOS.images)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_tars_joined_with_cat(compressed: bool, tmp_path: Path) -> None:
+    """Every reader stops at the end mark of the first."""
+    source, files = written("tars", tmp_path / "source")
+    both = files[0].read_bytes() + files[1].read_bytes()
+    files[0].write_bytes(gzip.compress(both) if compressed else both)
+    assert "more follows after its end mark" in refused(source)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow-glob"])
@@ -192,12 +204,13 @@ def test_folders_of_other_kinds(tmp_path: Path) -> None:
 
 def test_tars_of_no_images(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", [("1", {"txt": b"no image"})])
-    assert "has no image column. Its columns: __key__ (string), __url__ (string), txt (string)" in refused(tmp_path)
+    assert "has no image column. Its columns: txt (string), __key__ (string), __url__ (string)" in refused(tmp_path)
 
 
-def test_tars_that_are_no_webdataset(tmp_path: Path) -> None:
+def test_a_sample_of_a_tar_without_an_image(tmp_path: Path) -> None:
+    """It is a row like others, and becomes a reject."""
     write_tar(tmp_path / "a.tar", [("1", {"jpg": PHOTOS.images[0], "cls": b"0"}), ("2", {"txt": b"no image"})])
-    assert "cannot be read as tars, by its first file a.tar: The TAR archives of the dataset" in refused(tmp_path)
+    assert rows(open_source(str(tmp_path), "train")) == [(PHOTOS.images[0], 0), (None, None)]
 
 
 def test_a_zip_of_class_folders(tmp_path: Path) -> None:
@@ -225,15 +238,20 @@ def test_ragged_tars(tmp_path: Path) -> None:
 
 
 def test_a_label_of_a_tar_that_is_no_number(tmp_path: Path) -> None:
+    """The others are: it is the fault of its row alone."""
     write_tar(
         tmp_path / "a.tar", [(f"{i}", {"jpg": PHOTOS.images[i], "cls": b"cat" if i > 6 else b"1"}) for i in range(9)]
     )
-    assert "a.tar" in refused(tmp_path)
+    (batch,) = open_source(str(tmp_path), "train").rows(0, 64)
+    assert batch.labels.to_pylist() == [1] * 7 + [None] * 2
+    reason = "'cat' is no label: an integer of 64 bits is needed"
+    assert batch.faults == dict.fromkeys((7, 8), Fault("cls", reason))
 
 
 def test_one_field_twice_in_a_sample(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", [("1", {"jpg": PHOTOS.images[0]}), *([("2", {"jpg": PHOTOS.images[1]})] * 2)])
-    assert "a.tar" in refused(tmp_path)
+    (batch,) = open_source(str(tmp_path), "train").rows(0, 64)
+    assert batch.faults == {1: Fault("jpg", "2.jpg comes twice in its sample")}
 
 
 # Rows that hold only a path

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RemoteEntryNotFoundError
 
-from wdsremux.conversion.source import opening, patience, tars
+from wdsremux.conversion.source import opening, patience, tar_files
 from wdsremux.conversion.source.patience import Faults
 from wdsremux.errors import SourceError
 
@@ -211,7 +211,7 @@ class Connection:
 
 
 def body(connection: Connection, size_bytes: int) -> io.BufferedReader:
-    return io.BufferedReader(tars.Body(connection, size_bytes, PATIENT, "a.tar"), 512)
+    return io.BufferedReader(tar_files.Body(connection, size_bytes, PATIENT, "a.tar"), 512)
 
 
 @pytest.mark.parametrize("ways", [[], [refused], [refused_by_the_hub, forbidden, refused]])

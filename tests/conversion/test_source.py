@@ -179,7 +179,8 @@ def test_what_is_no_source(tmp_path: Path) -> None:
 
 
 def test_no_such_split(write_source: WriteSource) -> None:
-    assert refused(write_source(IMAGES), "valid").endswith("has no split 'valid'. Its splits, by the names of shards: train")
+    said = refused(write_source(IMAGES), "valid")
+    assert said.endswith("has no split 'valid'. Its splits, by the names of shards: train")
 
 
 def test_no_rows(write_source: WriteSource) -> None:

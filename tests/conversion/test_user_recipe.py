@@ -24,9 +24,10 @@ from tests.conftest import jpeg
 from tests.rows import picture, rows
 from wdsremux import codec
 from wdsremux.conversion.asking import images_asked, recipe
-from wdsremux.conversion.recipes import NO_LABEL, Recipe, Reject, Sample, Settings, make_recipe
+from wdsremux.conversion.recipes import Recipe, Reject, Sample, Settings, make_recipe
 from wdsremux.conversion.source import Rows
 from wdsremux.errors import OptionError, RecipeError
+from wdsremux.format.samples import NO_LABEL
 
 Batch = dict[str, Any]
 THREE = [picture(20), picture(120), picture(220)]

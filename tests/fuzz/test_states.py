@@ -100,7 +100,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Request, Pl
 def take_up(folder: Path, request: Request, plan: Plan) -> None:
     """What a conversion does with a journal."""
     work = folder / ".wdsremux"
-    journal.source(work)
+    journal.begun(work)
     begun = journal.begin(work, request, plan, environment.describe())
     done = [task for task in begun.plan.tasks if begun.has(task, folder)]
     assert all(isinstance(task.number, int) and task.shards for task in begun.plan.tasks)

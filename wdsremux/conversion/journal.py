@@ -265,7 +265,7 @@ def _is_plan(saved: dict[str, Any]) -> bool:
         and isinstance(saved["source"]["revision"], str)
         and isinstance(saved["seed"], int)
         and isinstance(saved.get("stamp"), str | None)
-        and _are_texts(saved.get("classes") or [])
+        and (saved.get("classes") is None or _are_texts(saved["classes"]))
         and [task["number"] for task in tasks] == list(range(len(tasks)))
         and all(_is_count(task["number"]) and _is_task(task) for task in tasks)
     )

@@ -129,6 +129,7 @@ class Survey:
     columns: Mapping[str, Column]  #: by name, in the source's order
     reader: Reader
     partial: bool = False  #: whether rows may have columns that are not among these: only the first were looked at
+    ragged: bool = False  #: whether rows may lack columns, being files side by side: then a Json is the text of one
     untaken: Untaken = field(default_factory=dict)
     warnings: tuple[str, ...] = ()  #: what the user should know of it, though it can be read
 

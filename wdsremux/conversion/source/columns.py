@@ -59,7 +59,7 @@ class Columns:
 
 
 def choose(
-    found: Survey, source: str, image: str | None, label: str | None, keep: Sequence[str], made: bool, json: bool
+    found: Survey, source: str, image: str | None, label: str | None, keep: Sequence[str], made: bool
 ) -> tuple[Columns, list[str]]:
     """Find the columns to read.
 
@@ -70,7 +70,6 @@ def choose(
         label: None: the only ClassLabel, else the column that is named like a label, else no label; "none": no label.
         keep: columns for the samples' JSON.
         made: whether a recipe may make columns that the source has not.
-        json: whether values of the feature Json are texts of files, to be kept as what they say.
 
     Returns:
         The columns, and what to warn of: columns that look like a label and are not taken.
@@ -99,9 +98,9 @@ def choose(
         _check_there(columns, name, source)
         _check_kept(columns[name].feature, name)
     late = [name for name in dict.fromkeys(keep) if name not in columns] if found.partial and not made else []
-    texts = frozenset(n for n in names if json and isinstance(columns[n].feature, datasets.Json))
+    texts = frozenset(n for n in names if found.ragged and isinstance(columns[n].feature, datasets.Json))
     chosen = Columns(image, label, (*names, *late), texts)
-    _check_whole(columns, chosen)
+    _check_whole(columns, chosen, found.ragged)
     return chosen, warnings
 
 
@@ -110,8 +109,8 @@ def _check_there(columns: Mapping[str, Column], name: str, source: str) -> None:
         raise SourceError(f"{source} has no column {name!r}. Its columns: {', '.join(columns)}")
 
 
-def _check_whole(columns: Mapping[str, Column], chosen: Columns) -> None:
-    """See that the chosen columns are in every file, and of one type.
+def _check_whole(columns: Mapping[str, Column], chosen: Columns, ragged: bool) -> None:
+    """See that the chosen columns are in every file, and of one type. Where rows may lack columns, only the label is.
 
     Raises:
         SourceError: naming the files that differ.
@@ -121,7 +120,7 @@ def _check_whole(columns: Mapping[str, Column], chosen: Columns) -> None:
         without = " Give a narrower glob, or leave the column out" + (
             f" (--label-column {NO_COLUMN})" if name == chosen.label else ""
         )
-        if column.lacking:
+        if column.lacking and (name == chosen.label or not ragged):
             raise SourceError(f"{column.lacking} has no column {name!r}, which other files have.{without}")
         if column.clash:
             raise SourceError(f"column {name!r} differs between files: {column.clash}.{without}")

@@ -118,6 +118,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
         revision=lambda names: _revision(opened, rows.table, images, side, sizes, names),
         columns={**rows.columns, **side.columns},
         reader=ImagesReader(opened.name, Contents(opened.remote, faults), tuple(side.paths), table.combine_chunks()),
+        ragged=True,
         untaken={
             reason: tuple(tree.decodable(opened.relative(path)) for path in paths)
             for reason, paths in untaken.items()

@@ -74,7 +74,6 @@ def open_asked(asked: Asked) -> Source:
         asked.label_column,
         asked.keep,
         asked.columns_made,
-        json=opened.kind in ("tars", "images"),
     )
     return Source(
         description=_description(opened, asked.config, found.revision(chosen.names)),

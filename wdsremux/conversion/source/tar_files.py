@@ -106,10 +106,17 @@ def _decompressor(head: bytes) -> Any:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
-def finish(tar: tarfile.TarFile) -> None:
-    """Read a stream past the end of its tar: the checksum of what was compressed comes last."""
-    while tar.fileobj.read(_BLOCK_BYTES):
-        pass
+def finish(tar: tarfile.TarFile, seekable: bool) -> None:
+    """Read a tar past its end: the checksum of what was compressed comes last, and nothing else may be there.
+
+    Raises:
+        tarfile.ReadError: if another tar follows, which every reader would pass over.
+    """
+    if seekable:
+        tar.fileobj.seek(tar.offset)
+    while block := tar.fileobj.read(_BLOCK_BYTES):
+        if block.count(0) < len(block):
+            raise tarfile.ReadError("more follows after its end mark, as in tars joined with cat: join them anew")
 
 
 class Body(io.RawIOBase):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from wdsremux.conversion.source import tar_fields
-from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles
+from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles, finish
 from wdsremux.conversion.source.tar_members import (
     PassedOver,
     PassOver,
@@ -98,6 +98,7 @@ def look_at_headers(files: TarFiles, number: int, revision: hashlib._Hash) -> Ta
                 look.add(member.field)
                 if info.isreg() and look.wants(member.field, info.size):
                     look.first[member.field] = content_of(tar, info)
+            finish(tar, seekable=True)
         look.end()
         if look.indexed or not numbered.isdisjoint(keys):
             look = _regrouped(files, number, look.untaken)

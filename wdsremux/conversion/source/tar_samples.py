@@ -141,7 +141,7 @@ def samples(
     if sample is not None:
         yield sample
     if stream:
-        finish(tar)
+        finish(tar, seekable=False)
 
 
 def _by_offsets(tar: tarfile.TarFile, layout: TarLayout, wanted: Collection[str]) -> Iterator[TarSample]:

@@ -21,7 +21,7 @@ import datasets
 import pyarrow as pa
 
 from wdsremux.conversion.source import patience, tar_fields
-from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey
+from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey, fixed
 from wdsremux.conversion.source.folders import class_names
 from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles, tar_files
 from wdsremux.conversion.source.tar_looks import TarLook, look_at_first_samples, look_at_headers
@@ -122,10 +122,11 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
     indexed = frozenset(number for number, look in looks.items() if look.indexed)
     return Survey(
         tuple(_fragment(files, number, count) for number, count in enumerate(rows)),
-        revision.hexdigest(),
+        fixed(revision.hexdigest()),
         _columns(files, layout, looks),
         TarReader(files, layout, frozenset(streams), indexed),
         partial=bool(streams),
+        ragged=True,
         untaken=_untaken(looks.values()),
     )
 
