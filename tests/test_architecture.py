@@ -33,6 +33,7 @@ STAGES: dict[str, set[str]] = {
     "space": {"source", "plan", "events"},
     "journal": {"bake", "plan", "environment", "source"},
     "folder": {"journal"},
+    "classes": {"folder", "journal", "source"},
     "mending": {"bake", "plan"},
     "report": set(),
     "verification": set(),
@@ -82,7 +83,6 @@ ALLOWED: dict[str, set[str]] = {
     **{f"{CONVERSION}.{stage}": COMMON | {f"{CONVERSION}.{name}" for name in below} for stage, below in STAGES.items()},
     f"{CONVERSION}.plan": {"wdsremux.rng"},
     f"{CONVERSION}.source": {"wdsremux.errors", "wdsremux.files"},
-    f"{CONVERSION}.source.files": set(),
     f"{CONVERSION}.job": COMMON | {CONVERSION},
     "wdsremux.loading.order": {"wdsremux.errors", "wdsremux.rng"},
     **{f"{LOADING}.{stage}": COMMON | {f"{LOADING}.{name}" for name in below} for stage, below in LOADER.items()},
@@ -90,9 +90,16 @@ ALLOWED: dict[str, set[str]] = {
     f"{LOADING}.augment": {"wdsremux.errors", "wdsremux.rng", f"{LOADING}.order"},
     f"{LOADING}.transforms": {f"{LOADING}.augment", f"{LOADING}.output"},
     f"{LOADING}.backends.strips": {"wdsremux.jpeg", f"{LOADING}.reader"},
-    "wdsremux.display": {CONVERSION, f"{LOADING}.bench", "wdsremux.errors"},
+    "wdsremux.display": {CONVERSION, f"{LOADING}.bench", "wdsremux.errors", "wdsremux.format"},
     "wdsremux.api": {CONVERSION, "wdsremux.errors", "wdsremux.format", "wdsremux.display"},
-    "wdsremux.cli": {"wdsremux.api", "wdsremux.display", "wdsremux.errors", f"{CONVERSION}.report", f"{LOADING}.bench"},
+    "wdsremux.cli": {
+        "wdsremux.api",
+        "wdsremux.display",
+        "wdsremux.errors",
+        "wdsremux.format",
+        f"{CONVERSION}.report",
+        f"{LOADING}.bench",
+    },
     "wdsremux.__main__": {"wdsremux.cli"},
     "wdsremux": {"wdsremux.api", "wdsremux.loading"},
 }
@@ -144,7 +151,7 @@ def test_stages_stand_in_a_line() -> None:
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "tars", "images"])
 def test_kinds_of_source_do_not_know_each_other(kind: str) -> None:
-    """And only the module that opens a source knows them all; `listing` belongs to images."""
+    """And only the module that opens a source knows them all."""
     name = f"{CONVERSION}.source.{kind}"
     for module, path in MODULES.items():
         if _inside(module, f"{CONVERSION}.source") and module not in (name, f"{CONVERSION}.source.opening"):

@@ -18,6 +18,7 @@ from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 
 Values = Sequence[Any]
+Named = dict[str, tuple[Sequence[str], Values]]
 
 
 def write(folder: Path, files: dict[str, Any], name: str = "label") -> Path:
@@ -158,7 +159,7 @@ def test_negative_labels_of_one_split_make_classes_of_both(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("places", [("train-0.parquet", "train-1.parquet"), ("train.parquet", "test.parquet")])
 def test_class_labels_are_matched_by_name(places: tuple[str, str], tmp_path: Path) -> None:
-    files = {places[0]: (["cat", "dog"], [0, 1, -1, None]), places[1]: (["dog", "eel", "cat"], [0, 1, 2, -1])}
+    files: Named = {places[0]: (["cat", "dog"], [0, 1, -1, None]), places[1]: (["dog", "eel", "cat"], [0, 1, 2, -1])}
     folder = with_names(tmp_path / "s", files)
     splits = ["train", "test"] if "test.parquet" in places else ["train"]
     found = {split: opened(folder, split) for split in splits}

@@ -50,7 +50,17 @@ def split_of(folder: Path, labels: list[list[int]], classes: list[str] | None = 
 
 
 def test_card_of_two_splits(converted: Path) -> None:
-    assert header(converted) == {
+    found = header(converted)
+    names = manifest.read(converted / "train").classes or []
+    assert found.pop("dataset_info") == {
+        "features": [
+            {"name": "jpg", "dtype": "image"},
+            {"name": "cls", "dtype": {"class_label": {"names": {str(i): name for i, name in enumerate(names)}}}},
+            {"name": "__key__", "dtype": "string"},
+            {"name": "__url__", "dtype": "string"},
+        ]
+    }
+    assert found == {
         "configs": [
             {
                 "config_name": "default",

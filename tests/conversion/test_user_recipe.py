@@ -25,7 +25,7 @@ from tests.rows import picture, rows
 from wdsremux import codec
 from wdsremux.conversion.asking import images_asked, recipe
 from wdsremux.conversion.recipes import Recipe, Reject, Sample, Settings, make_recipe
-from wdsremux.conversion.source import Rows
+from wdsremux.conversion.source import Fault, Rows
 from wdsremux.errors import OptionError, RecipeError
 from wdsremux.format.samples import NO_LABEL
 
@@ -357,7 +357,9 @@ def test_what_cannot_be_decoded_is_not_handed_over() -> None:
         assert batch["__row__"] == [0, 1]
         return {"img": batch["img"][::-1], "__row__": [1, 0]}
 
-    given = rows([b"", THREE[0], None, THREE[2], None, b"no image"], first=10, faults={4: "the file is gone"})
+    given = rows(
+        [b"", THREE[0], None, THREE[2], None, b"no image"], first=10, faults={4: Fault("img", "the file is gone")}
+    )
     items = bake(looking, given)
     assert [(item.row, type(item)) for item in items] == [
         (10, Reject),

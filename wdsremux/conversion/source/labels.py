@@ -13,6 +13,7 @@ itself writes for "no label", and stays that; in any other column -1 is a value 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from wdsremux.conversion.source.columns import kind_of_label, plain, unfit
 from wdsremux.errors import SourceError
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")  #: a text that is the only way to write an integer
+_LOOSE = re.compile(r"\s*[+-]?[0-9]{1,40}\s*")  #: one in which white space and leading zeros mean nothing
 _WHOLE = 2**53  #: floats beyond it leave integers out
 _INT64 = range(-(2**63), 2**63)
 _EXAMPLES = 5  #: values that an error names
@@ -222,7 +224,7 @@ def _of_texts(
 def _is_integer(text: str, loose: bool) -> bool:
     if not loose:
         return _INTEGER.fullmatch(text) is not None and int(text) in _INT64
-    return re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) is not None and int(text) in _INT64
+    return _LOOSE.fullmatch(text) is not None and int(text) in _INT64
 
 
 def _are_integers(texts: set[str], loose: bool) -> bool:
@@ -359,11 +361,9 @@ def _integers(values: pa.Array, column: str, loose: bool) -> tuple[pa.Array, dic
 
 
 def _integer(value: Any) -> int | None:
-    try:
-        number = int(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if number in _INT64 and (isinstance(value, str) or number == value) else None
+    if isinstance(value, str):
+        return int(value) if _is_integer(value, loose=True) else None
+    return int(value) if math.isfinite(value) and int(value) == value and int(value) in _INT64 else None
 
 
 def _without(numbers: pa.Array, faults: Mapping[int, Fault]) -> pa.Array:
