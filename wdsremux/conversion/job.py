@@ -55,7 +55,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
     with _disk_faults(spec.folder), folder.held(spec.folder, spec.overwrite) as work:
         done = folder.finished(spec.folder)
         if done is not None:
-            request.check(Request(done.source, done.recipe, done.options, done.seed), spec.folder)
+            _check_request(spec, request, done)
         lacking = None if done is None else mending.missing(spec.folder, done)
         unlabelled = None
         if done is None or lacking:
@@ -78,14 +78,32 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
     return result
 
 
-def _settled(spec: Spec, source: Source) -> Source:
-    """The source under OUT's class list."""
-    own = classes.of_split(spec.folder)
-    if own is not None and own.stated and spec.classes is not None and own.names != spec.classes:
+def _check_request(spec: Spec, request: Request, done: Manifest) -> None:
+    """
+    Raises:
+        OutputError: if a finished split was asked for otherwise.
+    """
+    request.check(Request(done.source, done.recipe, done.options, done.seed), spec.folder)
+    _check_classes(spec, None if done.classes is None else tuple(done.classes))
+
+
+def _check_classes(spec: Spec, names: tuple[str, ...] | None) -> None:
+    """
+    Raises:
+        OutputError: if the user asks for other classes than a split was begun with.
+    """
+    if spec.classes is not None and names != spec.classes:
         raise OutputError(
             f"{spec.folder} was begun with other classes than --classes names now. Ask for the same, choose another "
             "OUT, or begin anew with --overwrite"
         )
+
+
+def _settled(spec: Spec, source: Source) -> Source:
+    """The source under OUT's class list."""
+    own = classes.of_split(spec.folder)
+    if own is not None and own.stated:
+        _check_classes(spec, own.names)
     return classes.settle(source, spec.folder, own, classes.of_others(spec.out, spec.split))
 
 
@@ -212,7 +230,7 @@ def _sealed(spec: Spec, request: Request) -> Manifest | None:
         done = folder.finished(spec.folder)
         if done is None:
             return None
-        request.check(Request(done.source, done.recipe, done.options, done.seed), spec.folder)
+        _check_request(spec, request, done)
         return None if mending.missing(spec.folder, done) else done
 
 
