@@ -136,6 +136,48 @@ def test_info(run: Run, converted: Path) -> None:
     assert done.out.count("split     ") == 2
 
 
+def test_what_is_not_taken_and_not_labelled_is_told(run: Run, tmp_path: Path) -> None:
+    """In lines of their own, and in the last one; `info` says it, too."""
+    for name in ("train/1.jpg", "train/2.jpg", "test/3.jpg", "train/notes.txt", ".hidden"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(tiny_jpeg(1))
+    done = run("convert", tmp_path / "photos", tmp_path / "out")
+    note, _, last = done.err.splitlines()
+    assert note == (
+        "wdsremux: files of photos that are not taken: 1 of other splits (test); 1 hidden (.hidden); "
+        "1 of another kind (train/notes.txt)"
+    )
+    assert last.endswith("0 rejects, labels: none")
+    assert run("convert", tmp_path / "photos", tmp_path / "out").err.endswith("in 2 shards, labels: none\n")
+    assert "labels    none" in run("info", tmp_path / "out").out
+
+
+def test_rows_without_a_label_are_counted(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
+    source = write_source([tiny_jpeg(i) for i in range(4)], [0, None, -1, 1], classes=["cat", "dog"])
+    assert run("convert", source, tmp_path / "out").err.endswith("0 rejects, 2 images without a label\n")
+    assert "classes   2, and 2 samples without a label" in run("info", tmp_path / "out").out
+    nulls = write_source([tiny_jpeg(i) for i in range(2)], [None, None], name="nulls")
+    assert run("convert", nulls, tmp_path / "null").err.endswith("labels: none (every label is null)\n")
+
+
+def test_splits_that_disagree_are_told(run: Run, convert_tiny: ConvertTiny, write_source: WriteSource) -> None:
+    """As version 0.1.0 made them."""
+    out = convert_tiny(3)
+    other = write_source([tiny_jpeg(0)] * 2, ["a", "b"], name="other", split="test")
+    assert run("convert", other, out.parent / "two", "--split", "test").code == 0
+    (out.parent / "two" / "test").rename(out / "test")
+    for command in ("info", "verify"):
+        done = run(command, out)
+        assert (done.code, "the splits test, train number their classes differently" in done.err) == (0, True)
+
+
+def test_columns_to_keep_may_be_given_twice(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
+    more = {name: (datasets.Value("int64"), [1, 2]) for name in "abc"}
+    source = write_source([tiny_jpeg(i) for i in range(2)], columns=more)
+    assert run("convert", source, tmp_path / "out", "--keep", "a,b", "--keep", "c").code == 0
+    assert wdsremux.manifest(tmp_path / "out").options["keep"] == ["a", "b", "c"]
+
+
 def test_info_json(run: Run, converted: Path) -> None:
     done = run("info", converted, "--json")
     assert done.code == 0
@@ -168,6 +210,8 @@ def sentence(done: Result, code: int) -> str:
         ("--quality", "101"),
         ("--subsampling", "411"),
         ("--split", "a/b"),
+        ("--split", "train[:10%]"),
+        ("--classes", "a"),
         ("--samples-per-shard", "0"),
         ("--samples-per-task", "-3"),
         ("--workers", "0"),
@@ -203,10 +247,9 @@ def test_bad_sources_exit_with_1(run: Run, write_source: WriteSource, tmp_path: 
     def refused(*arguments: object) -> str:
         return sentence(run("convert", *arguments), 1)
 
-    assert "is no folder" in refused(tmp_path / "nowhere", out)
-    assert "is no folder but a file" in refused(next(source.glob("data/*.parquet")), out)
+    assert "there is no file or folder" in refused(tmp_path / "nowhere", out)
     assert "no file matches" in refused(source / "*.tar", out)
-    assert "has no split 'valid'. Its splits: train" in refused(source, out, "--split", "valid")
+    assert "has no split 'valid'. Its splits, by the names of shards: train" in refused(source, out, "--split", "valid")
     assert "has no column 'x'. Its columns: image" in refused(source, out, "--image-column", "x")
     assert "no single label" in refused(source, out, "--label-column", "image")
     assert "has no column 'x'" in refused(source, out, "--keep", "x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 import pyarrow as pa
@@ -18,7 +18,7 @@ from tests.kinds import write_tar
 from tests.reading import check_split, read_split
 from wdsremux.errors import OptionError, OutputError, SourceError, WdsremuxError
 
-Labels = Sequence[Any] | pa.Array
+Labels: TypeAlias = "Sequence[Any] | pa.Array"
 
 
 def write(folder: Path, labels: Labels | None, names: Sequence[str] | None = None) -> Path:

@@ -123,7 +123,7 @@ def test_empty_tars_among_others(tmp_path: Path) -> None:
     write_tar(files[1], [])
     assert [image for image, _ in rows(open_source(source, "train"))] == list(PHOTOS.images[:6])
     write_tar(files[0], [])
-    assert "has no rows in its split 'train': its 2 tars hold no sample" in refused(source)
+    assert "has no rows in its split 'train': its tars hold no sample" in refused(source)
     write_tar(files[1], [(f"{i}", {"jpg": data}) for i, data in enumerate(PHOTOS.images)])
     assert [image for image, _ in rows(open_source(source, "train"))] == list(PHOTOS.images)
 

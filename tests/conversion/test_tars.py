@@ -175,7 +175,7 @@ def test_what_is_not_taken_is_counted(tmp_path: Path, mode: str) -> None:
 @both
 def test_tars_without_a_sample(tmp_path: Path, mode: str) -> None:
     paths = [pack(tmp_path / "a.tar", [], mode), pack(tmp_path / "b.tar", [file("README")], mode)]
-    assert "no rows in its split 'train': its 2 tars hold no sample" in refused(*paths)
+    assert "no rows in its split 'train': its tars hold no sample" in refused(*paths)
     assert "1 of no sample" in refused(*paths)
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from datasets import get_dataset_config_names, load_dataset_builder
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 from datasets.packaged_modules.arrow.arrow import Arrow
@@ -36,6 +37,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ODD = re.compile(r"[*?\[\]{}\n]|::")  #: what `datasets` does not take as it stands in a path
 _KINDS = {Parquet: "parquet", Arrow: "arrow", ImageFolder: "images", WebDataset: "tars"}  #: by what builds them
+_GIVE = "Give a data set or a folder of parquet, Arrow, image or WebDataset tar files"
 _CARDS = {".gitattributes", "README.md", ".huggingface.yaml", "dataset_info.json", "dataset_infos.json", "config.json"}
 
 
@@ -134,11 +136,11 @@ def _of_builder(
         if isinstance(error, ValueError):
             _check_config(source, found, asked["name"], revision)
         odd = "" if revision else _if_odd(root)
-        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}{odd}") from error
+        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}{odd}. {_GIVE}") from error
     except TRANSPORT:
         raise
     except Exception as error:  # whatever a card's YAML, or a script beside the data, provokes in `datasets`
-        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}") from error
+        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}. {_GIVE}") from error
     found_files = _files_below(root) if there is None else there
     return _opened(builder, source, split, root, name, revision, license_, found_files)
 
@@ -221,10 +223,19 @@ def _files_below(folder: str) -> list[str]:
 
 
 def card_license(folder: str) -> Any:
-    """What the dataset card of a local folder says; None without one."""
+    """What the dataset card of a local folder says; None without one.
+
+    Raises:
+        SourceError: if it cannot be read.
+    """
     card = Path(folder) / "README.md"
-    return DatasetCard.load(card, ignore_metadata_errors=True).data.get("license") if card.is_file() else None
+    if not card.is_file():
+        return None
+    try:
+        return DatasetCard.load(card, ignore_metadata_errors=True).data.get("license")
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # what is no mapping, or no YAML
+        raise SourceError(f"the header of {card} cannot be read: {_one_line(error)}. Mend it, or remove it") from error
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -66,7 +66,7 @@ def open_asked(asked: Asked) -> Source:
         faults = patience.Faults(FAULTS)
     found = _survey(opened, faults)
     if all(fragment.rows == 0 for fragment in found.fragments):
-        raise SourceError(f"{asked.source} has no rows in its split {asked.split!r}")
+        raise SourceError(f"{asked.source} has no rows in its split {asked.split!r}. Choose another --split")
     chosen, warnings = columns.choose(
         found,
         asked.source,

@@ -96,20 +96,19 @@ def feature(field: str, first: bytes | None = None) -> Any:
 
 
 def columns_of(fields: Sequence[str], together: frozenset[frozenset[str]]) -> Mapping[str, str]:
-    """The column of each field. Images that differ only in the last piece (jpg, png) form one, named after the first.
+    """The column of each field, named after the first.
+
+    Images that differ only in the last piece (jpg, png) form one column, and so do fields that differ only in capitals.
 
     Args:
         fields: in the order in which they occur.
-        together: the fields of each sample. Images that a sample has at once are of different columns.
+        together: the fields of each sample. What a sample has at once is of different columns.
     """
-    pairs = {(a, b) for fields_ in together for a in fields_ if is_image(a) for b in fields_ if is_image(b)}
+    pairs = {(a, b) for fields_ in together for a in fields_ for b in fields_ if _likeness(a) == _likeness(b)}
     found: dict[str, str] = {}
-    groups: dict[str, list[list[str]]] = {}
+    groups: dict[tuple[bool, str], list[list[str]]] = {}
     for field in fields:
-        if not is_image(field):
-            found[field] = field
-            continue
-        group = groups.setdefault(field.rpartition(".")[0], [])
+        group = groups.setdefault(_likeness(field), [])
         free = [column for column in group if not any((field, other) in pairs for other in column)]
         if len(free) != 1:  # with two that it could belong to, it belongs to none
             group.append([])
@@ -117,6 +116,11 @@ def columns_of(fields: Sequence[str], together: frozenset[frozenset[str]]) -> Ma
         free[0].append(field)
         found[field] = free[0][0]
     return found
+
+
+def _likeness(field: str) -> tuple[bool, str]:
+    """Equal for fields that may be of one column."""
+    return (True, field.rpartition(".")[0].lower()) if is_image(field) else (False, field.lower())
 
 
 def array(feature: Any, values: Sequence[Value | None]) -> tuple[pa.Array, Problems]:

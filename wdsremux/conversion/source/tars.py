@@ -153,8 +153,8 @@ def _check_samples(opened: Opened, looks: Iterable[TarLook]) -> None:
         return
     passed = ", ".join(f"{len(names)} {reason}" for reason, names in _untaken(looks).items())
     raise SourceError(
-        f"{opened.name} has no rows in its split {opened.split!r}: its {len(opened.files)} tars hold no sample, that "
-        f"is, no file with an extension{f', but {passed}' if passed else ''}"
+        f"{opened.name} has no rows in its split {opened.split!r}: its tars hold no sample, that is, no file with an "
+        f"extension{f', but {passed}' if passed else ''}. Choose another --split, or fetch them again"
     )
 
 
