@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wdsremux.loading.augment import Augment
     from wdsremux.loading.loader import DataLoader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Augment", "DataLoader", "__version__", "convert", "manifest", "recipe", "verify"]
 
 _HOMES = {

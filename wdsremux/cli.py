@@ -74,7 +74,7 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            help="A Hub id; a folder of parquet, Arrow, image or WebDataset tar files; or a glob of such files."
+            help="A Hub id; a folder of parquet, Arrow, image or WebDataset tar files; or one such file, or a glob."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="The folder that gets a folder for the split.")],
