@@ -30,6 +30,7 @@ STAGES: dict[str, set[str]] = {
     "bake": {"source", "recipes", "ahead", "shards", "plan", "events", "memory"},
     "engines": {"bake", "plan", "events", "environment"},
     "spec": {"source", "recipes", "plan", "engines"},
+    "reject_count": {"spec", "events"},
     "space": {"source", "plan", "events"},
     "journal": {"bake", "plan", "environment", "source"},
     "folder": {"journal"},

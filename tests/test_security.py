@@ -98,7 +98,7 @@ class Trap:
 def test_the_payloads_are_live(tmp_path: Path) -> None:
     """Or all that follows would show nothing."""
     import torch
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     ways: list[Callable[[Trap], object]] = [
         lambda trap: pickle.loads(trap.pickled),

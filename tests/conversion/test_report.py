@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg

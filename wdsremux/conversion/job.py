@@ -21,17 +21,17 @@ from wdsremux.conversion.events import Event, Finished, Noted, Planned, Progress
 from wdsremux.conversion.journal import Journal, Request
 from wdsremux.conversion.plan import Extent, Plan, Task, make_plan
 from wdsremux.conversion.recipes import BUILT_IN, Recipe, make_recipe
+from wdsremux.conversion.reject_count import RejectCount
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.opening import Asked, open_asked
 from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec
-from wdsremux.errors import ConversionError, OutputError, RejectError
+from wdsremux.errors import ConversionError, OutputError
 from wdsremux.format import manifest, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import NO_LABEL
 
 Tell = Callable[[Event], None]
-_LEAST_ROWS = 8_192  #: that a share of rejects is taken of where nobody knows the rows
 
 
 def convert_split(spec: Spec, tell: Tell) -> Manifest:
@@ -273,7 +273,7 @@ def _bake(run: _Run, tasks: Sequence[Task], bakery: Bakery) -> None:
     ]
     rows_done = sum(record.rows for record in records)
     run.tell(Planned(begun.plan, rows_done, run.source.size_bytes))
-    tally = _Tally(spec, begun.plan.rows, rows_done, sum(len(record.rejects) for record in records))
+    tally = RejectCount(spec, begun.plan.rows, rows_done, sum(len(record.rejects) for record in records))
     tally.check(None)
     estimate = Estimate.of(pending, run.source, spec.folder, begun.plan.samples_per_shard)
     if spec.engine == "local":
@@ -286,36 +286,6 @@ def _bake(run: _Run, tasks: Sequence[Task], bakery: Bakery) -> None:
             if isinstance(message, Progress):
                 tally.add(message)
                 estimate.add(message)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Counts rejects against what is allowed."""
-
-    spec: Spec
-    planned: int | None  #: rows; None: not known, and a share is of those that came
-    rows: int
-    rejects: int
-
-    def add(self, progress: Progress) -> None:
-        self.rows += progress.rows
-        self.rejects += progress.nrejects
-        self.check(progress.reject)
-
-    def check(self, last: dict[str, object] | None) -> None:
-        """
-        Raises:
-            RejectError: if there are too many.
-        """
-        rows = max(self.rows, _LEAST_ROWS) if self.planned is None else self.planned
-        allowed = self.spec.rejects_allowed(rows)
-        if self.rejects <= allowed:
-            return
-        example = f", for example row {last['row']} of fragment {last['fragment']}: {last['reason']}" if last else ""
-        raise RejectError(
-            f"{self.rejects} rows could not be baked, where {allowed} are allowed{example}. "
-            "Look at the source, or allow more with --max-rejects and run the command again"
-        )
 
 
 def _assemble(run: _Run, request: Request) -> tuple[Manifest, int]:

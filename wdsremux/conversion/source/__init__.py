@@ -2,10 +2,12 @@
 
     opening.py     joins the others: SOURCE -> Source
     builder.py     a Hub id or a card that says where the files are -> files by split, as `datasets` finds them
-    listing.py     a folder -> files by split, found in one pass over it
+    listing.py     a folder -> files by split, found in one pass over it; splits.py: by which names
     given.py       a file, a glob, a folder of `save_to_disk` -> files
     base.py        what the modules of this room hand each other
-    columns.py     which column is the image, which the label; labels.py, kept_values.py: their values
+    columns.py     which column is the image, which the label, which are kept
+    labels.py      values of the label column -> numbers; numbering.py: which number each class has
+    kept_values.py values of the kept columns, exactly
     parquet.py, arrow.py, tars.py, images.py      one file a kind: its fragments and columns, and how one is read
     schemas.py, partitions.py, folders.py, metadata.py      what files, paths, folders and side files say of columns
     rows.py        Source: the rows of a fragment

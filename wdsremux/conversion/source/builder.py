@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 
 from wdsremux.conversion.source import patience
 from wdsremux.conversion.source.base import Opened, Untaken
-from wdsremux.conversion.source.given import no_such_split
+from wdsremux.conversion.source.splits import no_such_split
 from wdsremux.errors import SourceError
 
 # What a request raises: OSError, and the base of whatever HTTP library the Hub's client is built on.
@@ -190,7 +190,7 @@ def _opened(
     }
     how = f"its config {builder.config.name!r}" if revision else "its dataset card"
     if split not in splits:
-        raise no_such_split(source, split, list(splits), how)
+        raise no_such_split(source, split, splits, how)
     if not splits[split]:
         raise SourceError(f"{source} has no file that `datasets` finds{_if_odd(root)}")
     return Opened(

@@ -5,34 +5,24 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import braceexpand
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from wdsremux.conversion.source.base import Opened
+from wdsremux.conversion.source.file_kinds import kind_of
+from wdsremux.conversion.source.splits import no_such_split
 from wdsremux.errors import SourceError
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"  #: what save_to_disk leaves in a folder
-_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_KINDS = {".parquet": "parquet", ".arrow": "arrow", **dict.fromkeys(_TARS, "tars")}
-_PICTURES = (*ImageFolder.EXTENSIONS, ".zip")
+#: kinds of source, by what files are
+_KINDS = {kind: kind for kind in ("images", "parquet", "arrow", "tars")} | {"metadata": "images", "zips": "images"}
 
 
 def is_pattern(source: str) -> bool:
     """Whether it stands for several files; a folder may be called photos[1]."""
     return (glob.has_magic(source) or "{" in source) and not os.path.lexists(source)
-
-
-def kind_of(file: str) -> str | None:
-    """The kind of source that a file belongs to, by its name; None if to none."""
-    name = os.path.basename(file).lower()
-    if name in ImageFolder.METADATA_FILENAMES:
-        return "images"
-    found = next((kind for ending, kind in _KINDS.items() if name.endswith(ending)), None)
-    return found or ("images" if name.endswith(_PICTURES) else None)
 
 
 def of_files(source: str, split: str) -> Opened:
@@ -42,20 +32,21 @@ def of_files(source: str, split: str) -> Opened:
         SourceError: if there is none, or they are of several kinds.
     """
     found = _matching(source)
-    kinds = {kind: file for file in reversed(found) if (kind := kind_of(file)) is not None}
+    kinds = {file: _KINDS.get(kind_of(file)) for file in found}
+    examples = {kind: file for file, kind in reversed(kinds.items()) if kind is not None}
     if not found:
         raise SourceError(f"no file matches {source}. Look at the pattern: a folder, or a Hub id, can be given as well")
-    if not kinds:
+    if not examples:
         raise SourceError(
             f"{source} matches no parquet, Arrow, image or tar file, but such as {os.path.basename(found[0])}. "
             "Convert it to one of those first"
         )
-    if len(kinds) > 1:
-        listed = ", ".join(f"{kind} ({os.path.basename(file)})" for kind, file in sorted(kinds.items()))
+    if len(examples) > 1:
+        listed = ", ".join(f"{kind} ({os.path.basename(file)})" for kind, file in sorted(examples.items()))
         raise SourceError(f"{source} matches files of several kinds: {listed}. Give a narrower glob")
-    kind = next(iter(kinds))
-    taken = tuple(file for file in found if kind_of(file) is not None)
-    others = tuple(file for file in found if kind_of(file) is None)
+    (kind,) = examples
+    taken = tuple(file for file in found if kinds[file] is not None)
+    others = tuple(file for file in found if kinds[file] is None)
     root = os.path.commonpath([os.path.dirname(file) for file in found])
     beside = others if kind == "images" else ()
     untaken = {"of another kind": [os.path.relpath(file, root) for file in others]} if others and not beside else {}
@@ -102,7 +93,7 @@ def saved_to_disk(folder: Path, split: str) -> Opened | None:
 def _opened(folder: Path, root: Path, split: str, files: dict[str, tuple[str, ...]]) -> Opened:
     how = "what save_to_disk wrote"
     if split not in files:
-        raise no_such_split(str(folder), split, list(files), how)
+        raise no_such_split(str(folder), split, files, how)
     return Opened(kind="arrow", name=folder.name, root=str(root), split=split, splits=files, how=how)
 
 
@@ -126,9 +117,3 @@ def _read(path: Path, key: str) -> list[Any]:
 
 def _strange(path: Path, error: Exception) -> SourceError:
     return SourceError(f"{path} is not what save_to_disk writes: {' '.join(str(error).split())}. Save it again")
-
-
-def no_such_split(source: str, split: str, splits: Sequence[str], how: str) -> SourceError:
-    """The error for a split that a source has not."""
-    by = f", by {how}" if how else ""
-    return SourceError(f"{source} has no split {split!r}. Its splits{by}: {', '.join(map(str, splits)) or 'none'}")

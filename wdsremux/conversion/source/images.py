@@ -17,8 +17,8 @@ from wdsremux import files
 from wdsremux.conversion.source import metadata, patience, sidefiles, splits, tree, zipped
 from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey
 from wdsremux.conversion.source.columns import looks_like_label
+from wdsremux.conversion.source.file_kinds import METADATA, is_image
 from wdsremux.conversion.source.folders import class_names
-from wdsremux.conversion.source.listing import METADATA, is_image
 from wdsremux.conversion.source.sidefiles import Contents, SideFiles
 from wdsremux.errors import SourceError
 

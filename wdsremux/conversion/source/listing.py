@@ -13,16 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-
 from wdsremux.conversion.source import splits, tree
 from wdsremux.conversion.source.base import Opened, Untaken
+from wdsremux.conversion.source.file_kinds import TARS, kind_of
 from wdsremux.errors import SourceError, printable
 
-EXTENSIONS = frozenset(ImageFolder.EXTENSIONS)
-METADATA = frozenset(ImageFolder.METADATA_FILENAMES)
 _SAYS_MORE = re.compile(rb"^(configs|dataset_info):", re.MULTILINE)  #: a dataset card that describes the data
-_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _DATA = {"parquet": "parquet files", "arrow": "Arrow files", "tars": "tars"}  #: kinds of one file for many images
 
 
@@ -69,11 +65,6 @@ def snapshot(source: str, folder: Path) -> tuple[Path, str]:
     return (found[0], name) if found else (folder, folder.name)
 
 
-def is_image(file: str) -> bool:
-    """Whether `datasets` would take it for one, by its name."""
-    return os.path.splitext(file)[1].lower() in EXTENSIONS
-
-
 def joined(*parts: Untaken) -> Untaken:
     """Names of files that are not taken, from several places, by the reason."""
     reasons = dict.fromkeys(reason for part in parts for reason in part)
@@ -91,7 +82,7 @@ def _by_kind(files: Sequence[str]) -> Mapping[str, Sequence[str]]:
     """Files by what their names say they are."""
     kinds: dict[str, list[str]] = {kind: [] for kind in ("images", "metadata", *_DATA, "zips", "others")}
     for file in files:
-        kinds[_kind(file)].append(file)
+        kinds[kind_of(file)].append(file)
     described = [file for file in kinds["metadata"] if file.endswith(".parquet")]
     if described:  # it is data like any other, where there are no pictures for it to describe
         above = {folder for file in kinds["images"] + kinds["zips"] for folder in _above(splits.parent(file))}
@@ -99,18 +90,6 @@ def _by_kind(files: Sequence[str]) -> Mapping[str, Sequence[str]]:
         kinds["metadata"] = [file for file in kinds["metadata"] if file not in data]
         kinds["parquet"] = sorted([*kinds["parquet"], *data])
     return kinds
-
-
-def _kind(file: str) -> str:
-    name = file.rpartition("/")[2].lower()
-    extension = os.path.splitext(name)[1]
-    if extension in EXTENSIONS:
-        return "images"
-    if file.rpartition("/")[2] in METADATA:
-        return "metadata"
-    if name.endswith(_TARS):
-        return "tars"
-    return {".parquet": "parquet", ".arrow": "arrow", ".zip": "zips"}.get(extension, "others")
 
 
 def _above(folder: str) -> Iterable[str]:
@@ -130,7 +109,7 @@ def _several(source: str, kinds: Mapping[str, Sequence[str]], data: Sequence[str
 
 
 def _extension(file: str) -> str:
-    return next((ending for ending in _TARS[::-1] if file.endswith(ending)), os.path.splitext(file)[1])
+    return next((ending for ending in TARS[::-1] if file.endswith(ending)), os.path.splitext(file)[1])
 
 
 def _data_files(root: str, name: str, split: str, kind: str, kinds: Mapping[str, Sequence[str]]) -> Opened:
@@ -171,10 +150,7 @@ def _check(opened: Opened, source: str) -> None:
         SourceError: if there is no such split, or a file of it has a name that Arrow cannot hold.
     """
     if opened.split not in opened.splits:
-        how = f"as {opened.how}" if opened.how == splits.NONE_NAMED else f"by {opened.how}"
-        raise SourceError(
-            f"{source} has no split {opened.split!r}. Its splits, {how}: {', '.join(sorted(opened.splits))}"
-        )
+        raise splits.no_such_split(source, opened.split, opened.splits, opened.how)
     if not tree.is_utf8("".join(opened.files)):
         odd = next(name for name in opened.names if not tree.is_utf8(name))
         raise SourceError(f"the name of {printable(odd)} in {source} is not UTF-8: rename it")

@@ -15,7 +15,7 @@ import datasets
 import pyarrow as pa
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from wdsremux.conversion.source import builder, columns, given, labels, listing, local, patience, remote, sidefiles
+from wdsremux.conversion.source import builder, columns, given, listing, local, numbering, patience, remote, sidefiles
 from wdsremux.conversion.source.base import Opened, Survey
 from wdsremux.conversion.source.files import Files
 from wdsremux.conversion.source.labels import Labels
@@ -137,7 +137,7 @@ def _labels(name: str | None, opened: Opened, found: Survey, asked: Asked, fault
         return [_survey(opened.at(split), faults) for split in opened.splits if split != opened.split]
 
     listed = asked.classes or (asked.classes_before if found.partial else None)
-    return patience.call(lambda: labels.settle(name, found, others, listed, opened.remote), faults, opened.name)
+    return patience.call(lambda: numbering.settle(name, found, others, listed, opened.remote), faults, opened.name)
 
 
 def _description(opened: Opened, config: str | None, revision: str) -> dict[str, Any]:

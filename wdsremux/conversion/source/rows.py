@@ -15,7 +15,8 @@ from wdsremux.conversion.source import patience
 from wdsremux.conversion.source.base import Fault, Fragment, Piece, Reader, Rows
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.files import Files
-from wdsremux.conversion.source.labels import Labels, read_as_before
+from wdsremux.conversion.source.labels import Labels
+from wdsremux.conversion.source.numbering import read_as_before
 from wdsremux.errors import SourceError
 
 _AT_ONCE = 4  #: fragments of a remote source, for each worker

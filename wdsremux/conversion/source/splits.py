@@ -42,6 +42,17 @@ class Division:
     left: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: what is in no split, by the reason
 
 
+def no_such_split(source: str, split: str, splits: Iterable[str], how: str) -> SourceError:
+    """The error for a split that a source has not."""
+    told = f", as {how}" if how == NONE_NAMED else f", by {how}"
+    return SourceError(f"{source} has no split {split!r}. Its splits{told}: {', '.join(sorted(splits)) or 'none'}")
+
+
+def is_split(name: str) -> bool:
+    """Whether a folder of that name may be a split."""
+    return name.lower() in _SPLIT_OF
+
+
 def split_folders(folders: Iterable[str], source: str) -> Mapping[str, str]:
     """Which folders of pictures are splits: {"data/Train": "train"}; empty if none is.
 

@@ -12,6 +12,7 @@ from typing import Any
 from wdsremux.conversion.source import tar_fields
 from wdsremux.conversion.source.base import Fault
 from wdsremux.conversion.source.folders import class_names
+from wdsremux.conversion.source.splits import is_split
 from wdsremux.conversion.source.tar_fields import Value
 from wdsremux.conversion.source.tar_files import finish
 from wdsremux.conversion.source.tar_members import TarIndex, TarMember, content_of, folder_of, members, no_content
@@ -19,7 +20,6 @@ from wdsremux.errors import SourceError, printable
 
 KEY, URL = "__key__", "__url__"  #: columns that `datasets` adds: the key of a sample, and the tar it lies in
 FOLDER_LABEL = "label"  #: column with the class that a sample's folder stands for
-_SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +216,10 @@ def check_splits(folders: Iterable[str], tar: str) -> None:
         found = set(names)
         if len(found) == 1:
             continue
-        if None not in found and found <= {name for name in found if name.lower() in _SPLITS}:
+        named = sorted(name for name in found if name is not None and is_split(name))
+        if len(named) == len(found):
             raise SourceError(
-                f"{tar} holds several splits, in its folders {', '.join(sorted(found))}. Unpack it, and give the "
+                f"{tar} holds several splits, in its folders {', '.join(named)}. Unpack it, and give the "
                 "folder of each split"
             )
         return
