@@ -39,7 +39,7 @@ train: convert
 	$(VENV_PYTHON) scripts/train.py "$(OUT)"
 
 test: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest
+	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
 test-system: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m system

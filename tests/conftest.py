@@ -30,6 +30,7 @@ from sample_source import write_sample  # noqa: E402  # a script, not part of th
 import wdsremux  # noqa: E402
 from tests.soak import soaking  # noqa: E402
 from wdsremux.conversion import environment  # noqa: E402
+from wdsremux.conversion.engines import server  # noqa: E402
 from wdsremux.conversion.engines.local import LocalEngine  # noqa: E402
 
 TRAIN, TEST = 300, 60  #: pictures of the small sample
@@ -78,6 +79,13 @@ def _no_cuda() -> str | None:
     import torch
 
     return None if torch.cuda.is_available() else f"no CUDA device: torch {torch.__version__} finds none"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_fork_server() -> Iterator[None]:
+    """All conversions of a test run share one; each by itself would load torch anew."""
+    with server.hold():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +209,7 @@ def write_source(tmp_path: Path) -> WriteSource:
             features[column], values[column] = feature, content
         schema = datasets.Features(features).arrow_schema
         table = pa.table(values, schema=schema)
-        folder = tmp_path / name
+        folder = tmp_path.with_name(f"{tmp_path.name}-sources") / name  # apart from tmp_path, which many take for OUT
         (folder / "data").mkdir(parents=True, exist_ok=True)
         edges = [i * len(table) // files for i in range(files + 1)]
         for i in range(files):

@@ -13,13 +13,21 @@ import pytest
 import wdsremux
 
 PACKAGE = Path(wdsremux.__file__).parent
-COMMON = {"wdsremux.errors", "wdsremux.files", "wdsremux.rng", "wdsremux.codec", "wdsremux.format"}
+COMMON = {
+    "wdsremux.errors",
+    "wdsremux.files",
+    "wdsremux.machine",
+    "wdsremux.rng",
+    "wdsremux.codec",
+    "wdsremux.format",
+}
 CONVERSION = "wdsremux.conversion"
 #: The converter's modules, each with what it may import of the others: the way of the data, and nothing points back.
 STAGES: dict[str, set[str]] = {
     "asking": set(),
     "memory": set(),
     "descriptors": set(),
+    "overlap": set(),
     "environment": set(),
     "plan": set(),
     "events": {"plan"},
@@ -77,6 +85,7 @@ LOADER: dict[str, set[str]] = {
 ALLOWED: dict[str, set[str]] = {
     "wdsremux.errors": set(),
     "wdsremux.rng": set(),
+    "wdsremux.machine": set(),
     "wdsremux.files": {"wdsremux.errors"},
     "wdsremux.jpeg": {"wdsremux.errors"},
     "wdsremux.codec": {"wdsremux.errors", "wdsremux.jpeg"},

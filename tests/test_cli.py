@@ -63,6 +63,11 @@ def test_module_is_the_command() -> None:
     assert done.stdout == f"wdsremux {wdsremux.__version__}\n"
 
 
+def see(folder: Path, out: str = "out") -> str:
+    """How the last line of a conversion ends: with where the split is."""
+    return f"; see {folder / out / 'train'}"
+
+
 def test_convert_says_what_it_does(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
     source = write_source([tiny_jpeg(i) if i != 7 else b"" for i in range(1_200)], range(1_200))
     arguments = ("convert", source, tmp_path / "out", "--recipe", "copy", "--workers", 1)
@@ -71,10 +76,12 @@ def test_convert_says_what_it_does(run: Run, write_source: WriteSource, tmp_path
     first, last = done.err.splitlines()
     assert first == f"wdsremux: {source} (train): 1,200 rows in 1 task for 16 shards"
     rest = last.removeprefix(f"wdsremux: {source} (train): 1,199 images in 16 shards, ")
-    assert re.fullmatch(r"\d\.\d MB before, \d\.\d MB after, [\d,]+ images/s, 1 rejects", rest)
+    assert re.fullmatch(
+        r"\d\.\d MB before, \d\.\d MB after, [\d,]+ images/s, 1 rejects", rest.removesuffix(see(tmp_path))
+    )
     again = run(*arguments)
     assert again.code == 0
-    assert again.err == f"wdsremux: {source} (train): already converted, 1,199 images in 16 shards\n"
+    assert again.err == f"wdsremux: {source} (train): already converted, 1,199 images in 16 shards{see(tmp_path)}\n"
 
 
 def test_every_option_arrives(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
@@ -147,17 +154,23 @@ def test_what_is_not_taken_and_not_labelled_is_told(run: Run, tmp_path: Path) ->
         "wdsremux: files of photos that are not taken: 1 of other splits (test); 1 hidden (.hidden); "
         "1 of another kind (train/notes.txt)"
     )
-    assert last.endswith("0 rejects, labels: none")
-    assert run("convert", tmp_path / "photos", tmp_path / "out").err.endswith("in 2 shards, labels: none\n")
+    assert last.endswith(f"0 rejects, labels: none{see(tmp_path)}")
+    assert run("convert", tmp_path / "photos", tmp_path / "out").err.endswith(
+        f"in 2 shards, labels: none{see(tmp_path)}\n"
+    )
     assert "labels    none" in run("info", tmp_path / "out").out
 
 
 def test_rows_without_a_label_are_counted(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
     source = write_source([tiny_jpeg(i) for i in range(4)], [0, None, -1, 1], classes=["cat", "dog"])
-    assert run("convert", source, tmp_path / "out").err.endswith("0 rejects, 2 images without a label\n")
+    assert run("convert", source, tmp_path / "out").err.endswith(
+        f"0 rejects, 2 images without a label{see(tmp_path)}\n"
+    )
     assert "classes   2, and 2 samples without a label" in run("info", tmp_path / "out").out
     nulls = write_source([tiny_jpeg(i) for i in range(2)], [None, None], name="nulls")
-    assert run("convert", nulls, tmp_path / "null").err.endswith("labels: none (every label is null)\n")
+    assert run("convert", nulls, tmp_path / "null").err.endswith(
+        f"labels: none (every label is null){see(tmp_path, 'null')}\n"
+    )
 
 
 def test_splits_that_disagree_are_told(run: Run, convert_tiny: ConvertTiny, write_source: WriteSource) -> None:
@@ -269,7 +282,7 @@ def test_bad_outs_exit_with_1(run: Run, write_source: WriteSource, convert_tiny:
     assert "out cannot be read: No such file" in sentence(run("verify", tmp_path / "out"), 1)
     (tmp_path / "theirs" / "train").mkdir(parents=True)
     (tmp_path / "theirs" / "train" / "notes.txt").write_text("mine")
-    assert "not of a conversion, such as notes.txt" in sentence(run("convert", source, tmp_path / "theirs"), 1)
+    assert "no conversion of ours made, such as notes.txt" in sentence(run("convert", source, tmp_path / "theirs"), 1)
     assert [path.name for path in (tmp_path / "theirs").rglob("*")] == ["train", "notes.txt"]
     tiny = convert_tiny(3)
     before = digests(tiny)
@@ -346,7 +359,7 @@ def test_ctrl_c_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_pa
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("wdsremux.api.convert", interrupted)
+    monkeypatch.setattr("wdsremux.api.run", interrupted)
     done = run("convert", tmp_path, tmp_path)
     assert done.code == 130
     assert done.err == "wdsremux: stopped; run the same command again to go on\n"

@@ -320,6 +320,7 @@ def test_a_listing_with_types_that_pyarrow_used_to_unpickle(tmp_path: Path, trap
         (tmp_path / "source" / f"{i}.jpg").write_bytes(tiny_jpeg(i))
     work = tmp_path / "out" / "train" / ".wdsremux"
     work.mkdir(parents=True)
+    (work / "lock").touch()
     schema = pa.schema([pa.field("image", pa.int64(), metadata=trap.arrow)])
     with pa.OSFile(str(work / "listing.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_table(pa.table([[0]], schema=schema))

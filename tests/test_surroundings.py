@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from wdsremux.conversion import descriptors, folder
-from wdsremux.conversion.source import local
+from wdsremux.conversion.source import datasets_quirks
 from wdsremux.display import Display
 from wdsremux.errors import ConversionError, SourceError, printable
 
@@ -80,7 +80,7 @@ def test_a_cache_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "cache")
     with pytest.raises(SourceError, match=r"file/cache, where .* cannot be written to: Not a directory\. Set HF_HOME"):
-        local.check_cache()
+        datasets_quirks.check_cache()
 
 
 def test_a_folder_is_sealed_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

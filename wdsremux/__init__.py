@@ -12,6 +12,7 @@ Importing this package is light: torch, DALI and datasets load when first used.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wdsremux.loading.loader import DataLoader
 
 __version__ = "0.2.0"
+logging.getLogger("wdsremux").addHandler(logging.NullHandler())  # whoever wants to hear adds another
 __all__ = ["Augment", "DataLoader", "__version__", "convert", "manifest", "recipe", "verify"]
 
 _HOMES = {

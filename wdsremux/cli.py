@@ -77,7 +77,7 @@ def convert(
             help="A Hub id; a folder of parquet, Arrow, image or WebDataset tar files; or one such file, or a glob."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="The folder that gets a folder for the split.")],
+    out: Annotated[str, typer.Argument(help="The folder that gets a folder for the split.")],
     config: Annotated[str | None, typer.Option(help="Of a source that has several.")] = None,
     split: Annotated[str, typer.Option(help="The split of the source.")] = "train",
     revision: Annotated[str | None, typer.Option(help="Of a Hub id: a branch, tag or commit.")] = None,
@@ -135,7 +135,7 @@ def convert(
     signal.signal(signal.SIGTERM, _terminated)
     with Display(f"{source} ({split})") as display:
         try:
-            api.convert(source, out, tell=display.tell, **options)
+            api.run(source, out, display.tell, options)
         except KeyboardInterrupt as stop:
             display.say("stopped; run the same command again to go on")
             raise typer.Exit(stop.args[0] if stop.args else 128 + signal.SIGINT) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from types import TracebackType
@@ -18,11 +19,12 @@ from wdsremux.errors import printable
 from wdsremux.format.class_list import is_labelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from wdsremux.conversion.report import SplitInfo
     from wdsremux.loading.bench import Outcome
 
+_LOGGER = logging.getLogger("wdsremux")
 LINE_EVERY_S = 10.0  #: between two plain lines where there is no terminal
 
 
@@ -60,11 +62,28 @@ def _console() -> Console:
 class Display:
     """Draws the events of one conversion. Use as a context manager; `tell` takes the events."""
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        console: Console | None = None,
+        *,
+        always: bool = True,
+        bar: bool = True,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            title: of the conversion.
+            console: where to draw; None: stderr.
+            bar: whether there may be one, on a terminal or in a notebook.
+            always: whether lines are printed where nothing is drawn; they go to the logger in any case.
+            warn: what takes warnings; None: they are lines like others.
+        """
+        self._always, self._warn = always, warn
         self.console = console or _console()
         title = printable(title)
         columns = (TextColumn(title, markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), _Rates())
-        self.drawn = self.console.is_terminal or self.console.is_jupyter  #: whether there is a bar to look at
+        self.drawn = bar and (self.console.is_terminal or self.console.is_jupyter)  #: whether there is a bar to look at
         self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not self.drawn)
         self._title = title
         self._row = self._bar.add_task(title, total=None, rates="reading the source")
@@ -83,7 +102,19 @@ class Display:
 
     def say(self, text: str) -> None:
         """One line, above the bar if there is one."""
-        self.console.print(f"wdsremux: {printable(text)}", markup=False, soft_wrap=True)
+        _LOGGER.info(printable(text))
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        if self.drawn or self._always:
+            self.console.print(f"wdsremux: {printable(text)}", markup=False, soft_wrap=True)
+
+    def _caution(self, text: str) -> None:
+        _LOGGER.warning(printable(text))
+        if self._warn is None:
+            self._print(f"warning: {text}")
+        else:
+            self._warn(text)
 
     def tell(self, event: events.Event) -> None:
         """Draw what happened."""
@@ -93,7 +124,7 @@ class Display:
             case events.Progress():
                 self._add(event)
             case events.Warned():
-                self.say(f"warning: {event.text}")
+                self._caution(event.text)
             case events.Noted():
                 self.say(event.text)
             case events.Finished():
@@ -139,6 +170,7 @@ class Display:
         result = event.manifest
         if event.already:
             about = f"already converted, {result.nsamples:,} images in {len(result.shards)} shards{_labels(event)}"
+            about += f"; see {event.folder}"
             self.say(f"{self._title}: {about}")
             return
         size = sum(shard.size_bytes for shard in result.shards)
@@ -148,7 +180,8 @@ class Display:
         self.say(
             f"{self._title}: {result.nsamples:,} images in {len(result.shards)} shards, "
             f"{before}{size / 1e6:,.1f} MB after, "
-            f"{self._images / self._seconds():,.0f} images/s, {result.nrejects} rejects{dropped}{_labels(event)}"
+            f"{self._images / self._seconds():,.0f} images/s, {result.nrejects} rejects{dropped}{_labels(event)}; "
+            f"see {event.folder}"
         )
 
 

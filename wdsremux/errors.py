@@ -30,6 +30,10 @@ class WdsremuxError(Exception):
     exit_code = 1
 
 
+class ConversionWarning(UserWarning):
+    """Something to know of a conversion that goes on: the category under which Python's `warnings` has it."""
+
+
 class OptionError(WdsremuxError):
     """An option or argument is wrong by itself, whatever the files look like."""
 

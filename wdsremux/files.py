@@ -7,9 +7,11 @@ write beside, fsync, rename, fsync of the folder (the order that ext4, xfs and b
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +20,39 @@ from filelock import FileLock, Timeout
 
 from wdsremux.errors import OutputError
 
+_PIECE_BYTES = 2**30  #: what one read gives at most on some systems is a little under twice that
 PARTIAL = ".partial"  #: suffix of a file that is being written; never read, removed by the next run
+
+
+class NotPlain(OSError):
+    """What is under a file's name is none: a device or a pipe, that never ends or never begins; or too large a file."""
+
+
+def read_plain(path: str | os.PathLike[str], most_bytes: int) -> bytes:
+    """The content of a plain file, as far as its size goes: there are files that give more than they are said to hold.
+
+    It is opened without waiting, and looked at once it is open: it may have become something else since.
+
+    Raises:
+        NotPlain: if it is something else than a file, or holds more than `most_bytes`.
+        OSError: if it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        about = os.fstat(descriptor)
+        if stat.S_ISDIR(about.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(about.st_mode):
+            raise NotPlain("it is no file but a device or a pipe")
+        if about.st_size > most_bytes:
+            raise NotPlain(f"it has {about.st_size:,} bytes, more than any image that is taken")
+        pieces, left = [], about.st_size
+        while left and (piece := os.read(descriptor, min(left, _PIECE_BYTES))):
+            pieces.append(piece)
+            left -= len(piece)
+    finally:
+        os.close(descriptor)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def sync_folder(folder: Path) -> None:

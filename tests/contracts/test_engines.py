@@ -286,10 +286,9 @@ def test_a_worker_killed_is_no_loss(engine: str, job: Job, tmp_path: Path) -> No
     check_whole(messages, job)
     how = {"local": "signal SIGKILL", "ray": "WorkerCrashedError"}[engine]
     died = f"a worker died at task {task_of(job, 7)} with {how}; attempt "
-    assert [message.text for message in messages if isinstance(message, Warned)] == [
-        f"{died}2 of 3 follows",
-        f"{died}3 of 3 follows",
-    ]
+    told = [message.text.partition(". It was at ") for message in messages if isinstance(message, Warned)]
+    assert [text for text, _, _ in told] == [f"{died}2 of 3 follows", f"{died}3 of 3 follows"]
+    assert all(place.startswith("fragment ") for _, _, place in told)
     if engine == "local":  # whose pipe keeps what was told by one that is dead
         undone = [message for message in messages if isinstance(message, Progress) and message.rows < 0]
         assert [(message.rows, message.samples) for message in undone] == [(-6, -6)] * 2
@@ -325,7 +324,7 @@ def test_workers_that_die_each_time(engine: str, job: Job) -> None:
     warned: list[Warned] = []
     last = rf"^3 workers died at task {task_of(job, 7)}, the last with (signal SIGKILL|WorkerCrashedError)\. "
     with pytest.raises(
-        WorkerError, match=last + "Run the same command again.*if memory ran out, with fewer --workers$"
+        WorkerError, match=last + "Run the same command again.*if memory ran out, with fewer --workers. It was at "
     ):
         warned.extend(message for message in messages if isinstance(message, Warned))
     assert len(warned) == MOST - 1
@@ -405,7 +404,8 @@ def test_attempts(job: Job, tmp_path: Path) -> None:
     (tmp_path / "task-000001-abc").mkdir()
     undone, warned = attempts.lost(first, "signal SIGKILL")
     assert undone == Progress(0, -10, -8, -2, -150, -90)
-    assert warned == Warned("a worker died at task 0 with signal SIGKILL; attempt 2 of 3 follows")
+    died = "a worker died at task 0 with signal SIGKILL; attempt 2 of 3 follows. "
+    assert warned == Warned(f"{died}It was at its end, when all rows were baked")
     assert [path.name for path in tmp_path.glob("task-*")] == ["task-000001-abc"]
     assert attempts.take() == first
     assert [type(message) for message in attempts.lost(first, "signal SIGKILL")] == [Warned]

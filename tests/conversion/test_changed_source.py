@@ -15,7 +15,7 @@ import pytest
 import wdsremux
 from tests.reading import check_split, digests
 from tests.system.places import ROWS, convert, picture, stop_halfway, write_pictures
-from wdsremux.conversion.source import local
+from wdsremux.conversion.source import stamp
 from wdsremux.errors import OutputError
 
 MANY = 300
@@ -160,6 +160,6 @@ def test_before_the_first_task_is_done_nothing_is_mixed(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_is_another_stamp(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("a")
-    there = local.stamp([str(path)])
+    there = stamp.stamp([str(path)])
     path.unlink()
-    assert local.stamp([str(path)]) not in (there, local.stamp([]))
+    assert stamp.stamp([str(path)]) not in (there, stamp.stamp([]))

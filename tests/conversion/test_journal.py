@@ -26,12 +26,17 @@ def convert(source: Path, out: Path, *, seed: int = 0) -> None:
 
 
 def test_records_without_their_plan_are_not_gone_on_with(source: Path, tmp_path: Path) -> None:
-    """Their shards are of the sizes that they name, and of another conversion."""
+    """Their shards are of the sizes that they name, and of another conversion; and nothing says that they are ours."""
     convert(source, tmp_path / "wanted", seed=1)
     out = tmp_path / "out"
     convert(source, out)
     (out / "train/index.json").unlink()
     (out / "train/.wdsremux/plan.json").unlink()
+    with pytest.raises(OutputError, match="holds files that no conversion of ours made"):
+        convert(source, out, seed=1)
+    for path in (out / "train").glob("*.*"):
+        if path.is_file():
+            path.unlink()
     convert(source, out, seed=1)
     assert digests(out) == digests(tmp_path / "wanted")
 

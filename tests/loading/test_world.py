@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
+from wdsremux import machine
 from wdsremux.errors import OptionError
 from wdsremux.loading import world
 from wdsremux.loading.world import rank_and_world
@@ -103,7 +104,8 @@ def test_threads_are_this_process_share(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: int, quota: str | None, ranks: str | None, threads: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    monkeypatch.setattr(world, "_CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(machine, "_QUOTA_V2", tmp_path / "cpu.max")
+    monkeypatch.setattr(machine, "_QUOTA_V1", (tmp_path / "none", tmp_path / "none"))
     if quota is not None:
         (tmp_path / "cpu.max").write_text(quota + "\n")
     if ranks is not None:

@@ -251,7 +251,11 @@ def test_what_is_not_there(client: Client, tmp_path: Path) -> None:
     for source, options, sentence in (
         ("ours/nothing", {}, "ours/nothing is no folder here and no data set on the Hub, or a private one. "),
         ("-/nothing", {}, "-/nothing is no folder here, and no name on the Hub: "),
-        ("ours/parquet", {"split": "test"}, "ours/parquet has no split 'test'. Its splits: train"),
+        (
+            "ours/parquet",
+            {"split": "test"},
+            "ours/parquet has no split 'test'. Its splits, by its config 'default': train",
+        ),
     ):
         said = client.convert(source, tmp_path, **options, **SIZES)
         assert said.startswith(sentence)

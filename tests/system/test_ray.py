@@ -139,7 +139,9 @@ def test_over_a_cluster_of_its_own(conversion: Conversion, undisturbed: Conversi
     with conversion.running("ray") as process:
         printed, said = process.communicate(timeout=PATIENCE_S)
         assert (process.returncode, printed) == (0, ""), said
-        assert all(line.startswith(f"wdsremux: {conversion.source} (train): ") for line in said.splitlines()), said
+        note, *lines = said.splitlines()
+        assert note.startswith("wdsremux: files of "), said
+        assert all(line.startswith(f"wdsremux: {conversion.source} (train): ") for line in lines), said
         wait_until(lambda: not session(process.pid))
     check_same(conversion, undisturbed)
 
@@ -300,7 +302,13 @@ def test_a_node_that_does_not_see_out(cluster: Any, conversion: Conversion) -> N
             left.kill()
         node.wait()
     assert re.search(rf"{conversion.out}/train is not on a file system that Ray's node .* shares with this one\.", said)
-    assert conversion.files() == {"train", "train/.wdsremux", "train/.wdsremux/lock", "train/.wdsremux/plan.json"}
+    assert conversion.files() == {
+        ".lock",
+        "train",
+        "train/.wdsremux",
+        "train/.wdsremux/lock",
+        "train/.wdsremux/plan.json",
+    }
 
 
 def test_nobody_listens(conversion: Conversion) -> None:

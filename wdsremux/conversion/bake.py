@@ -169,9 +169,9 @@ def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -
     for rows in _read(task, bakery):
         if rows.fragment != fragment:
             fragment, first, count = rows.fragment, first + count, 0
-            if held_bytes >= memory.WORTH_BYTES:
-                memory.give_back()
-                held_bytes = 0
+        if held_bytes >= memory.WORTH_BYTES:  # within a fragment, too: it may be as large as its file
+            memory.give_back()
+            held_bytes = 0
         baked = bakery.recipe.bake(rows)
         parts = Counter(item.row for item in baked)
         items = [_checked(item, bakery.source, parts[item.row]) for item in baked]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Finished:
     manifest: Manifest
     already: bool  #: it was before this run
     bytes_source: int
+    folder: Path  #: OUT/SPLIT, absolute
     unlabelled: int | None = None  #: samples without a label; None: they were not counted now
 
 

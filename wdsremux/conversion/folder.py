@@ -12,13 +12,13 @@ from pathlib import Path
 from wdsremux import files
 from wdsremux.conversion import journal
 from wdsremux.errors import FormatError, OutputError, VersionError
-from wdsremux.format import manifest
+from wdsremux.format import archive, manifest, samples
 from wdsremux.format.manifest import Manifest
 
 _LOCK = "lock"
-_OURS = re.compile(
-    r"\.wdsremux|index\.json|samples\.npy|rejects\.jsonl|.*-\d{6,}\.(?:tar|idx)|\..*" + re.escape(files.PARTIAL)
-)
+_FIXED = (manifest.NAME, manifest.REJECTS, samples.NAME)  #: what every split has beside its shards
+_PARTIALS = tuple(f".{name}{files.PARTIAL}" for name in _FIXED)
+_MARK = b'{\n"format": "wdsremux"'  #: how a manifest of ours begins, also one that was torn or edited since
 
 
 @contextlib.contextmanager
@@ -29,12 +29,12 @@ def held(folder: Path, overwrite: bool) -> Iterator[Path]:
         OutputError: if it cannot be made, holds files of others, or another process is converting into it.
     """
     try:
-        foreign = sorted(p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name)) if folder.exists() else []
-        if foreign:
-            raise OutputError(
-                f"{folder} holds files that are not of a conversion, such as {foreign[0]}. Choose another OUT"
-            )
         work = folder / journal.FOLDER
+        if foreign := _foreign(folder):
+            raise OutputError(
+                f"{folder} holds files that no conversion of ours made, such as {foreign[0]}. They are never replaced "
+                "or removed: move them away, or choose another OUT"
+            )
         if work.is_symlink():  # what is in there is cleared away
             raise OutputError(f"{work} is a link to another folder, which is not to be written to. Remove it")
         files.make_folder(work)
@@ -49,21 +49,75 @@ def held(folder: Path, overwrite: bool) -> Iterator[Path]:
         yield work
 
 
-def _empty(folder: Path, work: Path) -> None:
-    """Remove an earlier conversion: its manifest first, its plan last, and the rest between.
+def _foreign(folder: Path) -> list[str]:
+    """The names of what lies in OUT/SPLIT and was not written by us.
 
-    Killed in between, it is one that was begun with its own options. (Records of tasks without their plan would pass
-    for those of another conversion.)
+    Ours is what our plan or our manifest names. Where one of them is there and cannot be read, it is what is named like
+    the files of the split.
     """
-    plan = work / journal.PLAN
-    (folder / manifest.NAME).unlink(missing_ok=True)
-    files.sync_folder(folder)
+    if not folder.exists():
+        return []
+    work = folder / journal.FOLDER
+    present = sorted(path.name for path in folder.iterdir())
+    if work.is_dir() and any(work.iterdir()) and not any((work / name).exists() for name in (_LOCK, journal.PLAN)):
+        return [journal.FOLDER]
+    unknown = [name for name in present if name != work.name]
+    try:
+        named, planned = _manifest_names(folder), journal.planned_shards(work)
+    except (OutputError, FormatError):
+        shard = re.compile(rf"{re.escape(folder.name)}-\d{{6,}}\.(?:tar|idx)")
+        return [name for name in unknown if not shard.fullmatch(name) and name not in (*_FIXED, *_PARTIALS)]
+    known = named | ({*_FIXED, *_PARTIALS} if named or planned is not None else set())
+    return [name for name in unknown if name not in known and not _is_planned(name, folder.name, planned or [])]
+
+
+def _is_planned(name: str, split: str, planned: list[range]) -> bool:
+    """Whether a file may be a shard of the plan, or the index of one."""
+    match = re.fullmatch(rf"{re.escape(split)}-(\d{{6,20}})\.(?:tar|idx)", name)
+    if match is None or archive.shard_name(split, int(match[1])) != f"{name[:-4]}.tar":
+        return False
+    return any(int(match[1]) in run for run in planned)
+
+
+def _manifest_names(folder: Path) -> set[str]:
+    """The files that a manifest of ours names; none where there is no such manifest.
+
+    Raises:
+        FormatError: if it is ours, and was torn or edited.
+    """
+    path = folder / manifest.NAME
+    if not _is_marked(path):
+        return set()
+    done = manifest.read(folder)
+    shards = {name for shard in done.shards for name in (shard.url, archive.index_name(shard.url))}
+    return shards | {manifest.NAME, *done.files}
+
+
+def _is_marked(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MARK)) == _MARK
+
+
+def _empty(folder: Path, work: Path) -> None:
+    """Remove an earlier conversion, so that what is left at any moment is still known for ours.
+
+    Its manifest first, its plan last, and the rest between: killed in between, it is one that was begun with its own
+    options. (Records of tasks without their plan would pass for those of another conversion.) Without a plan it is the
+    manifest that tells what is ours, and goes last.
+    """
+    plan, done = work / journal.PLAN, folder / manifest.NAME
+    last = plan if plan.exists() else done
+    if last is plan:
+        done.unlink(missing_ok=True)
+        files.sync_folder(folder)
     for path in [*folder.iterdir(), *work.iterdir()]:
-        if path not in (work, work / _LOCK, plan):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path not in (work, work / _LOCK, last):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     files.sync_folder(folder)
     files.sync_folder(work)
-    plan.unlink(missing_ok=True)
+    last.unlink(missing_ok=True)
 
 
 def sealed(folder: Path) -> bool:

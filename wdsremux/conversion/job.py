@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wdsremux import files
-from wdsremux.conversion import classes, descriptors, environment, folder, journal, mending, report
+from wdsremux.conversion import classes, descriptors, environment, folder, journal, mending, overlap, report
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, Engine, make_engine
 from wdsremux.conversion.events import Event, Finished, Noted, Planned, Progress, Warned
@@ -44,13 +44,16 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
     Raises:
         WdsremuxError: one sentence; what is finished stays, and the same call goes on from there.
     """
+    overlap.check_places(spec.source, spec.out, spec.folder)
+    report.check_ours(spec.out)
     engine = make_engine(spec.engine, spec.workers)
     recipe = make_recipe(spec.recipe, spec.settings)
     source = _open(spec)
+    overlap.check_files(spec.source, source.local_files, spec.out, spec.folder)
     plan = _plan(spec, source)
     request = Request(source.description, recipe.identity, spec.shaping(source.columns, plan), spec.seed)
     if (sealed := _sealed(spec, request)) is not None:
-        tell(Finished(sealed, True, source.size_bytes))
+        tell(Finished(sealed, True, source.size_bytes, spec.folder))
         return sealed
     with _disk_faults(spec.folder), folder.held(spec.folder, spec.overwrite) as work:
         done = folder.finished(spec.folder)
@@ -74,7 +77,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
             result = done
         journal.clear(work)
         report.write_card(spec.out)  # each time: a kill may have come between manifest and card
-    tell(Finished(result, result is done and not lacking, source.size_bytes, unlabelled))
+    tell(Finished(result, result is done and not lacking, source.size_bytes, spec.folder, unlabelled))
     return result
 
 

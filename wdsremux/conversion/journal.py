@@ -203,6 +203,19 @@ def begun(work: Path) -> Begun | None:
     )
 
 
+def planned_shards(work: Path) -> list[range] | None:
+    """The numbers of all shards that the saved plan may make, as runs of them; None where there is no plan.
+
+    Raises:
+        OutputError: if it is damaged, or not of this version.
+    """
+    before = _saved(work)
+    if before is None:
+        return None
+    blocks = [Block(**block) for task in before["tasks"] for block in task["blocks"]]
+    return [range(block.first_shard, block.first_shard + block.shards) for block in blocks]
+
+
 def clear(work: Path) -> None:
     """Remove what earlier attempts left half-written."""
     for leftover in work.iterdir():

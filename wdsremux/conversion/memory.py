@@ -17,7 +17,7 @@ def give_back() -> None:
     """Let Arrow's pool and the C heap return what they do not use.
 
     Without it a worker grows for its first three tasks. It costs about 9 ms of CPU a call, the page faults that follow
-    included, so it is called between fragments, not between batches.
+    included, so it is called once in `WORTH_BYTES`, not for every batch.
     """
     pa.default_memory_pool().release_unused()
     if _trim is not None:

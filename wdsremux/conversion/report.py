@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,16 @@ from typing import Any
 import numpy as np
 
 from wdsremux import files
-from wdsremux.errors import FormatError
+from wdsremux.errors import FormatError, OutputError
 from wdsremux.format import class_list, manifest, samples
 from wdsremux.format.manifest import Manifest
 
 CARD = "README.md"
 TIMM = "_info.json"  #: where timm's reader of webdataset shards looks for splits, file names and lengths
+_LOCK = ".lock"
+_MARK = "<!-- Made by wdsremux, and made anew by each conversion into this folder. -->"
+_SAYS_SO = re.compile(r"^Converted by wdsremux \S+ from `", re.MULTILINE)
+_TIMM_KEYS = {"name", "num_samples", "filenames", "shard_lengths"}
 _LOCK_TIMEOUT_S = 60.0  #: the card takes milliseconds; longer means a stuck process
 
 
@@ -94,19 +100,61 @@ def describe(out: Path, split: Manifest) -> SplitInfo:
     )
 
 
+def check_ours(out: Path) -> None:
+    """See that what is made anew in OUT is ours to replace.
+
+    Raises:
+        OutputError: naming the file that is not.
+    """
+    for name, is_ours in ((CARD, _is_card), (TIMM, _is_timm), (_LOCK, _is_lock)):
+        path = out / name
+        try:
+            ours = not os.path.lexists(path) or (path.is_file() and is_ours(path))
+        except OSError as error:
+            raise OutputError(f"{path} cannot be read: {error.strerror}. Choose another OUT") from error
+        if not ours:
+            raise OutputError(
+                f"{path} was not written by wdsremux, and would be replaced. Move it away, or choose another OUT"
+            )
+
+
+def _is_card(path: Path) -> bool:
+    """Whether a dataset card has our mark; those of 0.1.0 have only the sentence."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return _MARK in text or _SAYS_SO.search(text) is not None
+
+
+def _is_timm(path: Path) -> bool:
+    """Whether it is a list of shards as we write it for timm."""
+    try:
+        found = json.loads(path.read_bytes())
+        if found.get("made_by") == "wdsremux":
+            return True
+        entries = list(found["splits"].values())
+        return set(found) == {"splits"} and all(set(entry) == _TIMM_KEYS for entry in entries)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+
+
+def _is_lock(path: Path) -> bool:
+    return path.stat().st_size == 0
+
+
 def held(out: Path) -> contextlib.AbstractContextManager[None]:
     """Hold OUT's lock, under which splits that are converted side by side find each other."""
-    return files.locked(out / ".lock", f"{out / '.lock'} is held by another process", _LOCK_TIMEOUT_S)
+    return files.locked(out / _LOCK, f"{out / _LOCK} is held by another process", _LOCK_TIMEOUT_S)
 
 
 def write_card(out: Path) -> None:
     """Make OUT/README.md and OUT/_info.json from all manifests present."""
     with held(out):
+        check_ours(out)  # it may have come meanwhile
         splits = read_all(out)
         with files.atomic(out / CARD) as file:
             file.write(_card(splits).encode())
         with files.atomic(out / TIMM) as file:
-            file.write(json.dumps({"splits": {split.split: _timm(split) for split in splits}}, indent=1).encode())
+            listed = {split.split: _timm(split) for split in splits}
+            file.write(json.dumps({"splits": listed, "made_by": "wdsremux"}, indent=1).encode())
 
 
 def _card(splits: list[Manifest]) -> str:
@@ -127,6 +175,8 @@ def _card(splits: list[Manifest]) -> str:
   data_files:
 {data_files}
 ---
+
+{_MARK}
 
 # {source["name"]}, as WebDataset shards
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from wdsremux import machine
 from wdsremux.codec import SUBSAMPLINGS
 from wdsremux.conversion.engines import ENGINES
 from wdsremux.conversion.plan import Plan
@@ -17,6 +18,7 @@ from wdsremux.conversion.source.columns import Columns
 from wdsremux.errors import OptionError, SourceError
 
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # what `datasets` allows as a split's name; it stands in file names
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  #: pathlib makes s3:/bucket of s3://bucket
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
@@ -145,9 +147,11 @@ def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **opt
     if "max_rejects" in options:
         options["max_rejects"] = str(options["max_rejects"])
     if options.get("workers") is None:
-        options["workers"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        options["workers"] = max(1, int(machine.cores()))
+    if _URL.match(os.fspath(out)):
+        raise OptionError(f"Invalid out (got {os.fspath(out)!r}): it is an address, and sets are written to a folder")
     # Absolute, because the workers of a cluster have other working directories.
-    return Spec(source=os.fspath(source), out=Path(out).absolute(), **options)
+    return Spec(source=os.fspath(source), out=Path(out).expanduser().absolute(), **options)
 
 
 def _class_list(given: str | Sequence[str] | None) -> tuple[str, ...] | None:

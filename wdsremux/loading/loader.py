@@ -115,14 +115,15 @@ class DataLoader:
             prefetch=prefetch,
             on_error=on_error,
         )
+        out = Path(out).expanduser()
         self._fields = options.fields
-        self._reader = Reader(Path(out) / split, verify_crc, on_error)
+        self._reader = Reader(out / split, verify_crc, on_error)
         counts = tuple(shard.nsamples for shard in self._reader.manifest.shards)
         self._order = Order(counts, seed, shuffle, WINDOW if window is None else window, lanes)
         self._check(options)
         if text := mixing_warning(self._reader.split, self._order):
             warnings.warn(text, stacklevel=2)
-        if "label" in options.fields and (text := disagreement_with(self._reader.manifest, Path(out))):
+        if "label" in options.fields and (text := disagreement_with(self._reader.manifest, out)):
             warnings.warn(text, stacklevel=2)
         self._state = LoaderState()
         self._iterator = 0  #: number of the iterator that was begun last

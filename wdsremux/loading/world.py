@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch.distributed
 
+from wdsremux import machine
 from wdsremux.errors import OptionError
 
 # SLURM_NTASKS also stands in the batch script, where one process would train on 1/n of the data in silence; srun alone
 # sets SLURM_STEP_NUM_TASKS.
 _VARIABLES = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")  #: "QUOTA PERIOD" in microseconds, or "max PERIOD" (Linux cgroup v2)
 
 
 def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:
@@ -56,12 +55,7 @@ def _integer(variable: str) -> int:
 
 def threads() -> int:
     """The cores this process may use: affinity and cgroup quota, shared with the other ranks of this machine."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if _CGROUP_QUOTA.exists():
-        quota, period = _CGROUP_QUOTA.read_text().split()
-        if quota != "max":
-            cores = min(cores, int(quota) / int(period))
-    return max(1, int(cores / local_ranks()))
+    return max(1, int(machine.cores() / local_ranks()))
 
 
 def local_ranks() -> int:

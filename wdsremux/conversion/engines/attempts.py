@@ -115,20 +115,32 @@ class Attempts:
         self._losses[task.number] += 1
         count = self._losses[task.number]
         self._clear(task)
+        told = self._told.pop(task.number, None)
+        where = _place(task, 0 if told is None else told.rows)
         if count == MOST:
             raise WorkerError(
                 f"{MOST} workers died at task {task.number}, the last with {how}. "
-                "Run the same command again to go on; if memory ran out, with fewer --workers"
+                f"Run the same command again to go on; if memory ran out, with fewer --workers. It was at {where}"
             )
         self._waiting.appendleft(task)
-        told = self._told.pop(task.number, None)
-        warning = Warned(f"a worker died at task {task.number} with {how}; attempt {count + 1} of {MOST} follows")
+        warning = Warned(
+            f"a worker died at task {task.number} with {how}; attempt {count + 1} of {MOST} follows. It was at {where}"
+        )
         return [warning] if told is None else [_undone(told), warning]
 
     def _clear(self, task: Task) -> None:
         """Remove the partial files of a lost attempt, lest attempts add up to more disk than one takes."""
         for folder in self._work.glob(f"task-{task.number:06d}-*"):
             shutil.rmtree(folder, ignore_errors=True)  # what cannot go now is cleared away with the journal
+
+
+def _place(task: Task, rows: int) -> str:
+    """What a worker was at, that had told of so many rows of its task: where to look for what is too large for it."""
+    for read in task.reads:
+        if read.rows is None or rows < read.rows:
+            return f"fragment {read.fragment}, after its first {rows} rows"
+        rows -= read.rows
+    return "its end, when all rows were baked"
 
 
 def _sum(one: Progress | None, other: Progress) -> Progress:

@@ -1,20 +1,64 @@
 """The fork server of local workers: a process that has loaded the libraries and is forked for each worker.
 
-This module loads none of them itself, so that the server can begin to load while the caller does.
+This module loads none of them itself, so that the server can begin to load while the caller does. The server (640 MB)
+lives as long as somebody holds it; one that the caller's own code had started before is left to that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import threading
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from typing import Any
+
+from wdsremux.errors import WorkerError
 
 _PRELOAD = ["wdsremux.conversion.engines.preload"]
+_SERVER: Any = forkserver._forkserver  # there is one a process, and no public way to end it
+_lock = threading.Lock()
+_holders = 0
+_ours = False  #: whether the server that runs was started here
+
+
+@contextlib.contextmanager
+def hold() -> Iterator[None]:
+    """Have the server run meanwhile; conversions in several threads share it.
+
+    Raises:
+        OSError: if it cannot be started.
+        WorkerError: if this process may not start others.
+    """
+    global _holders, _ours
+    with _lock:
+        _ours = _ours or not _runs()
+        start()
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _holders -= 1
+            if _holders == 0 and _ours:
+                _ours = False
+                _SERVER._stop()
 
 
 def start() -> ForkServerContext:
     """Start the server if it does not run; it loads its 2 s of libraries beside the caller."""
+    if multiprocessing.current_process().daemon:
+        raise WorkerError(
+            "this process is a daemonic one, as those of multiprocessing.Pool, Dask and Celery are, and such a process "
+            "may start no workers. Call convert from the main process, or from one of a "
+            "concurrent.futures.ProcessPoolExecutor"
+        )
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     forkserver.ensure_running()
     return context
+
+
+def _runs() -> bool:
+    return _SERVER._forkserver_pid is not None

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import os
 import sys
 import sysconfig
 import traceback
@@ -73,16 +74,65 @@ def _script_folder() -> str | None:
 
 @contextlib.contextmanager
 def importable(folder: str | None) -> Iterator[None]:
-    """Have a folder first on `sys.path` for a while."""
-    if folder is None or folder in sys.path:
+    """Have a folder first on `sys.path` for a while, and its modules before others of their names.
+
+    A `datasets` beside a recipe is the one that it means, as if Python ran it, though another one is loaded.
+    """
+    if folder is None:
         yield
         return
-    sys.path.insert(0, folder)
+    added = folder not in sys.path
+    if added:
+        sys.path.insert(0, folder)
+    try:
+        with _namesakes_hidden(folder):
+            yield
+    finally:
+        if added:
+            with contextlib.suppress(ValueError):  # the user's code took it away itself
+                sys.path.remove(folder)
+
+
+@contextlib.contextmanager
+def _namesakes_hidden(folder: str) -> Iterator[None]:
+    """Take modules from elsewhere that are called like one in the folder out of `sys.modules` meanwhile."""
+    names = {name for name in _modules_in(folder) if _is_elsewhere(name, folder)} - sys.stdlib_module_names
+    if not names:
+        yield
+        return
+    hidden = _taken(names)
+    sys.modules.update(_THEIRS.get(folder, {}))
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # the user's code took it away itself
-            sys.path.remove(folder)
+        _THEIRS[folder] = _taken(names)
+        sys.modules.update(hidden)
+
+
+_THEIRS: dict[str, dict[str, types.ModuleType]] = {}  #: by folder: modules of the user's that have namesakes
+
+
+def _taken(names: set[str]) -> dict[str, types.ModuleType]:
+    """Modules of these names and all within them, taken out of `sys.modules`."""
+    found = [name for name in sys.modules if name.partition(".")[0] in names]
+    return {name: sys.modules.pop(name) for name in found}
+
+
+@functools.lru_cache(maxsize=16)
+def _modules_in(folder: str) -> frozenset[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # it is gone, or not on this machine
+        return frozenset()
+    files = {entry.name.removesuffix(".py") for entry in entries if entry.name.endswith(".py")}
+    packages = {entry.name for entry in entries if os.path.isfile(os.path.join(entry.path, "__init__.py"))}
+    return frozenset(files | packages) - {"wdsremux", MAIN}
+
+
+def _is_elsewhere(name: str, folder: str) -> bool:
+    """Whether a module of that name is loaded, and from elsewhere."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is not None and not file.startswith(folder + os.sep)
 
 
 def installed(module: types.ModuleType) -> bool:

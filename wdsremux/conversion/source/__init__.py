@@ -11,7 +11,8 @@
     parquet.py, arrow.py, tars.py, images.py      one file a kind: its fragments and columns, and how one is read
     schemas.py, partitions.py, folders.py, metadata.py      what files, paths, folders and side files say of columns
     rows.py        Source: the rows of a fragment
-    local.py       what is taken of this machine beside the files themselves
+    datasets_quirks.py      switches of the `datasets` library, flipped and flipped back
+    stamp.py       when files were last written to
     files.py       images of which the rows hold only the path
     remote.py      files of a commit on the Hub, every answer checked
     patience.py    a reading that a fault of the network cut short goes on where it stopped

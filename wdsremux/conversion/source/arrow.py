@@ -29,10 +29,12 @@ class ArrowReader:
     files: tuple[str, ...]
     names: tuple[str, ...]  #: of the files, for people
     partitions: Mapping[str, pa.DataType] = field(default_factory=dict)  #: columns that the paths state
+    offsets: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  #: by file: of its record batches, in a stream
 
     def pieces(self, fragment: Fragment, names: Sequence[str], batch_rows: int) -> Iterator[Piece]:
-        with _opened(self.files[fragment.file]) as (_, batches):
-            batch = next(itertools.islice(batches, fragment.part, None), None)
+        offsets = self.offsets.get(fragment.file)
+        with _opened(self.files[fragment.file], offsets[fragment.part] if offsets else None) as (_, batches):
+            batch = next(itertools.islice(batches, 0 if offsets else fragment.part, None), None)
         if batch is None:
             return
         inside = [name for name in names if name in batch.schema.names]
@@ -77,15 +79,18 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
     revision = hashlib.sha256()
     stated = partitions.types(opened.names)
     merged = Merged(opened.features, stated)
+    offsets: dict[int, tuple[int, ...]] = {}
     for number, (file, name) in enumerate(zip(opened.files, opened.names, strict=True)):
         try:
             schema, found = _sizes(file, revision)
             merged.add(schema, name)
+            if (places := _offsets(file)) is not None and len(places) == len(found):
+                offsets[number] = places
             revision.update(repr((name, os.path.getsize(file), found)).encode())
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{name} cannot be read as Arrow: {error}. Fetch it again") from error
         fragments += [Fragment(number, part, len(found), *size) for part, size in enumerate(found)]
-    reader = ArrowReader(opened.files, opened.names, stated)
+    reader = ArrowReader(opened.files, opened.names, stated, offsets)
     return Survey(tuple(fragments), fixed(revision.hexdigest()), merged.columns(), reader)
 
 
@@ -105,9 +110,44 @@ def _as_bytes(column: pa.Array) -> pa.Array:
     return column.cast(pa.binary()) if pa.types.is_string(column.type) else column
 
 
+def _offsets(file: str) -> tuple[int, ...] | None:
+    """Where the record batches of a stream begin, so that one can be read without those before it.
+
+    None of a file with an index of its own, and where batches refer to dictionaries that come before them.
+    """
+    with pa.memory_map(file) as mapped:
+        try:
+            schema = pa.ipc.open_stream(mapped).schema
+        except pa.ArrowInvalid:
+            return None
+        if any(map(_has_dictionary, schema.types)):
+            return None
+        mapped.seek(0)
+        reader = pa.ipc.MessageReader.open_stream(mapped)
+        found: list[int] = []
+        while True:
+            at = mapped.tell()
+            try:
+                message = reader.read_next_message()
+            except StopIteration:
+                return tuple(found)
+            if message.type == "record batch":
+                found.append(at)
+
+
+def _has_dictionary(kind: pa.DataType) -> bool:
+    inner = (kind.field(i).type for i in range(kind.num_fields))
+    return isinstance(kind, pa.DictionaryType) or any(map(_has_dictionary, inner))
+
+
 @contextlib.contextmanager
-def _opened(file: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    """The schema and the record batches of a file; each batch keeps its part of the mapping alive."""
+def _opened(file: str, at: int | None = None) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """The schema and the record batches of a file; each batch keeps its part of the mapping alive.
+
+    Args:
+        file: its path.
+        at: where in a stream the only batch begins that is wanted; None: all are.
+    """
     with pa.memory_map(file) as mapped:
         try:
             stream = pa.ipc.open_stream(mapped)
@@ -116,4 +156,7 @@ def _opened(file: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
             reader = pa.ipc.open_file(mapped)
             schema = reader.schema
             batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+        if at is not None:
+            mapped.seek(at)
+            batches = iter([pa.ipc.read_record_batch(pa.ipc.read_message(mapped), schema)])
         yield schema, batches

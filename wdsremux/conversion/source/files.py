@@ -11,7 +11,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute
 
+from wdsremux import files
 from wdsremux.conversion.source.base import relative
+from wdsremux.conversion.source.datasets_quirks import one_try
 
 _AT_ONCE = 16  #: of a remote source: each file is a request of a tenth of a second
 _FAULTS = {  #: what is wrong with one file, and not with all; the words are the same on every machine
@@ -20,6 +22,7 @@ _FAULTS = {  #: what is wrong with one file, and not with all; the words are the
     IsADirectoryError: "no image: it is a folder",
     PermissionError: "no image: the file may not be read",
 }
+MOST_BYTES = 2**31 - 1  #: of a file: what Arrow's binary holds, and more than the largest image that is decoded
 _NULL = "no image: null"
 _OUTSIDE = "no image: the file lies outside the source"
 
@@ -69,11 +72,15 @@ class Files:
             if "://" not in path:
                 file_path = Path(self.root) / path
                 # A name alone promises no file: `datasets` writes it beside the bytes.
-                return file_path.read_bytes() if Path(path).is_absolute() or file_path.exists() else _NULL
+                if not Path(path).is_absolute() and not file_path.exists():
+                    return _NULL
+                return files.read_plain(file_path, MOST_BYTES)
             if (fetched := self.fetch(path)) is not None:
                 return fetched
-            with fsspec.open(path, "rb") as file:
+            with one_try(), fsspec.open(path, "rb") as file:
                 return bytes(file.read())
+        except files.NotPlain as error:
+            return f"no image: {error}"
         except tuple(_FAULTS) as error:
             return next(reason for kind, reason in _FAULTS.items() if isinstance(error, kind))
 

@@ -24,6 +24,7 @@ from wdsremux.errors import SourceError
 
 FILES_A_FRAGMENT = 100  #: as many as a row group of the Hub's image sets; what mixing draws from
 LISTING = "listing.arrow"
+_METADATA_BYTES = 2**33  #: of a metadata file at most
 _ROWS_AT_ONCE = 1_000  #: of the listing
 _DROPPED = "metadata, which the dataset card says to drop"
 
@@ -163,7 +164,7 @@ def _described(opened: Opened, pictures: Sequence[str], describing: Sequence[str
     """Rows of metadata, with the labels of folders where it has none."""
 
     def content(file: str) -> bytes:
-        return sidefiles.fetched(file, faults) if opened.remote else Path(file).read_bytes()
+        return sidefiles.fetched(file, faults) if opened.remote else files.read_plain(file, _METADATA_BYTES)
 
     found = metadata.read(
         describing,

@@ -11,23 +11,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow as pa
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from wdsremux.conversion.source import builder, columns, given, listing, local, numbering, patience, remote, sidefiles
+from wdsremux.conversion.source import (
+    builder,
+    columns,
+    datasets_quirks,
+    given,
+    listing,
+    numbering,
+    patience,
+    remote,
+    sidefiles,
+)
 from wdsremux.conversion.source.base import Opened, Survey
 from wdsremux.conversion.source.files import Files
 from wdsremux.conversion.source.labels import Labels
 from wdsremux.conversion.source.rows import Source
+from wdsremux.conversion.source.stamp import stamp
 from wdsremux.errors import SourceError
 
 PATIENCE_S = 600.0
 FAULTS = (*builder.TRANSPORT, pa.ArrowException)
 FINAL = (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, FileNotFoundError)
 _EXAMPLES = 3  #: names of files that were not taken
-# Its 20 tries, with 23 s of tries of the Hub's client in each, would outlast any --patience. Workers import this, too.
-datasets.config.STREAMING_READ_MAX_RETRIES = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +67,7 @@ def open_asked(asked: Asked) -> Source:
     Raises:
         SourceError: one clear error saying what is missing or ambiguous.
     """
-    local.check_cache()
+    datasets_quirks.check_cache()
     faults = patience.Faults(FAULTS, FINAL, asked.patience_s)
     opened = replace(_find(asked, faults), label_asked=asked.label_column)
     if not opened.remote:
@@ -83,7 +91,8 @@ def open_asked(asked: Asked) -> Source:
         reader=found.reader,
         files=Files(opened.root, opened.remote, partial(remote.content, faults=faults)),
         faults=faults,
-        stamp=None if opened.remote else local.stamp(opened.files),
+        local_files=() if opened.remote else opened.files,
+        stamp=None if opened.remote else stamp(opened.files),
         notes=_notes(opened, found, chosen.names),
         warnings=(*found.warnings, *warnings),
     )
@@ -123,7 +132,7 @@ def _encodable(name: str) -> bool:
 def _survey(opened: Opened, faults: patience.Faults) -> Survey:
     """A look at all files of the split, by the module of their kind."""
     module: Any = importlib.import_module(f"wdsremux.conversion.source.{opened.kind}")
-    with local.without_torch():
+    with datasets_quirks.without_torch(), datasets_quirks.one_try():
         found: Survey = module.survey(opened, faults)
     return found
 

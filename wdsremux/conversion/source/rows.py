@@ -33,6 +33,7 @@ class Source:
     labels: Labels | None  #: how labels become numbers; None where there are none
     reader: Reader = field(repr=False)
     files: Files  #: reads images of which the rows hold only the path
+    local_files: tuple[str, ...] = field(default=(), repr=False)  #: that it is read from, where it is on this machine
     stamp: str | None = None  #: SHA-256 over when its files were last written to; None where a commit pins them
     adopted: tuple[str, ...] | None = None  #: the classes of OUT, where the split itself knows none
     faults: patience.Faults  #: which errors are worth another try, and for how long
@@ -65,7 +66,7 @@ class Source:
 
     def stored(self, folder: Path) -> Source:
         """This source, ready to travel: what is large in it lies in a file in `folder`."""
-        return replace(self, reader=self.reader.stored(folder))
+        return replace(self, reader=self.reader.stored(folder), local_files=())
 
     def rows(self, number: int, batch_rows: int, limit: int | None = None) -> Iterator[Rows]:
         """The rows of one fragment, in order, `batch_rows` at a time.

@@ -10,14 +10,16 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import datasets
 import pyarrow as pa
 
+from wdsremux import files
 from wdsremux.conversion.source import patience, remote
 from wdsremux.conversion.source.base import Column, Fault
+from wdsremux.conversion.source.files import MOST_BYTES
 from wdsremux.errors import SourceError
+from wdsremux.files import NotPlain
 
 _AT_ONCE = 16  #: of a remote source: each file is a request of a tenth of a second
 _TAKEN = "beside a picture, under the name of another column (.{})"
@@ -117,7 +119,7 @@ class Contents:
 
 
 def _local(path: str) -> bytes:
-    return Path(path).read_bytes()
+    return files.read_plain(path, MOST_BYTES)
 
 
 def fetched(address: str, faults: patience.Faults) -> bytes:
@@ -145,6 +147,8 @@ def _text(column: str, content: Callable[[str], bytes], path: str) -> str | Faul
         return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
     except (FileNotFoundError, NotADirectoryError):
         return Fault(column, f"column {column!r}: there is no such file")
+    except NotPlain as error:
+        return Fault(column, f"column {column!r}: {error}")
     except PermissionError:
         return Fault(column, f"column {column!r}: the file may not be read")
     except UnicodeDecodeError:

@@ -1,13 +1,12 @@
-"""What a source takes of this machine: the cache folder of `datasets`, memory, and when files were last written to."""
+"""Every switch of the `datasets` library that is flipped here, and flipped back: it belongs to the caller, too."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import datasets
 
@@ -47,12 +46,12 @@ def without_torch() -> Iterator[None]:
         datasets.config.TORCH_AVAILABLE = known
 
 
-def stamp(files: Iterable[str]) -> str:
-    """SHA-256 over the times at which files were last written to: it tells a change that leaves their sizes alone."""
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            digest.update(os.stat(file).st_mtime_ns.to_bytes(16, "little", signed=True))
-        except OSError:  # it is gone, and reading it will tell; or it lies inside a zip
-            digest.update(b"-")
-    return digest.hexdigest()
+@contextlib.contextmanager
+def one_try() -> Iterator[None]:
+    """Streams try once: 20 tries, with 23 s of tries of the Hub's client in each, would outlast any --patience."""
+    known = datasets.config.STREAMING_READ_MAX_RETRIES
+    datasets.config.STREAMING_READ_MAX_RETRIES = 1
+    try:
+        yield
+    finally:
+        datasets.config.STREAMING_READ_MAX_RETRIES = known
