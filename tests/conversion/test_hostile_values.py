@@ -77,11 +77,11 @@ def files(folder: Path) -> dict[str, bytes | None]:
 
 @pytest.fixture
 def convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Convert]:
-    """Converts tmp_path/source with `copy`, and sees that nothing but OUT has come or changed beside it."""
+    """Converts a source, tmp_path/source by default, with `copy`; sees that nothing but OUT has come or changed."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def run(**options: Any) -> Path:
+    def run(source: Path = tmp_path / "source", **options: Any) -> Path:
         before = files(tmp_path)
         given: dict[str, Any] = {
             "recipe": "copy",
@@ -90,7 +90,7 @@ def convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Convert
             "max_rejects": "100%",
         } | options
         try:
-            wdsremux.convert(tmp_path / "source", tmp_path / "out", **given)
+            wdsremux.convert(source, tmp_path / "out", **given)
         finally:
             after = files(tmp_path)
             assert {name: data for name, data in after.items() if name.partition("/")[0] != "out"} == before
@@ -165,8 +165,8 @@ def check_readers(out: Path, rows: int, tmp_path: Path) -> dict[str, dict[str, b
 
 
 def test_labels_of_any_text(write_source: WriteSource, convert: Convert, tmp_path: Path, tally: Note) -> None:
-    write_source([tiny_jpeg(i) for i in range(len(TEXTS))], TEXTS)
-    out = convert()
+    source = write_source([tiny_jpeg(i) for i in range(len(TEXTS))], TEXTS)
+    out = convert(source)
     classes = manifest.read(out / "train").classes
     assert classes == sorted(TEXTS)
     for key, content in check_readers(out, len(TEXTS), tmp_path).items():
@@ -175,8 +175,8 @@ def test_labels_of_any_text(write_source: WriteSource, convert: Convert, tmp_pat
 
 
 def test_class_names_of_any_text(write_source: WriteSource, convert: Convert, tmp_path: Path, tally: Note) -> None:
-    write_source([tiny_jpeg(i) for i in range(len(TEXTS))], range(len(TEXTS)), classes=TEXTS)
-    out = convert()
+    source = write_source([tiny_jpeg(i) for i in range(len(TEXTS))], range(len(TEXTS)), classes=TEXTS)
+    out = convert(source)
     assert manifest.read(out / "train").classes == TEXTS
     for key, content in check_readers(out, len(TEXTS), tmp_path).items():
         assert int(content["cls"]) == archive.place(key)[1]
@@ -195,8 +195,8 @@ def test_kept_values_of_any_text(write_source: WriteSource, convert: Convert, tm
         "jpg": (numbers, [[[i] * 3] * 2 for i in range(count)]),
         "float": (datasets.Value("float64"), [float("nan"), float("-inf"), *map(float, range(count - 2))]),
     }
-    write_source([tiny_jpeg(i) for i in range(count)], range(count), columns=columns)
-    out = convert(keep=tuple(columns))
+    source = write_source([tiny_jpeg(i) for i in range(count)], range(count), columns=columns)
+    out = convert(source, keep=tuple(columns))
     for key, content in check_readers(out, count, tmp_path).items():
         row = archive.place(key)[1]
         wanted = {name: values[row] for name, (_, values) in columns.items()}
@@ -397,8 +397,8 @@ def test_json_of_any_shape_is_kept(text: bytes, value: object, convert: Convert,
 
 def test_labels_that_are_negative_or_large(write_source: WriteSource, convert: Convert, tmp_path: Path) -> None:
     values = [0, -1, -2, 2**63 - 1, -(2**63)]
-    write_source([tiny_jpeg(i) for i in range(5)], values)
-    out = convert()
+    source = write_source([tiny_jpeg(i) for i in range(5)], values)
+    out = convert(source)
     check_split(out / "train", 5)
     classes = manifest.read(out / "train").classes
     assert classes == [str(value) for value in sorted(values)]
@@ -409,7 +409,9 @@ def test_labels_that_are_negative_or_large(write_source: WriteSource, convert: C
 def test_a_hostile_source_gives_the_same_bytes_again(
     write_source: WriteSource, convert: Convert, tmp_path: Path
 ) -> None:
-    write_source([tiny_jpeg(i) for i in range(len(TEXTS))], TEXTS, columns={"t": (datasets.Value("string"), TEXTS)})
-    first = digests(convert(keep=("t",), workers=1))
+    source = write_source(
+        [tiny_jpeg(i) for i in range(len(TEXTS))], TEXTS, columns={"t": (datasets.Value("string"), TEXTS)}
+    )
+    first = digests(convert(source, keep=("t",), workers=1))
     os.rename(tmp_path / "out", tmp_path / "out-1")
-    assert digests(convert(keep=("t",), workers=2)) == first
+    assert digests(convert(source, keep=("t",), workers=2)) == first

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
 
+pytestmark = pytest.mark.system
 SNAPSHOT = """
 import locale, logging, os, signal, sys, warnings
 from multiprocessing import resource_tracker  # multiprocessing's own, which it keeps

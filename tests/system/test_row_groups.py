@@ -16,6 +16,7 @@ import pytest
 import wdsremux
 from tests.conftest import tiny_jpeg
 
+pytestmark = pytest.mark.system
 IMAGE_BYTES = 17_000
 ROWS = 20_000
 
@@ -68,4 +69,5 @@ def test_memory_is_flat_in_the_size_of_a_row_group(tmp_path: Path) -> None:
             wdsremux.convert(tmp_path / f"s{rows_a_group}", tmp_path / f"o{rows_a_group}", recipe="resize:8", workers=2)
         peaks[rows_a_group] = peak.nbytes
     print({rows: f"{nbytes / 1e6:.0f} MB" for rows, nbytes in peaks.items()})
-    assert max(peaks.values()) <= 1.1 * peaks[100]
+    assert peaks[ROWS] <= 1.1 * peaks[1_000]
+    assert max(peaks.values()) <= 1.25 * peaks[100]  # 1,000 rows lie in one page of 17 MB, which is held whole

@@ -161,14 +161,6 @@ class _Least:
         return self._found.get(name)
 
 
-def check_footer(file: str, faults: patience.Faults) -> None:
-    """
-    Raises:
-        SourceError: if it has none.
-    """
-    patience.call(lambda: _footer(file, faults), faults, file)
-
-
 def _footer(name: str, faults: patience.Faults) -> tuple[str | HubFile, pq.FileMetaData, tuple[int, str]]:
     """A file, with what is now known of it; its metadata; and (size, SHA-256 of the footer)."""
     file: str | HubFile = name
