@@ -119,8 +119,8 @@ class Attempts:
         where = _place(task, 0 if told is None else told.rows)
         if count == MOST:
             raise WorkerError(
-                f"{MOST} workers died at task {task.number}, the last with {how}. "
-                f"Run the same command again to go on; if memory ran out, with fewer --workers. It was at {where}"
+                f"{MOST} workers died at task {task.number}, the last with {how}. It was at {where}. "
+                "Run the same command again to go on; if memory ran out, with fewer --workers"
             )
         self._waiting.appendleft(task)
         warning = Warned(
