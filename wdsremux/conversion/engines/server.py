@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from multiprocessing import forkserver
@@ -43,6 +45,8 @@ def hold() -> Iterator[None]:
             _holders -= 1
             if _holders == 0 and _ours:
                 _ours = False
+                with contextlib.suppress(ProcessLookupError, TypeError):  # it has died, or was never asked for
+                    os.kill(_SERVER._forkserver_pid, signal.SIGTERM)  # it may still be loading, for seconds
                 _SERVER._stop()
 
 
