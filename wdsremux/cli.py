@@ -119,7 +119,9 @@ def convert(
     strict: Annotated[
         bool, typer.Option("--strict", help="Do not go on under other library versions, or from touched files.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever OUT/SPLIT holds.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew in place of an earlier conversion.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # main looks for it
 ) -> None:
     """Convert one split of SOURCE into OUT/SPLIT, or go on where an earlier run was stopped."""

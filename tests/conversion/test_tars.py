@@ -383,7 +383,8 @@ def test_a_tar_of_several_splits(tmp_path: Path, mode: str, names: Sequence[str]
 
 @pytest.mark.parametrize("names", [("train",), ("train", "other"), ("test", "")])
 def test_folders_that_are_no_splits(tmp_path: Path, names: Sequence[str]) -> None:
-    survey(pack(tmp_path / "a.tar", [file(f"{name}/1.jpg") for name in names]))
+    found = survey(pack(tmp_path / "a.tar", [file(f"{name}/1.jpg") for name in names]))
+    assert [fragment.rows for fragment in found.fragments] == [len(names)]
 
 
 # Streams
