@@ -42,7 +42,7 @@ test: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
 test-system: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest -m system
+	$(VENV_PYTHON) -m pytest -m system --numprocesses 2 --dist loadfile
 
 # On a machine with a GPU: tests marked gpu, then a table of speeds. Without one both are left out, and it says so; with
 # WDSREMUX_REQUIRE_CUDA=1 that is a failure.

@@ -38,6 +38,7 @@ from wdsremux.format import archive, samples
 RECIPES = (f"resize:{SIDE}", "copy")
 MEAN_OFF, MOST_OFF = 1.5, 40  #: levels of 255 between a baked picture and Pillow's: on average, and at most
 SLOWEST_S = 10.0  #: of CPU, a file
+GIANTS_S = 30.0  #: of CPU, for one of the largest that are allowed; they take 2 to 10
 PEAK_MIB = 128  #: that one file of the corpus may add
 GIANTS_PEAK_MIB = 3_000  #: that the largest picture allowed, of 178 megapixels, may add
 Note = Callable[[str, str], None]
@@ -355,6 +356,6 @@ def test_time_and_memory_of_the_largest_that_are_allowed(tally: Note) -> None:
     """Half a minute."""
     for cost in _alone(giant_costs):
         print(cost)
-        assert cost.cpu_s < SLOWEST_S, cost
+        assert cost.cpu_s < GIANTS_S, cost
         assert cost.peak_mib < GIANTS_PEAK_MIB, cost
-        tally("a picture of 178 megapixels, the largest allowed", "converted, in less than 10 s and 3 GB")
+        tally("a picture of 178 megapixels, the largest allowed", "converted, in less than 30 s and 3 GB")
