@@ -235,9 +235,9 @@ def print_outcomes(title: str, outcomes: Sequence[Outcome]) -> None:
             failures.append(f"{way.backend}, {way.decode}, {form}: {outcome.failure}")
             continue
         shares = (f"{share:.0%}" for share in (outcome.read, outcome.decode, outcome.copy))
-        table.add_row(
-            way.backend, way.decode, form, f"{outcome.images_per_s:,.0f}", *shares, f"{outcome.first_s:.1f} s"
-        )
+        decodes = outcome.decoder.removeprefix(f"{way.backend}, ")
+        speed, first = f"{outcome.images_per_s:,.0f}", f"{outcome.first_s:.1f} s"
+        table.add_row(way.backend, decodes, form, speed, *shares, first)
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     for failure in failures:

@@ -105,7 +105,7 @@ def _decoders_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return noted
 
-    monkeypatch.setattr("wdsremux.loading.running.find", find)
+    monkeypatch.setattr("wdsremux.loading.backends.trial.find", find)
     return taken
 
 

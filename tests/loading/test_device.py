@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,9 @@ import torch
 
 import wdsremux
 from tests.conftest import needs
-from tests.contracts.batches import WAYS, made, read_batches
 from wdsremux.errors import BackendError, OptionError
 from wdsremux.loading import device
-from wdsremux.loading.backends import CPU, GPU, Backend, Batch, Setup, begin, find
+from wdsremux.loading.backends import CPU, GPU
 from wdsremux.loading.device import Destination
 from wdsremux.loading.options import Options
 from wdsremux.loading.output import Output
@@ -137,92 +134,6 @@ def options(**given: Any) -> Options:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "cuda", _Cuda(1, 0))
         return Options(**values | given)
-
-
-class PretendsCuda(Destination):
-    """A destination on a CPU that says it is CUDA device 0: what is built for it fails where it meets the driver."""
-
-    def __init__(self) -> None:
-        super().__init__(torch.device("cpu"))
-        self.device = torch.device("cuda", 0)
-
-
-@NO_GPU
-@pytest.mark.parametrize("name", ["dali", "torchvision"])
-def test_a_decoder_that_fails_is_replaced_with_one_warning(
-    converted: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Real libraries meet a real lack of a driver; the plug that is made next is told that the CPU decodes."""
-    (trial,) = read_batches(converted / "train", [1])
-    output = options().output
-    setup = Setup(output=output, batch_size=4, num_threads=1, destination=PretendsCuda(), decode=GPU)
-    monkeypatch.setattr("wdsremux.loading.transforms.Transforms.__init__", lambda *_: None)  # places tensors there
-    made_: list[Setup] = []
-    real = find(name, torch.device("cpu"))
-
-    def plug(given: Setup) -> Backend:
-        made_.append(given)
-        return real(given) if given.decode == GPU else _Nothing()
-
-    with pytest.warns(
-        UserWarning, match=r"^decoding on the GPU does not work here, so the CPU decodes: .*CUDA"
-    ) as told:
-        begin(plug, setup, lambda: trial)
-    assert len(told) == 1
-    assert [given.decode for given in made_] == [GPU, CPU]
-
-
-class _Nothing:
-    def run(self, batches: Any) -> Any:
-        return iter(())
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize("way", [way for way, (_, decode) in WAYS.items() if decode == GPU])
-def test_a_decoder_that_works_is_kept_without_a_word(converted: Path, way: str) -> None:
-    (trial,) = read_batches(converted / "train", [1])
-    with warnings.catch_warnings(), made(way) as backend:
-        warnings.simplefilter("error")
-        assert begin(lambda _: backend, _setup(GPU), lambda: trial) is backend
-
-
-def test_a_fault_that_comes_up_late_is_met(converted: Path) -> None:
-    """CUDA says what went wrong when it is waited for."""
-
-    class Late(Destination):
-        def finish(self) -> float:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-    (trial,) = read_batches(converted / "train", [1])
-    setup = replace(_setup(GPU), destination=Late(torch.device("cpu")))
-    with (
-        pytest.warns(UserWarning, match=r"so the CPU decodes: CUDA error: an illegal memory access"),
-        contextlib.closing(begin(find("dali", torch.device("cpu")), setup, lambda: trial)),
-    ):
-        pass
-
-
-def test_a_decoder_for_the_cpu_is_not_tried(converted: Path) -> None:
-    (trial,) = read_batches(converted / "train", [1])
-    tried: list[Batch] = []
-
-    class Watched(_Nothing):
-        def run(self, batches: Any) -> Any:
-            tried.extend(batches)
-            return iter(())
-
-    begin(lambda _: Watched(), _setup(CPU), lambda: trial)
-    assert not tried
-    begin(lambda _: Watched(), _setup(GPU), lambda: trial)
-    assert [batch is trial for batch in tried] == [True]
-    tried.clear()  # a class is a cycle, and would keep the sample table open
-
-
-def _setup(decode: str) -> Setup:
-    destination = Destination(torch.device("cpu"))
-    return Setup(output=options().output, batch_size=4, num_threads=1, destination=destination, decode=decode)
 
 
 @pytest.mark.parametrize("gpu_decodes", [True, False])

@@ -52,6 +52,7 @@ class Outcome:
 
     way: Way
     images_per_s: float = 0.0
+    decoder: str = ""  #: what decodes, as `stats()` says it
     first_s: float = 0.0  #: from the making of the loader to its first batch
     read: float = 0.0  #: share of the making of batches, 0 to 1
     decode: float = 0.0  #: decode and augment
@@ -140,11 +141,13 @@ def _timed(loader: DataLoader, way: Way, begun: float, seconds: float) -> Outcom
         images += next(stream)
     _finish(loader)
     passed_s = time.perf_counter() - start
-    spent = loader.stats().total
+    stats = loader.stats()
+    spent = stats.total
     work_s = max(spent.read_s + spent.decode_s + spent.copy_s, 1e-9)
     return Outcome(
         way=way,
         images_per_s=images / passed_s,
+        decoder=stats.decoder or "",
         first_s=first_s,
         read=spent.read_s / work_s,
         decode=spent.decode_s / work_s,

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +22,20 @@ from numpy.typing import NDArray
 
 from wdsremux.errors import BackendError, OptionError
 
+_DRIVER = Path("/proc/driver/nvidia/version")
 _PRIORITY = -1  # above the default: our short kernels do not stand in line behind the training's
+
+
+def foreseen(device: str | torch.device | None) -> torch.device:
+    """What `resolve` will most likely say, found out without beginning CUDA: a process that has can no longer fork.
+
+    So it asks NVML, and not whether a driver that answers there works.
+
+    Raises:
+        OptionError: if it is no device.
+        BackendError: if it is not there.
+    """
+    return _chosen(device, torch.cuda.device_count())
 
 
 def resolve(device: str | torch.device | None) -> torch.device:
@@ -32,8 +48,13 @@ def resolve(device: str | torch.device | None) -> torch.device:
         OptionError: if it is no device.
         BackendError: if it is not there.
     """
+    return _chosen(device, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def _chosen(device: str | torch.device | None, count: int) -> torch.device:
+    """Of so many CUDA devices."""
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if count else "cpu"
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -42,13 +63,13 @@ def resolve(device: str | torch.device | None) -> torch.device:
         raise OptionError(f"Invalid device (got {device!r}). Supported: 'cpu', 'cuda', 'cuda:N'")
     if found.type == "cpu":
         return found
-    if not torch.cuda.is_available():
+    if not count:
         raise BackendError(
             f'device {str(found)!r} is not there: torch {torch.__version__} finds no CUDA device. Choose device="cpu"'
         )
     index = _cuda_index() if found.index is None else found.index
-    if index >= torch.cuda.device_count():
-        raise BackendError(f"device 'cuda:{index}' is not there: torch finds {torch.cuda.device_count()} CUDA devices")
+    if index >= count:
+        raise BackendError(f"device 'cuda:{index}' is not there: torch finds {count} CUDA devices")
     return torch.device("cuda", index)
 
 
@@ -60,6 +81,17 @@ def _cuda_index() -> int:
     if current == 0 and local.isdecimal() and int(local) < torch.cuda.device_count():
         return int(local)
     return current
+
+
+def named(device: torch.device) -> str:
+    """A device for people: the card and its driver."""
+    if device.type == "cpu":
+        return "the CPU"
+    driver = ""
+    with contextlib.suppress(OSError):  # WSL has no such file
+        found = re.search(r"\d+\.\d[\d.]*", _DRIVER.read_text())
+        driver = f" with driver {found[0]}" if found else ""
+    return f"{torch.cuda.get_device_name(device)}{driver}"
 
 
 class Destination:
@@ -100,6 +132,21 @@ class Destination:
         end.record(self._stream)
         self._copies.append((begin, end))
         return copied
+
+    def fetch(self, tensor: torch.Tensor) -> Callable[[], NDArray[Any]]:
+        """Begin to copy to the host what our stream makes; the call that is given, in any thread, waits for it."""
+        if self._stream is None:
+            return tensor.clone().numpy
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        done.record(self._stream)
+
+        def arrived() -> NDArray[Any]:
+            done.synchronize()
+            return host.numpy()
+
+        return arrived
 
     def finish(self) -> float:
         """Wait for all that was started on our stream; returns the seconds that copies took."""

@@ -52,7 +52,7 @@ class Options:
             _one_of("field", field, FIELDS)
         if self.rank is not None or self.world_size is not None:
             world.rank_and_world(self.rank, self.world_size)
-        found = device.resolve(self.device)  # again when it is used: a number may be chosen meanwhile
+        found = device.foreseen(self.device)  # resolved when it is used: a number may be chosen meanwhile
         self.decoder(found)
         if self.images:
             self.augment.check_size(self.output.size)

@@ -15,14 +15,15 @@ import numpy as np
 from wdsremux import codec
 from wdsremux.errors import StateError, WdsremuxError
 from wdsremux.loading import device, world
-from wdsremux.loading.augment import WHOLE
-from wdsremux.loading.backends import Backend, Batch, Setup, begin, find
+from wdsremux.loading.backends import Setup
+from wdsremux.loading.backends.trial import Begun, begin, routes
 from wdsremux.loading.device import Destination
 from wdsremux.loading.feed import Feed, Ready, Share, Stages
 from wdsremux.loading.options import Options
 from wdsremux.loading.order import Order
 from wdsremux.loading.reader import Reader
 from wdsremux.loading.reader.ahead import Part, ReadAhead
+from wdsremux.loading.reader.encoded import Encoded
 
 _TRIALS = 8  #: samples that are looked at to find a sound one to try a decoder on
 
@@ -34,7 +35,7 @@ class Running:
         self._options, self._order, self._reader = options, order, reader
         self._share: Share | None = None
         self._destination: Destination | None = None
-        self._backend: Backend | None = None
+        self._begun: Begun | None = None
         self._readahead: ReadAhead | None = None
         self._feed: Feed | None = None
         self._owner: int | None = None  #: the process whose threads these are
@@ -76,6 +77,11 @@ class Running:
             self._destination.receive(ready.images, ready.labels)
         return ready
 
+    @property
+    def decoder(self) -> str | None:
+        """What decodes, for people; None before the first batch, and where no field asks for images."""
+        return None if self._begun is None else self._begun.decoder
+
     def stop_feed(self) -> None:
         """End what is made ahead."""
         if self._feed is not None:
@@ -94,8 +100,8 @@ class Running:
 
     def _close(self) -> None:
         self.stop_feed()
-        if self._backend is not None:
-            self._backend.close()
+        if self._begun is not None:
+            self._begun.backend.close()
         if self._readahead is not None:
             self._readahead.close()
         if self._destination is not None:
@@ -106,7 +112,7 @@ class Running:
         if self._destination is None:
             self._destination = Destination(device.resolve(self._options.device))
             if self._options.images:
-                self._backend = self._begun(self._destination)
+                self._begun = self._begin_backend(self._destination)
         share = self._share or self.begin()
         if self._options.images and self._readahead is None:
             self._readahead = ReadAhead(self._reader, self._order, Part(share.rank, share.world, world.local_ranks()))
@@ -117,34 +123,31 @@ class Running:
             readahead=self._readahead,
             augment=self._options.augment,
             size=self._options.output.size,
-            backend=self._backend,
+            backend=None if self._begun is None else self._begun.backend,
             destination=self._destination,
             labels="label" in self._options.fields,
             json="json" in self._options.fields,
         )
 
-    def _begun(self, destination: Destination) -> Backend:
-        options = self._options
+    def _begin_backend(self, destination: Destination) -> Begun:
+        options, device = self._options, destination.device
         setup = Setup(
             output=options.output,
             batch_size=options.batch_size,
             num_threads=options.num_threads or world.threads(),
             destination=destination,
-            decode=options.decoder(destination.device),
             late=options.augment.late,
             restart_rows=bool(self._reader.manifest.options.get("restart_rows")),
             skip=options.skip,
         )
         with destination.working():
-            return begin(find(options.backend, destination.device), setup, self._trial)
+            return begin(routes(options.backend, device, options.decoder(device)), setup, self._sample)
 
-    def _trial(self) -> Batch | None:
-        """A batch of one sound sample; None if none is found among the first of some shards."""
+    def _sample(self) -> Encoded | None:
+        """One sound image; None if there is none among the first of some shards."""
         for sample_id in self._reader.split.firsts[:-1][:_TRIALS].tolist():
             with contextlib.suppress(WdsremuxError):  # it comes up again, with its policy, when the sample's turn comes
                 encoded = self._reader.read(np.array([sample_id]))
                 codec.decode(encoded.image(0).data)
-                size = self._options.output.size
-                drawn = WHOLE.parameters(encoded.ids, encoded.width, encoded.height, 0, 0, size)
-                return Batch(0, 0, encoded, drawn)
+                return encoded
         return None

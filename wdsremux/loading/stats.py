@@ -66,9 +66,10 @@ class Stats:
 
     total: Tally  #: since the loader was made
     epoch: Tally  #: of the last iterator: a whole epoch, or as far as it has come
+    decoder: str | None = None  #: backend and what decodes, "dali, gpu"; None before the first batch or without images
 
     def __str__(self) -> str:
-        return str(self.epoch)
+        return f"{self.epoch}" if self.decoder is None else f"{self.epoch}, decoded by {self.decoder}"
 
 
 class Meter:
@@ -99,5 +100,6 @@ class Meter:
         """The caller has come back from the last batch."""
         self._epoch += Tally(seconds=caller_s)
 
-    def stats(self) -> Stats:
-        return Stats(self._before + self._epoch, self._epoch)
+    def stats(self, decoder: str | None = None) -> Stats:
+        """So far, with what decodes."""
+        return Stats(self._before + self._epoch, self._epoch, decoder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
@@ -53,6 +52,7 @@ class Batch:
     position: int  #: in the epoch, when this batch has been handed out
     encoded: Encoded
     parameters: Parameters
+    watch: Callable[[torch.Tensor], None] | None = None  #: gets the pixels as `Canary.look` does, where a GPU decodes
 
 
 class Backend(Protocol):
@@ -80,48 +80,30 @@ def find(name: str, device: torch.device) -> Plug:
     """The backend of that name, imported.
 
     Args:
-        name: a key of `BACKENDS`, or "auto": the quicker one for where images go. On a CPU that is torchvision.
+        name: a key of `BACKENDS`, or "auto"; see `meant`.
         device: where images go.
 
     Raises:
         OptionError: if there is none of that name.
         BackendError: if it is not installed.
     """
-    if name == AUTO:
-        name = "dali" if device.type == "cuda" and _installed("nvidia.dali") else "torchvision"
-    if name not in BACKENDS:
-        raise OptionError(f"Invalid backend (got {name!r}). Supported: {AUTO}, {', '.join(BACKENDS)}")
-    module, _, attribute = BACKENDS[name].partition(":")
+    module, _, attribute = BACKENDS[meant(name, device)].partition(":")
     return cast(Plug, getattr(importlib.import_module(module), attribute))
 
 
-def begin(plug: Plug, setup: Setup, trial: Callable[[], Batch | None]) -> Backend:
-    """A backend that works: where it is to decode on the GPU, it is tried on one image first.
+def meant(name: str, device: torch.device) -> str:
+    """The key of `BACKENDS` that a loader's argument means: "auto" is the quicker one for where images go.
 
-    Drivers without nvJPEG, containers without the library, GPUs too old for it: decoding on the CPU works everywhere,
-    and is quick for baked images. So the run goes on with that, and one warning.
+    On a CPU that is torchvision.
+
+    Raises:
+        OptionError: if there is none of that name.
     """
-    if setup.decode == GPU:
-        try:
-            return _tried(plug(setup), trial(), setup.destination)
-        except (WdsremuxError, RuntimeError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            warnings.warn(
-                f"decoding on the GPU does not work here, so the CPU decodes: {reason}. "
-                'To silence this, pass decode="cpu"',
-                stacklevel=2,
-            )
-    return plug(replace(setup, decode=CPU))
-
-
-def _tried(backend: Backend, trial: Batch | None, destination: Destination) -> Backend:
-    try:
-        for _ in backend.run(iter([trial] if trial else [])):
-            destination.finish()  # faults of the device come up when it is waited for
-    except BaseException:
-        backend.close()
-        raise
-    return backend
+    if name == AUTO:
+        return "dali" if device.type == "cuda" and _installed("nvidia.dali") else "torchvision"
+    if name not in BACKENDS:
+        raise OptionError(f"Invalid backend (got {name!r}). Supported: {AUTO}, {', '.join(BACKENDS)}")
+    return name
 
 
 def _installed(module: str) -> bool:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import GPU, Batch, Setup, repaired
-from wdsremux.loading.backends.pipelines import Graph, Lost, SharedPipeline, Ticket, shared
+from wdsremux.loading.backends.canary import Canary
+from wdsremux.loading.backends.pipelines import VERSION, Graph, Lost, SharedPipeline, Ticket, shared
 from wdsremux.loading.backends.threads import ThreadedTransforms
 from wdsremux.loading.transforms import Transforms
 
@@ -46,6 +47,9 @@ class DaliBackend:
             normalise=setup.output if finishes else None,
         )
         self._transforms = self._rest(device)
+        self._canary: Canary | None = None
+        if setup.decode == GPU:
+            self._canary = Canary(f"DALI {VERSION}", setup.destination, skip=setup.skip)
         self._pipeline: SharedPipeline | None = shared(self._graph)
         self._in_use: torch.Tensor | None = None  #: memory of DALI's that torch's stream may still read
 
@@ -73,6 +77,8 @@ class DaliBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         self._pipeline = self._in_use = None
+        if self._canary is not None:
+            self._canary.close()
         if isinstance(self._transforms, ThreadedTransforms):
             self._transforms.close()
 
@@ -97,10 +103,14 @@ class DaliBackend:
             return batch, self._tensor(images, batch)
 
     def _again(self, under_way: deque[_Pending], lost: Lost) -> None:
-        """One undecodable image ends a whole pipeline: all that was in it goes into a new one, without that image."""
+        """One undecodable image ends a whole pipeline: all that was in it goes into a new one, without that image.
+
+        What another loader's image ended is only begun anew.
+        """
         batches = [pending.batch for pending in under_way]
-        sound = [repaired(batch, self._setup.skip) for batch in batches] if lost.culprit else batches
-        if lost.culprit and all(batch is None for batch in sound):
+        ours = any(pending.ticket.culprit for pending in under_way)
+        sound = [repaired(batch, self._setup.skip) for batch in batches] if ours else batches
+        if ours and all(batch is None for batch in sound):
             raise BackendError(f"DALI failed: {lost}") from lost
         under_way.clear()
         under_way.extend(self._begin(new or old) for new, old in zip(sound, batches, strict=True))
@@ -115,7 +125,9 @@ class DaliBackend:
                     break
 
     def _tensor(self, images: Any, batch: Batch) -> torch.Tensor:
-        tensor = torch.utils.dlpack.from_dlpack(images.as_tensor())
+        tensor = torch.utils.dlpack.from_dlpack(images.as_tensor())[: len(batch.encoded)]
+        if self._canary is not None:
+            self._canary.look(batch, tensor)
         if self._transforms is None:
             output = self._setup.output
             laid_out = tensor.permute(0, 3, 1, 2) if output.channels_last else tensor

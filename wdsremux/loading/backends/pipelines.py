@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from wdsremux.errors import BackendError
 from wdsremux.loading.output import Output
 
 try:
+    import nvidia.dali
     from nvidia.dali import fn, types
     from nvidia.dali.pipeline import Pipeline
 except ImportError as error:
@@ -34,7 +36,12 @@ except ImportError as error:
         'Install it with `pip install "wdsremux[dali]"`, or choose backend="torchvision"'
     ) from error
 
+VERSION = str(nvidia.dali.__version__)
 _LARGE = 1024  #: images; hardly anyone trains with larger batches on one device
+_MIXED_THREADS = 16  #: at most, where the GPU decodes: nvJPEG holds buffers for each
+_PADDING = 1 << 20  #: bytes, what those buffers grow by; a baked image needs 0.3 MB, and DALI's own are 16 and 8 MB
+#: What DALI says once on a machine without NPP, which nothing in these graphs calls; the wheel has 154 MB.
+_NO_NPP = r"nvidia-dali-cuda120 is no longer shipped[\s\S]*NPP is"
 _DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16, torch.uint8: types.UINT8}
 
 
@@ -57,10 +64,20 @@ class Graph:
     gpu_decodes: bool  #: where there is a CUDA device
     normalise: Output | None  #: how to; None: uint8 [N, size, size, 3] comes out
 
+    @property
+    def mixed(self) -> bool:
+        """Whether images are decoded by CPU and GPU together."""
+        return self.device is not None and self.gpu_decodes
+
+    def serves(self, other: Graph) -> bool:
+        """Whether a pipeline of this graph can do the work of another's: all is equal but that batches are smaller."""
+        return self.batch_size >= other.batch_size and replace(other, batch_size=self.batch_size) == self
+
     def make(self) -> Any:
         """The pipeline, not yet built: operators are checked, the device is not touched."""
+        threads = min(self.num_threads, _MIXED_THREADS) if self.mixed else self.num_threads
         # A depth of 1 lets each run be scheduled by itself; a greater one wants as many inputs before the first.
-        pipeline = Pipeline(self.batch_size, self.num_threads, device_id=self.device, prefetch_queue_depth=1, seed=0)
+        pipeline = Pipeline(self.batch_size, threads, device_id=self.device, prefetch_queue_depth=1, seed=0)
         with pipeline:
             images = fn.external_source(name="images", dtype=types.UINT8, ndim=1)
             parameters = fn.external_source(name="parameters", dtype=types.INT32, ndim=1)
@@ -70,10 +87,17 @@ class Graph:
         return pipeline
 
     def _cut(self, images: Any, start: Any, shape: Any) -> Any:
-        if self.device is not None and self.gpu_decodes:
+        if self.mixed:
             # Not the operators that decode a part: with nvImageCodec 0.9 they crash (NVIDIA/nvImageCodec#55). A load
             # between 0 and 1 would send images to one decoder or another by their place in the batch.
-            whole = fn.decoders.image(images, device="mixed", jpeg_fancy_upsampling=True, hw_decoder_load=1.0)
+            whole = fn.decoders.image(
+                images,
+                device="mixed",
+                jpeg_fancy_upsampling=True,
+                hw_decoder_load=1.0,
+                device_memory_padding=_PADDING,
+                host_memory_padding=_PADDING,
+            )
             return fn.slice(whole, start=start, shape=shape, axes=[1, 0])
         part = fn.decoders.image_slice(images, start, shape, axes=[1, 0], device="cpu")  # skips what lies outside
         return part if self.device is None else part.gpu()
@@ -95,7 +119,8 @@ class Graph:
 class Ticket:
     """A batch in a pipeline."""
 
-    images: Any = None  #: DALI's output, when done
+    stream: torch.cuda.Stream | None = None  #: on which its images will be used; None on a CPU
+    images: Any = None  #: DALI's output, when done; what a first batch was filled up with comes last in it
     lost: str | None = None  #: why it failed, when it did
     culprit: bool = False  #: whether on this batch
     done: bool = False
@@ -109,11 +134,13 @@ class SharedPipeline:
     """
 
     def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self._lock = threading.Lock()
         self._under_way: deque[Ticket] = deque()
+        self._begun = False  #: whether a batch has gone in
         try:
             self._pipeline: Any = graph.make()
-            self._pipeline.build()
+            _build(self._pipeline)
         except RuntimeError as error:
             raise BackendError(f"DALI's pipeline cannot be built: {_reason(error)}") from error
 
@@ -122,21 +149,30 @@ class SharedPipeline:
         return self._pipeline is None
 
     def submit(self, images: Sequence[NDArray[np.uint8]], parameters: NDArray[np.int32]) -> Ticket:
-        """Begin a batch: files, and int32 [N, 5]: x, y, width, height, flip."""
-        ticket = Ticket()
+        """Begin a batch: files, and int32 [N, 5]: x, y, width, height, flip.
+
+        If that fails, the pipeline has failed, and `result` says so: what was fed before the fault would stay in its
+        queue, and the next batch, of whatever loader, would get these images under its own labels.
+        """
+        device = self.graph.device
+        ticket = Ticket(None if device is None else torch.cuda.current_stream(device))
         with self._lock:
             if self._pipeline is None:
                 ticket.lost, ticket.done = "the pipeline had failed before", True
                 return ticket
-            self._pipeline.feed_input("images", list(images))
-            # One array: each further input costs as much as all the bytes.
-            self._pipeline.feed_input("parameters", parameters)
-            self._pipeline.schedule_run()
             self._under_way.append(ticket)
+            try:
+                self._feed(*self._filled_up(list(images), parameters))
+            except BaseException as error:  # DALI raises RuntimeError, ValueError, IndexError, TypeError
+                self._fail(ticket, error)
+                if not isinstance(error, Exception):
+                    raise
         return ticket
 
     def result(self, ticket: Ticket) -> Any:
-        """DALI's tensors of that batch; waits for it.
+        """DALI's tensors of that batch, at least as many as it had images; on the stream that was current at `submit`.
+
+        Waits for the work of the CPU; that of a GPU may still be under way on that stream.
 
         Raises:
             Lost: if the pipeline failed. It is not touched again: its next run would crash.
@@ -148,36 +184,74 @@ class SharedPipeline:
             raise Lost(ticket.lost, ticket.culprit)
         return ticket.images
 
+    def _filled_up(
+        self, images: list[NDArray[np.uint8]], parameters: NDArray[np.int32]
+    ) -> tuple[list[NDArray[np.uint8]], NDArray[np.int32]]:
+        """The first batch for a GPU, as large as any may be: its images over and over.
+
+        nvImageCodec gives its hardware decoder a share of the first batch that it sees, and of later ones no more
+        images than that: after a first batch of one, the CPU would do the Huffman decoding of nearly all the others.
+        """
+        first, self._begun = not self._begun, True
+        if not (first and self.graph.gpu_decodes):
+            return images, parameters
+        places = np.arange(self.graph.batch_size) % len(images)
+        return [images[i] for i in places], parameters[places]
+
+    def _feed(self, images: list[NDArray[np.uint8]], parameters: NDArray[np.int32]) -> None:
+        self._pipeline.feed_input("images", images)
+        # One array: each further input costs as much as all the bytes.
+        self._pipeline.feed_input("parameters", parameters)
+        self._pipeline.schedule_run()
+
     def _next(self) -> None:
-        ticket = self._under_way.popleft()
-        ticket.done = True
+        ticket = self._under_way[0]
         try:
-            (ticket.images,) = self._pipeline.outputs()
-        except RuntimeError as error:
-            ticket.lost, ticket.culprit = _reason(error), True
-            for other in self._under_way:
-                other.lost, other.done = ticket.lost, True
-            self._under_way.clear()
-            self._pipeline = None
+            # Without a stream DALI would wait for the GPU, and spin.
+            (ticket.images,) = self._pipeline.outputs(ticket.stream)
+        except BaseException as error:
+            self._fail(ticket, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._under_way.popleft()
+            ticket.done = True
+
+    def _fail(self, culprit: Ticket, error: BaseException) -> None:
+        """Whatever went wrong, nothing that is in the pipeline can be told any more for whose it is: all is lost."""
+        culprit.culprit = True
+        for ticket in self._under_way:
+            ticket.lost, ticket.done = _reason(error), True
+        self._under_way.clear()
+        self._pipeline = None
 
 
-_shared: weakref.WeakValueDictionary[tuple[int, Graph], SharedPipeline] = weakref.WeakValueDictionary()
+_shared: dict[int, weakref.WeakSet[SharedPipeline]] = {}  #: by process: a child has no use for its parent's
 _sharing = threading.Lock()
 
 
 def shared(graph: Graph) -> SharedPipeline:
-    """The pipeline of that graph in this process; made if there is none, or if it has failed."""
-    # One of a greater batch size serves a smaller one as well; memory goes by what is in it. So all begin large.
-    graph = replace(graph, batch_size=max(graph.batch_size, _LARGE))
+    """A pipeline for that graph in this process; made if there is none, or if it has failed."""
+    if not graph.gpu_decodes:
+        # There one of a greater batch size serves a smaller one as well, and memory goes by what is in it.
+        graph = replace(graph, batch_size=max(graph.batch_size, _LARGE))
     with _sharing:
-        key = (os.getpid(), graph)  # a child has no use for its parent's
-        pipeline = _shared.get(key)
-        if pipeline is None or pipeline.failed:
-            pipeline = _shared[key] = SharedPipeline(graph)
-        return pipeline
+        ours = _shared.setdefault(os.getpid(), weakref.WeakSet())
+        found = [pipeline for pipeline in ours if pipeline.graph.serves(graph) and not pipeline.failed]
+        if found:
+            return min(found, key=lambda pipeline: pipeline.graph.batch_size)
+        made = SharedPipeline(graph)
+        ours.add(made)
+        return made
 
 
-def _reason(error: Exception) -> str:
+def _build(pipeline: Any) -> None:
+    with warnings.catch_warnings():  # not apart for each thread; builds are one at a time, and few
+        warnings.filterwarnings("ignore", _NO_NPP)
+        pipeline.build()
+
+
+def _reason(error: BaseException) -> str:
     """What DALI says went wrong, in a line: it stands between a heading, and a stack with advice."""
     text = str(error).strip()
     _, heading, after = text.partition("encountered:")

@@ -92,15 +92,16 @@ class Decoders:
             if pixels.shape[:2] != (height, width):  # boxes were drawn for what the table says
                 bad.append(i)
                 continue
-            resized = self._resized(pixels, x, y - top, *size)
-            if flip:
-                resized = torch.from_numpy(resized).flip(1).numpy()
-            self._store(resized, view, batch.parameters, i)
+            self._store(placed(pixels, (x, y - top, *size), flip, self._size), view, batch.parameters, i)
         return bad
 
-    def _resized(self, pixels: codec.Pixels, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        crop = np.ascontiguousarray(pixels[y : y + height, x : x + width])
-        return codec.resize(crop, self._size, self._size)
+
+def placed(pixels: codec.Pixels, box: Sequence[int], flip: bool, size: int) -> NDArray[np.uint8]:
+    """Cut, resize and flip one picture: x, y, width and height of `box` -> uint8 [size, size, 3]."""
+    x, y, width, height = box
+    crop = np.ascontiguousarray(pixels[y : y + height, x : x + width])
+    resized = codec.resize(crop, size, size)
+    return torch.from_numpy(resized).flip(1).numpy() if flip else resized
 
 
 class Plain:

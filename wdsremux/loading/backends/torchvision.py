@@ -15,6 +15,7 @@ import torch
 
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import GPU, Batch, Setup, repaired
+from wdsremux.loading.backends.canary import Canary
 from wdsremux.loading.backends.resample import resample
 from wdsremux.loading.backends.threads import Augmented, Decoders, Normalised, Pending, Plain
 from wdsremux.loading.buffers import BatchMemory
@@ -117,6 +118,7 @@ class _Gpu:
 
     def __init__(self, setup: Setup) -> None:
         try:
+            from torchcodec import __version__
             from torchcodec.decoders import decode_jpeg
         except (ImportError, OSError, RuntimeError) as error:  # whatever a shared library lacks
             raise BackendError(
@@ -126,6 +128,7 @@ class _Gpu:
         self._decode = decode_jpeg
         self._setup, self._output = setup, setup.output
         self._transforms = Transforms(setup.output, setup.destination.device)
+        self._canary = Canary(f"TorchCodec {__version__}", setup.destination, skip=setup.skip)
 
     def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
         with ThreadPoolExecutor(1, "wdsremux-read") as reading:  # of the next batch, while this one is decoded
@@ -135,10 +138,12 @@ class _Gpu:
                 done, images = self._decoded(batch)
                 parameters = done.parameters
                 pixels = resample(images, parameters.boxes, parameters.flips, self._output.size)
+                self._canary.look(done, pixels)
                 yield done, self._transforms(pixels, parameters)
 
     def close(self) -> None:
-        """Nothing: TorchCodec keeps its decoder, one a device, for whoever comes next."""
+        """TorchCodec keeps its decoder, one a device, for whoever comes next."""
+        self._canary.close()
 
     def _decoded(self, batch: Batch) -> tuple[Batch, Sequence[torch.Tensor]]:
         try:

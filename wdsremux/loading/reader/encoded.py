@@ -87,14 +87,15 @@ def fault(encoded: Encoded, i: int, reason: object) -> FormatError | ImageError:
         i: the image's place in it.
         reason: what the decoder said.
     """
-    return ImageError(f"{_place(encoded, i)} cannot be decoded: {reason}") if encoded.sound(i) else damage(encoded, i)
+    return ImageError(f"{place(encoded, i)} cannot be decoded: {reason}") if encoded.sound(i) else damage(encoded, i)
 
 
 def damage(encoded: Encoded, i: int) -> FormatError:
     """The error for an image whose CRC-32 is wrong."""
-    return FormatError(f"{_place(encoded, i)} is damaged: its CRC-32 differs. {DELETE}")
+    return FormatError(f"{place(encoded, i)} is damaged: its CRC-32 differs. {DELETE}")
 
 
-def _place(encoded: Encoded, i: int) -> str:
+def place(encoded: Encoded, i: int) -> str:
+    """Which sample an image is, and where it lies, for errors."""
     sample_id = int(encoded.ids[i])
     return f"sample {sample_id}" if encoded.split is None else encoded.split.place(sample_id)
