@@ -99,6 +99,40 @@ def test_a_number_that_is_too_high(monkeypatch: pytest.MonkeyPatch) -> None:
         device.resolve("cuda:2")
 
 
+@pytest.mark.parametrize("asked", [None, "cuda", "cuda:1"])
+@pytest.mark.parametrize("backend", ["auto", "dali", "torchvision"])
+def test_a_loader_that_is_made_has_not_begun_cuda(
+    converted: Path, asked: str | None, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has begun CUDA cannot fork: `notebook_launcher`, and workers that are forked."""
+    needs("nvidia.dali", "DALI")
+
+    def begun(*_: Any) -> Any:
+        raise AssertionError("CUDA was begun")
+
+    for name in ("is_available", "init", "_lazy_init", "current_device", "get_device_capability"):
+        monkeypatch.setattr(torch.cuda, name, begun)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with wdsremux.DataLoader(converted, 8, size=32, device=asked, backend=backend) as loader:
+        assert len(loader) > 0
+        loader.load_state_dict(loader.state_dict())
+        loader.set_epoch(1)
+
+
+def test_a_device_that_does_not_work_is_none(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML counts cards that the driver or this build of torch cannot use; that comes out at the first batch."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with wdsremux.DataLoader(converted, 8, size=32) as loader:
+        images, _ = next(iter(loader))
+    assert images.device.type == "cpu"
+    with (
+        wdsremux.DataLoader(converted, 8, size=32, device="cuda") as loader,
+        pytest.raises(BackendError, match=r"^device 'cuda' is not there: torch .* finds no CUDA device"),
+    ):
+        next(iter(loader))
+
+
 @pytest.mark.parametrize(
     ("asked", "where", "wanted"), [(None, "cuda", GPU), (None, "cpu", CPU), ("cpu", "cuda", CPU), ("gpu", "cuda", GPU)]
 )

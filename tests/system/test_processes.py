@@ -182,3 +182,31 @@ def test_an_interrupt_ends_it_at_once(converted: Path, backend: str, end: str) -
 @pytest.mark.parametrize("end", ["next(iter(loader))", "batches = iter(loader); next(batches)", "list(loader)"])
 def test_a_script_may_end_without_closing(converted: Path, backend: str, end: str) -> None:
     assert ended(begun(f"loader = opened()\n{end}\nprint('end')", converted, backend)) == "end\n"
+
+
+IMPORTS = {
+    "DALI before": "import nvidia.dali\natexit.register(check)\nimport torch, wdsremux\n",
+    "DALI after": "import torch, wdsremux\natexit.register(check)\nimport nvidia.dali\n",
+    "DALI by the loader": "import torch, wdsremux\natexit.register(check)\n",
+}
+LEFT = """
+loaders = [wdsremux.DataLoader({out!r}, 20, size=64, backend="dali", augment=kind) for kind in ("train", "eval")]
+batches = [iter(loader) for loader in loaders]
+for each in batches:
+    next(each)
+"""
+CHECK = """
+import atexit, threading
+def check():
+    print(sum(thread.name == "wdsremux-feed" for thread in threading.enumerate()))
+"""
+
+
+@pytest.mark.parametrize("order", IMPORTS)
+def test_a_script_with_two_loaders_of_dali_may_end_in_mid_epoch(converted: Path, order: str) -> None:
+    """At its exit DALI asserts that nothing makes pipelines any more: our threads have ended by then."""
+    code = CHECK + IMPORTS[order] + LEFT.format(out=str(converted))
+    for _ in range(3):
+        script = [sys.executable, "-c", code]
+        process = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert ended(process) == "0\n"

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from wdsremux import codec
-from wdsremux.errors import BackendError, ImageError, WdsremuxError
+from wdsremux.errors import BackendError, ImageError
 from wdsremux.loading.backends import Batch
 from wdsremux.loading.backends.threads import placed
 from wdsremux.loading.device import Destination, named
@@ -72,7 +72,9 @@ class Canary:
             pixels = arrived()
             off = difference(pixels, by_the_cpu(batch, i, len(pixels)))
         except ImageError as reason:
-            self._refused(fault(batch.encoded, i, reason))
+            if not self._skip:
+                raise fault(batch.encoded, i, reason) from reason
+            skips.LOG.warn(fault(batch.encoded, i, reason))
             return
         if off > FAR:
             raise BackendError(
@@ -80,11 +82,6 @@ class Canary:
                 f'another picture than the CPU\'s, {off:.0f} of 255 apart. Choose decode="cpu", and report this '
                 "with what `make gpu-report` prints"
             )
-
-    def _refused(self, error: WdsremuxError) -> None:
-        if not self._skip:
-            raise error
-        skips.LOG.warn(error)
 
 
 def by_the_cpu(batch: Batch, i: int, size: int) -> NDArray[np.uint8]:
