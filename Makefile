@@ -13,7 +13,7 @@ FAULTS := $(addprefix tests/,property fuzz test_security.py) \
   $(addprefix tests/conversion/test_,changed_source.py hostile_images.py hostile_values.py) \
   $(addprefix tests/system/test_,disk.py fsync.py hub_faults.py kill_cycles.py kill_train.py surroundings.py)
 
-.PHONY: setup convert train test test-system gpu-test coverage lint peers bench soak clean
+.PHONY: setup convert train test test-system gpu-test gpu-report coverage lint peers bench soak clean
 
 setup: $(INSTALLED)
 
@@ -44,13 +44,15 @@ test: $(INSTALLED)
 test-system: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m system --numprocesses 2 --dist loadfile
 
-# On a machine with a GPU: tests marked gpu, then a table of speeds. Without one both are left out, and it says so; with
-# WDSREMUX_REQUIRE_CUDA=1 that is a failure.
+# On a machine with a GPU: tests marked gpu. Without one they are left out, and it says so; with WDSREMUX_REQUIRE_CUDA=1
+# that is a failure.
 gpu-test: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m gpu -rsP
-	@if $(VENV_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
-	  $(VENV_PYTHON) scripts/bench_gpu.py --json build/bench-gpu.json; \
-	else echo "No CUDA device, so there is no table of speeds."; fi
+
+# All that is measured on a GPU, in ten minutes: a table, and build/gpu-report.json. OUT=FOLDER takes a converted folder
+# in place of a set that is made for it. Without a GPU it is a rehearsal of two minutes that says what it left out.
+gpu-report: $(INSTALLED)
+	$(VENV_PYTHON) scripts/gpu_report.py $(if $(filter-out file,$(origin OUT)),"$(OUT)") $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .

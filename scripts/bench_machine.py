@@ -159,9 +159,11 @@ def header() -> dict[str, Any]:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write the JSON of a benchmark."""
+    """Write the JSON of a benchmark, in place of an older one; whoever is killed meanwhile leaves that one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=1) + "\n")
+    os.replace(partial, path)
 
 
 def make_source(source: Path, images: int) -> None:

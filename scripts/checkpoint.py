@@ -15,7 +15,15 @@ class OtherOptionsError(Exception):
     """The checkpoint was begun with other options; the text names them."""
 
 
-def save(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, loader: Any, options: Any) -> None:
+def save(
+    path: Path,
+    *,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    loader: Any,
+    options: Any,
+) -> None:
     """Write the checkpoint beside its name and rename it: a kill leaves the old one or the new one.
 
     Called on one rank. The loader's state is the same on all: it counts samples over all of them.
@@ -24,12 +32,14 @@ def save(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, load
         path: of the file; its folder is made.
         model: the bare module, not its DistributedDataParallel.
         optimiser: of that module.
+        scaler: of the loss; its state is empty where it does nothing.
         loader: of the train split.
         options: plain values by name, which `restore` compares.
     """
     state = {
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
+        "scaler": scaler.state_dict(),
         "loader": loader.state_dict(),
         "options": options,
     }
@@ -42,7 +52,15 @@ def save(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, load
     os.replace(partial, path)
 
 
-def restore(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, loader: Any, options: Any) -> None:
+def restore(
+    path: Path,
+    *,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    loader: Any,
+    options: Any,
+) -> None:
     """Set everything to where the checkpoint was written. Called on every rank.
 
     Raises:
@@ -55,6 +73,8 @@ def restore(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, l
         raise OtherOptionsError(f"in {path} {', '.join(other)}. Give the same, or leave out --resume")
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
+    if state.get("scaler"):  # older checkpoints have none, nor have those of bfloat16: it begins anew then
+        scaler.load_state_dict(state["scaler"])
     loader.load_state_dict(state["loader"])
 
 

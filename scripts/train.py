@@ -69,6 +69,7 @@ class Training:
 
     model: nn.Module
     optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  #: of the loss; does nothing unless float16 is computed with
     loader: Any
 
 
@@ -81,7 +82,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--size", type=int, default=96, help="side of a training picture in px")
     add("--lr", type=float, default=2e-3, help="highest learning rate of the schedule")
     add("--seed", type=int, default=0)
-    add("--amp", action="store_true", help="bfloat16 where autocast thinks it safe")
+    add("--amp", action="store_true", help="16-bit floats where autocast thinks them safe")
     add("--checkpoint", type=Path, default=Path("build/train/checkpoint.pt"), metavar="FILE")
     add("--checkpoint-every", type=int, default=0, metavar="STEPS", help="0: at the end of each epoch only")
     add("--resume", action="store_true", help="go on from the checkpoint, if there is one")
@@ -144,6 +145,9 @@ def begin(options: Options, place: Place, loader: Any) -> Training:
     training = Training(
         model=model,
         optimiser=torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY),
+        scaler=torch.amp.GradScaler(
+            place.device.type, enabled=options.amp and half_type(place.device) == torch.float16
+        ),
         loader=loader,
     )
     if options.resume and options.checkpoint.exists():
@@ -154,7 +158,7 @@ def begin(options: Options, place: Place, loader: Any) -> Training:
 
 
 def parts(training: Training) -> dict[str, Any]:
-    return {"model": training.model, "optimiser": training.optimiser, "loader": training.loader}
+    return {name: getattr(training, name) for name in ("model", "optimiser", "scaler", "loader")}
 
 
 def shaping(options: Options) -> dict[str, Any]:
@@ -186,18 +190,29 @@ def share_seen(loader: Any, epochs: int) -> float:
     return float((state["epoch"] + state["position"] / len(loader.dataset)) / epochs)
 
 
+def half_type(device: torch.device) -> torch.dtype:
+    """What mixed precision computes with: bfloat16, whose range is that of float32, so that nothing is scaled.
+
+    GPUs before Ampere (compute capability 8.0) have no hardware for it; float16 is fast on them, and needs its loss
+    scaled, or small gradients are lost.
+    """
+    slow = device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)
+    return torch.float16 if slow else torch.bfloat16
+
+
 def mixed_precision(options: Options, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 has float32's range, so that gradients need no scaling."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.amp)
+    """Nothing without --amp."""
+    return torch.autocast(device.type, dtype=half_type(device), enabled=options.amp)
 
 
-def learn(model: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor, amp: Any) -> Tensor:
+def learn(training: Training, stepped: nn.Module, images: Tensor, labels: Tensor, amp: Any) -> Tensor:
     """One step; returns the mean loss of this rank's batch."""
     with amp:
-        loss = cross_entropy(model(images), labels)
-    optimiser.zero_grad()
-    torch.autograd.backward(loss)  # the same as loss.backward(), which is untyped
-    optimiser.step()
+        loss = cross_entropy(stepped(images), labels)
+    training.optimiser.zero_grad()
+    torch.autograd.backward(training.scaler.scale(loss))  # the same as backward() of it, which is untyped
+    training.scaler.step(training.optimiser)
+    training.scaler.update()
     return loss.detach()
 
 
@@ -222,7 +237,7 @@ def train_epoch(
             labels = dealt[ids].to(place.device)
         for group in training.optimiser.param_groups:
             group["lr"] = learning_rate(share_seen(training.loader, options.epochs), options.lr)
-        loss = learn(stepped, training.optimiser, images, labels, mixed_precision(options, place.device))
+        loss = learn(training, stepped, images, labels, mixed_precision(options, place.device))
         loss_sum += loss * len(images)
         images_seen += len(images)
         if options.checkpoint_every and step % options.checkpoint_every == 0:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import wdsremux
+from tests.conftest import WriteSource, jpeg
 from tests.contracts.batches import read_batches
 from tests.gpu.machine import Machine, Way, epochs
-from wdsremux.errors import FormatError
+from tests.splits import reseal
+from wdsremux.errors import FormatError, ImageError
+from wdsremux.format import samples
 from wdsremux.loading import backends
 
 PLAIN: dict[str, Any] = {"split": "test", "augment": "eval", "shuffle": False, "dtype": torch.uint8, "size": 72}
@@ -47,8 +52,55 @@ def test_a_damaged_image_is_named(machine: Machine, way: Way, damaged: Path) -> 
         assert int(images.amax()) > 0
 
 
+@pytest.mark.parametrize("since", [False, True], ids=["so written", "damaged since"])
+def test_a_truncated_scan_is_named_or_skipped(
+    machine: Machine, way: Way, write_source: WriteSource, tmp_path: Path, since: bool
+) -> None:
+    """Half of a picture is no picture, though a decoder can fill the rest with grey.
+
+    Our converter refuses such a file; where a set has one so written, its CRC-32 is right, and the decoder must refuse
+    it. Of one damaged since, no decoder has to notice what other bytes in its place come to, so the CRC-32 is asked.
+    """
+    out = tmp_path / "out"
+    noise = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), np.uint8)
+    source = write_source([jpeg(pixels) for pixels in noise], range(24))
+    wdsremux.convert(source, out, recipe="copy", workers=1, samples_per_shard=24)
+    truncate_scan(out, BAD, since)
+    options = PLAIN | {"split": "train", "verify_crc": since, "fields": ("image", "id")}
+    reason = "is damaged: its CRC-32 differs" if since else "cannot be decoded: damaged JPEG"
+    error = FormatError if since else ImageError
+    with machine.loader(out, way, 8, **options) as loader, pytest.raises(error, match=rf"sample {BAD}\b.*{reason}"):
+        take(loader, [])
+    with machine.loader(out, way, 8, on_error="skip", **options) as loader:
+        seen = [sample_id for _, ids in loader for sample_id in ids.tolist()]
+        assert sorted(seen) == sorted([*range(BAD), *range(BAD + 1, 24), BAD + 1])
+        assert loader.stats().total.skipped == 1
+
+
+def truncate_scan(out: Path, sample_id: int, since: bool) -> None:
+    """Take the second half of a picture's scan, and all that follows, from the split "train".
+
+    Args:
+        out: the set.
+        sample_id: which picture.
+        since: whether the sample table is left as it was; else it is that of the shorter file.
+    """
+    folder = out / "train"
+    table = np.load(folder / samples.NAME)
+    row = table[sample_id]
+    shard = folder / wdsremux.manifest(out, split="train").shards[int(row["shard"])].url
+    content, start, size = shard.read_bytes(), int(row["offset"]), int(row["size"])
+    picture = content[start : start + size]
+    kept = picture[: (picture.index(b"\xff\xda") + size) // 2]
+    shard.write_bytes(content[:start] + kept.ljust(size, b"\0") + content[start + size :])
+    if not since:
+        row["size"], row["crc32"] = len(kept), zlib.crc32(kept)
+        np.save(folder / samples.NAME, table)
+        reseal(folder)
+
+
 def take(loader: wdsremux.DataLoader, seen: list[int]) -> None:
-    for images, _ in loader:
+    for images, *_ in loader:
         seen.append(len(images))
 
 

@@ -38,7 +38,9 @@ def on_the_cpu(out: Path, **options: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["crop", "everything", "all erased"])
-def test_augmented_as_on_the_cpu(machine: Machine, way: Way, converted: Path, kind: str) -> None:
+def test_augmented_as_on_the_cpu(
+    machine: Machine, way: Way, converted: Path, kind: str, record_property: Callable[[str, object], None]
+) -> None:
     """Per sample within 2 of 255 on average, all samples within 1."""
     augment = Augment(**(ALL_ERASED if kind == "all erased" else KINDS[kind]))
     options: dict[str, Any] = {"split": "test", "tail": "even", "fields": ("image", "id")}
@@ -46,6 +48,7 @@ def test_augmented_as_on_the_cpu(machine: Machine, way: Way, converted: Path, ki
     wanted = on_the_cpu(converted, **options)
     images = by_id(machine.loader(converted, way, 25, **options))
     difference = ((images - wanted) * torch.tensor(STD)[:, None, None]).abs().mean((1, 2, 3))
+    record_property("most_of_255_a_sample_from_the_cpu_augmented", 255 * float(difference.max()))
     assert len(difference) == 60
     assert difference.max() < 2 / 255
     assert difference.mean() < 1 / 255
@@ -72,7 +75,8 @@ def test_decoded_as_by_pillow(
     difference = (images - wanted).abs()
     mean, most = float(difference.mean()), float(difference.mean((1, 2, 3)).max())
     print(f"{'-'.join(way)}, {chroma}, on {machine.device}: {mean:.3f} of 255 from Pillow, at most {most:.3f} a sample")
-    record_property("mean_difference_to_pillow", mean)
+    record_property(f"mean_of_255_from_pillow_{chroma}", mean)
+    record_property(f"most_of_255_a_sample_from_pillow_{chroma}", most)
     assert mean < {"420": 2, "444": 1}[chroma]
     assert most < {"420": 4, "444": 1.5}[chroma]
 
@@ -85,7 +89,11 @@ def pillow(data: bytes, x: int, y: int, width: int, height: int) -> torch.Tensor
 
 
 def test_every_kind_of_jpeg_that_a_split_can_hold(
-    machine: Machine, way: Way, write_source: WriteSource, tmp_path: Path
+    machine: Machine,
+    way: Way,
+    write_source: WriteSource,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Grey, every chroma sampling, odd and small sides, restart markers; all in one batch, as they came (`copy`)."""
     source = write_source([smooth(number, *shape) for number, shape in enumerate(SHAPES)], range(len(SHAPES)))
@@ -96,7 +104,9 @@ def test_every_kind_of_jpeg_that_a_split_can_hold(
     wanted = on_the_cpu(out, **options)
     images = by_id(machine.loader(out, way, len(SHAPES), **options))
     assert len(images) == len(SHAPES)
-    assert (images - wanted).abs().mean((1, 2, 3)).max() < 3
+    most = float((images - wanted).abs().mean((1, 2, 3)).max())
+    record_property("most_of_255_a_sample_from_the_cpu", most)
+    assert most < 3
 
 
 SHAPES = [(64, 64), (63, 41), (41, 63), (8, 8), (17, 300), (300, 17), (9, 16), (640, 480)] * 4

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import train
+from ranks import joined
 from train import learning_rate
 
 from tests.system.launch import output, start
@@ -74,6 +77,69 @@ def test_mixed_precision_learns_too(converted: Path, tmp_path: Path) -> None:
     assert losses(mixed)[1] < losses(mixed)[0]
     saved = torch.load(tmp_path / "mixed.pt", weights_only=True)
     assert {value.dtype for value in saved["model"].values()} == {torch.float32, torch.int64}
+
+
+def in_process(*arguments: object) -> None:
+    """Where something of it was replaced."""
+    options = train.parse(["--device", "cpu", "--threads", "1", *map(str, arguments)])
+    with joined(options.device) as place:
+        train.run(options, place)
+
+
+def test_float16_scales_its_loss_and_resumes_to_the_bit(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a GPU before Ampere, stopped in its second epoch."""
+    monkeypatch.setattr("train.half_type", lambda device: torch.float16)
+    common = (converted, "--amp", "--batch-size", 32, "--size", 32, "--epochs", 2, "--checkpoint-every", 4)
+    in_process(*common, "--checkpoint", tmp_path / "whole.pt")
+    undisturbed = weights(capsys.readouterr().out)
+    with monkeypatch.context() as stopped:
+        stopped.setattr("train.SampleLog.note", stop_at(15))
+        with pytest.raises(KeyboardInterrupt):
+            in_process(*common, "--checkpoint", tmp_path / "broken.pt")
+    in_process(*common, "--checkpoint", tmp_path / "broken.pt", "--resume")
+    resumed = capsys.readouterr().out
+    assert "at epoch 1, sample 128\n" in resumed
+    assert weights(resumed) == undisturbed
+    whole, broken = (torch.load(tmp_path / name, weights_only=True)["scaler"] for name in ("whole.pt", "broken.pt"))
+    assert whole == broken
+    assert whole["_growth_tracker"] > 9  # steps without an overflow, on both sides of the break
+    assert all(loss < 3 for loss in losses(resumed))
+
+
+def stop_at(step: int) -> Any:
+    """A `SampleLog.note` that ends the run there."""
+    seen = []
+
+    def note(*_: object) -> None:
+        seen.append(0)
+        if len(seen) == step:
+            raise KeyboardInterrupt
+
+    return note
+
+
+def test_a_checkpoint_without_a_scaler_is_resumed(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an older version, or begun on a GPU that has bfloat16."""
+    common = (converted, "--amp", "--batch-size", 64, "--size", 32, "--checkpoint", tmp_path / "a.pt")
+    in_process(*common, "--epochs", 1)
+    saved = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert saved.pop("scaler") == {}
+    torch.save(saved, tmp_path / "a.pt")
+    monkeypatch.setattr("train.half_type", lambda device: torch.float16)
+    in_process(*common, "--epochs", 1, "--resume")  # one epoch: all that is left is to evaluate
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])
+def test_float16_is_for_gpus_without_bfloat16(
+    capability: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    assert train.half_type(torch.device("cuda", 0)) == dtype
+    assert train.half_type(torch.device("cpu")) == torch.bfloat16
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

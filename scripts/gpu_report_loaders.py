@@ -1,4 +1,4 @@
-"""The loaders that bench_gpu.py times: ours by backend and decoder, and decoders bare; functions Settings -> Batches.
+"""The loaders that gpu_report.py times: ours by backend and decoder, and decoders bare; functions Settings -> Batches.
 
 A batch is ready on its device when it is given. What has no complete annotations is imported as Any, by name.
 """
@@ -6,44 +6,47 @@ A batch is ready on its device when it is given. What has no complete annotation
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator
-from contextlib import closing
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import cycle
-from pathlib import Path
+from typing import Any
 
+from gpu_report_part import LeftOut, Settings, needed
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What all contenders are given."""
-
-    out: Path
-    device: str
-    batch: int
-    size: int  #: px, side of the crop
-    images: int  #: timed in each run, at least
-    threads: int | None  #: that decode; None: this process's share of the cores
-
+FALLBACK = "decoding on the GPU does not work here"  #: how a loader says that the CPU decodes in its place
+LIBRARIES = {"dali": "nvidia.dali.fn", "torchvision": "torchcodec.decoders"}  #: that decode on the GPU, by backend
 
 Batches = Generator[int, None, None]  #: without end; how many images each batch has
 
 
-def loader(settings: Settings, *, backend: str, decode: str) -> Batches:
-    """`wdsremux.DataLoader`, as one trains with it."""
+@contextmanager
+def opened(settings: Settings, *, backend: str, decode: str) -> Iterator[Any]:
+    """A `wdsremux.DataLoader`, as one trains with it; what another decoder did is not measured under its name."""
     import torch
 
+    needed("wdsremux", *([LIBRARIES[backend]] if decode == "gpu" or backend == "dali" else []))
     options = {"dtype": torch.float16, "memory_format": torch.channels_last, "num_threads": settings.threads}
-    made = importlib.import_module("wdsremux").DataLoader(
-        settings.out,
-        settings.batch,
-        size=settings.size,
-        backend=backend,
-        decode=decode,
-        device=settings.device,
-        **options,
-    )
-    with made:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", FALLBACK)
+        with importlib.import_module("wdsremux").DataLoader(
+            settings.folder,
+            settings.batch,
+            size=settings.size,
+            backend=backend,
+            decode=decode,
+            device=settings.device,
+            **options,
+        ) as made:
+            yield made
+
+
+def loader(settings: Settings, *, backend: str, decode: str) -> Batches:
+    """Ours, epoch after epoch."""
+    with opened(settings, backend=backend, decode=decode) as made:
+        if not len(made):
+            raise LeftOut(f"{settings.folder} holds fewer than {settings.batch} pictures, which is a batch")
         while True:
             for images, _ in made:
                 yield len(images)
@@ -53,6 +56,7 @@ def bare_torchcodec(settings: Settings) -> Batches:
     """TorchCodec's nvJPEG: whole pictures as tensors."""
     import torch
 
+    needed("wdsremux", LIBRARIES["torchvision"])
     decode_jpeg = importlib.import_module("torchcodec.decoders").decode_jpeg
     files = [[torch.frombuffer(bytearray(file), dtype=torch.uint8) for file in batch] for batch in encoded(settings)]
     for batch in cycle(files):
@@ -64,6 +68,7 @@ def bare_dali(settings: Settings) -> Batches:
     import numpy as np
     import torch
 
+    needed("wdsremux", LIBRARIES["dali"])
     fn, pipeline = importlib.import_module("nvidia.dali.fn"), importlib.import_module("nvidia.dali.pipeline")
     types = importlib.import_module("nvidia.dali.types")
     device = torch.device(settings.device)
@@ -85,14 +90,14 @@ def encoded(settings: Settings) -> list[list[bytes]]:
     """The files of the train split in batches, as many as fill them."""
     import numpy as np
 
-    opened = importlib.import_module("wdsremux.loading.reader").Reader(settings.out / "train", verify_crc=False)
+    opened = importlib.import_module("wdsremux.loading.reader").Reader(settings.folder / "train", verify_crc=False)
     with closing(opened) as reader:
         found = []
         for first in range(0, len(reader.table) - settings.batch + 1, settings.batch):
             batch = reader.read(np.arange(first, first + settings.batch))
             found.append([batch.image(i).tobytes() for i in range(len(batch))])
     if not found:
-        raise SystemExit(f"{settings.out} holds fewer than {settings.batch} pictures; choose a smaller --batch.")
+        raise LeftOut(f"{settings.folder} holds fewer than {settings.batch} pictures, which is a batch")
     return found
 
 
@@ -106,8 +111,3 @@ CONTENDERS: dict[str, Callable[[Settings], Batches]] = {
     for backend in ("dali", "torchvision")
     for decode in ("gpu", "cpu")
 } | {"bare dali": bare_dali, "bare torchcodec": bare_torchcodec}
-
-
-def rehearsed(name: str) -> bool:
-    """Whether a contender can run where the device is a CPU."""
-    return not name.endswith(", gpu")
