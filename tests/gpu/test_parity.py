@@ -65,7 +65,8 @@ def test_decoded_as_by_pillow(
 ) -> None:
     """The middle of a picture as it is stored, 256 px: no resize is between the decoder and what is compared.
 
-    nvJPEG may take the nearest chroma value where libjpeg interpolates, which only shows where chroma was halved.
+    TorchCodec's nvJPEG takes the nearest chroma value where all others interpolate, which only shows where chroma was
+    halved: libjpeg's own pixels change by 0.3 of 255 if it does so, and by at most 1.2 a sample.
     """
     out = {"420": converted, "444": whole_chroma}[chroma]
     options: dict[str, Any] = {"split": "test", "tail": "even", "fields": ("image", "id"), "dtype": torch.uint8}
@@ -77,8 +78,9 @@ def test_decoded_as_by_pillow(
     print(f"{'-'.join(way)}, {chroma}, on {machine.device}: {mean:.3f} of 255 from Pillow, at most {most:.3f} a sample")
     record_property(f"mean_of_255_from_pillow_{chroma}", mean)
     record_property(f"most_of_255_a_sample_from_pillow_{chroma}", most)
-    assert mean < {"420": 2, "444": 1}[chroma]
-    assert most < {"420": 4, "444": 1.5}[chroma]
+    nearest = way == Way("torchvision", "gpu") and chroma == "420"
+    assert mean < (1.5 if nearest else 1)
+    assert most < (3 if nearest else 1.5)
 
 
 def pillow(data: bytes, x: int, y: int, width: int, height: int) -> torch.Tensor:
