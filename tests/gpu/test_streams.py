@@ -7,7 +7,7 @@ comparing pixels, over hundreds of batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.conftest import needs
 from tests.contracts.batches import read_batches
 from tests.gpu.machine import Machine, Way, epochs
 from wdsremux.loading.backends import GPU, Batch, Setup, find
-from wdsremux.loading.backends.resample import resample
+from wdsremux.loading.backends.resample import joined, resample
 from wdsremux.loading.device import Destination
 from wdsremux.loading.output import Output
 
@@ -85,19 +85,24 @@ def test_two_loaders_in_two_threads(machine: Machine, way: Way, converted: Path)
     assert found.max() <= ROUNDING
 
 
-def test_one_batch_is_not_decoded_into_what_the_last_one_still_reads(
-    machine: Machine, converted: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stage", [joined, resample], ids=["joined", "resampled"])
+def test_one_batch_is_not_decoded_into_what_is_still_to_be_read(
+    machine: Machine, converted: Path, monkeypatch: pytest.MonkeyPatch, stage: Callable[..., Any]
 ) -> None:
-    """What comes after TorchCodec is held back, so that it is still to do when the next batch is decoded."""
+    """What comes after TorchCodec is held back, so that it is still to do when the next batch is decoded.
+
+    Pictures are joined on the decoder's own stream, which is waited for before the next call, and resampled on the
+    other one, which the decoder runs ahead of: there the allocator holds the memory back.
+    """
     needs("torchcodec.decoders", "TorchCodec")
     batches = read_batches(converted / "train", [BATCH] * machine.times(30, 4))
     wanted = decoded(machine, batches)
 
-    def held_back(*arguments: Any) -> torch.Tensor:
+    def held_back(*arguments: Any) -> Any:
         machine.hold_back()
-        return resample(*arguments)
+        return stage(*arguments)
 
-    monkeypatch.setattr("wdsremux.loading.backends.torchvision.resample", held_back)
+    monkeypatch.setattr(f"wdsremux.loading.backends.torchvision.{stage.__name__}", held_back)
     for images, whole in zip(decoded(machine, batches), wanted, strict=True):
         assert (images.short() - whole.short()).abs().max() <= ROUNDING
 

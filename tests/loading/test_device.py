@@ -214,3 +214,92 @@ def test_dalis_reason_is_in_the_error() -> None:
     ticket = pipeline.submit([np.frombuffer(b"no image", np.uint8)], np.zeros((1, 5), np.int32))
     with pytest.raises(Lost, match=r"^nvImageCodec failure"):
         pipeline.result(ticket)
+
+
+# Streams, of a CUDA that is not there
+
+
+class _Streams:
+    """Stands for `torch.cuda`'s streams and events, and notes what waits for what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self.made = 0
+        streams = self
+
+        class Stream:
+            def __init__(self, device: torch.device, priority: int) -> None:
+                streams.made += 1
+                self.name, self.device = f"stream {streams.made}", device
+
+            def wait_event(self, event: Event) -> None:
+                streams.log.append(f"{self.name} waits for {event.after}")
+
+        class Event:
+            def __init__(self, **_: Any) -> None:
+                self.after = "nothing"
+
+            def record(self, stream: Stream) -> None:
+                self.after = stream.name
+
+            def synchronize(self) -> None:
+                streams.log.append(f"host waits for {self.after}")
+
+        @contextlib.contextmanager
+        def current(stream: Stream) -> Iterator[None]:
+            streams.log.append(f"on {stream.name}")
+            yield
+            streams.log.append(f"off {stream.name}")
+
+        for name, double in {
+            "Stream": Stream,
+            "Event": Event,
+            "stream": current,
+            "device": contextlib.nullcontext,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, double)
+        monkeypatch.setattr(device, "_idle", {})
+
+
+class _Tensor:
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+
+    def record_stream(self, stream: Any) -> None:
+        self._log.append(f"kept for {stream.name}")
+
+
+def test_a_side_streams_work_is_at_rest_before_more_and_waited_for_by_its_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    streams = _Streams(monkeypatch)
+    side = Destination(torch.device("cuda", 0)).side()
+    tensors: list[Any] = [_Tensor(streams.log), _Tensor(streams.log)]
+    with side.working():
+        streams.log.append("decode")
+        side.hand_over(tensors)
+    assert streams.log == [
+        "host waits for stream 2",
+        "on stream 2",
+        "decode",
+        "stream 1 waits for stream 2",
+        "kept for stream 1",
+        "kept for stream 1",
+        "off stream 2",
+    ]
+
+
+def test_streams_are_left_to_the_next_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every kind: torch keeps memory for each, and has few of them."""
+    streams = _Streams(monkeypatch)
+    for _ in range(5):
+        destination = Destination(torch.device("cuda", 0))
+        destination.side()
+        destination.close()
+    assert streams.made == 2
+
+
+def test_a_cpu_has_no_side_stream() -> None:
+    side, values = Destination(torch.device("cpu")).side(), torch.ones(3)
+    with side.working():
+        side.hand_over([values])

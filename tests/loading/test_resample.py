@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wdsremux import codec
 from wdsremux.loading.backends import resample as module
-from wdsremux.loading.backends.resample import resample
+from wdsremux.loading.backends.resample import joined, resample
 
 
 def pictures(sizes: list[tuple[int, int]], seed: int = 0) -> list[NDArray[np.uint8]]:
@@ -24,6 +24,11 @@ def pictures(sizes: list[tuple[int, int]], seed: int = 0) -> list[NDArray[np.uin
 
 def planes(pictures: list[NDArray[np.uint8]]) -> list[torch.Tensor]:
     return [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
+
+
+def resampled(images: list[torch.Tensor], boxes: Any, flips: Any, size: int) -> torch.Tensor:
+    boxes = np.array(boxes)
+    return resample(joined([*images], boxes), boxes, np.array(flips), size)
 
 
 @st.composite
@@ -40,7 +45,7 @@ def cropped(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[list[int]], li
 def test_as_the_threads_do_it(case: Any, size: int) -> None:
     sizes, boxes, flips = case
     given_ = pictures(sizes)
-    results = resample(planes(given_), np.array(boxes), np.array(flips), size)
+    results = resampled(planes(given_), boxes, flips, size)
     for picture, (x, y, w, h), flip, result in zip(given_, boxes, flips, results, strict=True):
         wanted = codec.resize(np.ascontiguousarray(picture[y : y + h, x : x + w]), size, size)
         wanted = wanted[:, ::-1] if flip else wanted
@@ -50,34 +55,54 @@ def test_as_the_threads_do_it(case: Any, size: int) -> None:
     assert results.is_contiguous()
 
 
-def test_large_pictures_are_worked_on_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("together", "parts"), [(2 * 40 * 30, [2, 1, 1, 1]), (7_200, [3, 2]), (1, [1] * 5)])
+def test_large_pictures_are_worked_on_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, together: int, parts: list[int]
+) -> None:
     sizes = [(40, 30), (10, 10), (80, 20), (5, 60), (40, 30)]
     images = planes(pictures(sizes))
-    boxes = np.array([[0, 0, width, height] for width, height in sizes])
-    whole = resample(images, boxes, np.zeros(5, bool), 16)
-    parts: list[int] = []
-    inner = module._resample
-    monkeypatch.setattr(module, "_TOGETHER", 2 * 40 * 30)
+    boxes = [[0, 0, width, height] for width, height in sizes]
+    whole = resampled(images, boxes, [False] * 5, 16)
+    monkeypatch.setattr(module, "_TOGETHER", together)
+    assert [len(part.widths) for part in joined([*images], np.array(boxes))] == parts
+    assert torch.equal(resampled(images, boxes, [False] * 5, 16), whole)
 
-    def watched(part: list[torch.Tensor], *rest: Any) -> torch.Tensor:
-        parts.append(len(part))
-        return inner(part, *rest)
 
-    monkeypatch.setattr(module, "_resample", watched)
-    assert torch.equal(resample(images, boxes, np.zeros(5, bool), 16), whole)
-    assert parts == [2, 1, 1, 1]
+def test_small_crops_of_large_pictures_are_not_joined_by_the_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is together in memory is whole pictures, however little of them is wanted."""
+    monkeypatch.setattr(module, "_TOGETHER", 3 * 40 * 30)
+    images, boxes = planes(pictures([(40, 30)] * 7)), np.array([[20, 20, 2, 2]] * 7)
+    parts = joined(images, boxes)
+    assert [len(part.widths) for part in parts] == [3, 3, 1]
+    assert images == []  # let go of, part by part
+    assert resample(parts, boxes, np.zeros(7, bool), 4).shape == (7, 4, 4, 3)
+
+
+def test_what_lies_beside_a_crop_does_not_matter() -> None:
+    """Neither its own picture's, nor its neighbour's, nor what was in memory behind the last one."""
+    sizes = [(50, 20), (9, 44), (30, 30)]
+    boxes, flips = np.array([[10, 5, 31, 7], [2, 3, 4, 41], [3, 20, 11, 10]]), np.array([False, True, False])
+    found = []
+    for beside in (0, 255):
+        images = [torch.full_like(image, beside) for image in planes(pictures(sizes))]
+        for image, source, (x, y, w, h) in zip(images, planes(pictures(sizes)), boxes.tolist(), strict=True):
+            image[:, y : y + h, x : x + w] = source[:, y : y + h, x : x + w]
+        (part,) = joined(images, boxes)
+        part.values[sum(3 * width * height for width, height in sizes) :] = beside
+        found.append(resample([part], boxes, flips, 16))
+    assert torch.equal(*found)
 
 
 def test_a_batch_of_none() -> None:
-    assert resample([], np.zeros((0, 4), np.int64), np.zeros(0, bool), 8).shape == (0, 8, 8, 3)
+    assert resampled([], np.zeros((0, 4), np.int64), np.zeros(0, bool), 8).shape == (0, 8, 8, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_torchs_default_dtype_does_not_matter(dtype: torch.dtype) -> None:
-    images, boxes, flips = planes(pictures([(40, 30)])), np.array([[3, 4, 30, 20]]), np.array([True])
-    wanted = resample(images, boxes, flips, 16)
+    images, boxes, flips = planes(pictures([(40, 30)])), [[3, 4, 30, 20]], [True]
+    wanted = resampled(images, boxes, flips, 16)
     try:
         torch.set_default_dtype(dtype)
-        assert torch.equal(resample(images, boxes, flips, 16), wanted)
+        assert torch.equal(resampled(images, boxes, flips, 16), wanted)
     finally:
         torch.set_default_dtype(torch.float32)

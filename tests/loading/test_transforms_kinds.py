@@ -70,6 +70,32 @@ def test_each_image_has_its_colours_changed_in_its_own_order() -> None:
     assert_close(levels(pixels, replace(plain(60), colour=colour)), torch.stack(theirs))
 
 
+def test_colours_are_the_same_to_the_bit_whoever_else_is_in_the_batch() -> None:
+    """Though all blends of a round are one, and only those worked out that some image of the round asks for."""
+    pixels, parameters = pictures(30, 33), drawn(Augment(**JITTER, jitter=0.7), 30, 33)
+    alone = [levels(pixels[i : i + 1], parameters.take(slice(i, i + 1))) for i in range(30)]
+    assert torch.equal(levels(pixels, parameters), torch.cat(alone))
+
+
+@pytest.mark.parametrize("columns", [(0, 1), (0, 3), (1, 2, 3)])
+def test_operations_that_change_nothing_are_left_out_of_any_place(columns: tuple[int, ...]) -> None:
+    """Some images have blends before hue, some after, some both, some neither."""
+    random = np.random.default_rng(0)
+    factors = np.tile(np.array([1, 1, 1, 0], np.float32), (40, 1))
+    chosen = random.random((40, 4)) < 0.5
+    chosen[:, [i for i in range(4) if i not in columns]] = False
+    factors[chosen] = np.array([0.6, 1.7, 0.4, 0.3], np.float32)[np.nonzero(chosen)[1]]
+    order = random.permuted(np.tile(np.arange(4), (40, 1)), axis=1)
+    pixels = pictures(40, 24)
+    theirs = []
+    for image, factor, operations in zip(shares(pixels), factors, order, strict=True):
+        for operation in operations:
+            image = ADJUST[operation](image, float(factor[operation]))
+        theirs.append(image)
+    colour = replace(jitter(factors, [0, 1, 2, 3]), order=order.astype(np.int8))
+    assert_close(levels(pixels, replace(plain(40), colour=colour)), torch.stack(theirs))
+
+
 def test_the_order_makes_a_difference() -> None:
     factors = [[1.8, 0.5, 1.9, 0.2]] * 2
     pixels = pictures(1).expand(2, -1, -1, -1).contiguous()

@@ -1,6 +1,7 @@
 """Where batches are to lie: on a CUDA device, made on a stream of our own; on a CPU all of this does nothing.
 
     feed's thread:   with destination.working(): upload, decode, transform …; finish() waits for them
+    thread ahead:    with side.working(): decode; hand_over(tensors)
     caller's thread: receive(images, labels)
 
 The feed waits for its own stream before it gives a batch away. So a batch is whole when it is handed out, whatever
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class Destination:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._stream = _take_stream(device) if device.type == "cuda" else None
+        self._sides: list[torch.cuda.Stream] = []
         self._copies: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     @contextlib.contextmanager
@@ -110,6 +112,14 @@ class Destination:
             return
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
             yield
+
+    def side(self) -> Side:
+        """A second stream, for a thread that works ahead; it is left to the next loader with the first."""
+        if self._stream is None:
+            return Side(None, None)
+        stream = _take_stream(self.device)
+        self._sides.append(stream)
+        return Side(stream, self._stream)
 
     def staging(self, shape: tuple[int, ...]) -> torch.Tensor:
         """uint8 of that shape on the CPU, its content undefined, from which `upload` is quick: pinned, and used again.
@@ -139,11 +149,10 @@ class Destination:
             return tensor.clone().numpy
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         host.copy_(tensor, non_blocking=True)
-        done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        done.record(self._stream)
+        copied = _begun(self._stream)
 
         def arrived() -> NDArray[Any]:
-            done.synchronize()
+            copied.synchronize()
             return host.numpy()
 
         return arrived
@@ -152,16 +161,14 @@ class Destination:
         """Wait for all that was started on our stream; returns the seconds that copies took."""
         if self._stream is None:
             return 0.0
-        done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps; a stream's own wait spins
-        done.record(self._stream)
-        done.synchronize()
+        _begun(self._stream).synchronize()
         copies, self._copies = self._copies, []
         return float(sum(begin.elapsed_time(end) for begin, end in copies)) / 1e3
 
     def close(self) -> None:
-        """Leave the stream to the next loader. The destination is not used again."""
+        """Leave the streams to the next loader. The destination is not used again."""
         if self._stream is not None:
-            _streams(self.device).append(self._stream)
+            _streams(self.device).extend([self._stream, *self._sides])
 
     def receive(self, *tensors: torch.Tensor | None) -> None:
         """In the caller's thread: its stream will use memory of ours, which must not be given out again before that."""
@@ -169,6 +176,38 @@ class Destination:
             for tensor in tensors:
                 if tensor is not None:
                     tensor.record_stream(torch.cuda.current_stream(self.device))
+
+
+class Side:
+    """A stream beside that of a destination, for a library that works ahead of it and does not wait for streams.
+
+    nvJPEG's hardware engine writes when it is called, whatever is still queued on the stream that it is given
+    (meta-pytorch/torchcodec#1634). So the memory that it gets must be at rest, not merely free in the stream's order.
+    What torch's allocator gives out while this stream is current was used before by work of this stream, which
+    `working` waits for, and by readers on the destination's stream, for which `hand_over` has the allocator hold it
+    back until they are done. So nobody has to wait for the destination's stream.
+    """
+
+    def __init__(self, stream: torch.cuda.Stream | None, readers: torch.cuda.Stream | None) -> None:
+        self._stream, self._readers = stream, readers
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """What this thread starts meanwhile runs on this stream, on which nothing is under way when this begins."""
+        if self._stream is None:
+            yield
+            return
+        _begun(self._stream).synchronize()
+        with torch.cuda.device(self._stream.device), torch.cuda.stream(self._stream):
+            yield
+
+    def hand_over(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Let the destination's stream read these, which were made on this one: it waits for what was begun so far."""
+        if self._stream is None or self._readers is None:
+            return
+        self._readers.wait_event(_begun(self._stream))
+        for tensor in tensors:
+            tensor.record_stream(self._readers)
 
 
 #: Streams that no loader works on, to be taken over: torch keeps memory for each stream, and cuBLAS a workspace.
@@ -183,6 +222,13 @@ def _take_stream(device: torch.device) -> torch.cuda.Stream:
 
 def _streams(device: torch.device) -> list[torch.cuda.Stream]:
     return _idle.setdefault((os.getpid(), device), [])  # a child has no use for its parent's
+
+
+def _begun(stream: torch.cuda.Stream) -> torch.cuda.Event:
+    """An event behind all that was begun on a stream so far."""
+    begun = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps; a stream's own wait spins
+    begun.record(stream)
+    return begun
 
 
 def _event() -> torch.cuda.Event:

@@ -2,25 +2,28 @@
 
 device cpu                 threads decode, crop, resize, flip, augment, normalise, each image by itself
 device cuda, decode cpu    threads decode, crop, resize, flip -> uint8 -> GPU -> the rest for the whole batch
-device cuda, decode gpu    nvJPEG -> crop, resize, flip, and the rest, for the whole batch
+device cuda, decode gpu    nvJPEG, a batch ahead -> crop, resize, flip, and the rest, for the whole batch
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import GPU, Batch, Setup, repaired
 from wdsremux.loading.backends.canary import Canary
-from wdsremux.loading.backends.resample import resample
+from wdsremux.loading.backends.resample import Joined, joined, resample
 from wdsremux.loading.backends.threads import Augmented, Decoders, Normalised, Pending, Plain
 from wdsremux.loading.buffers import BatchMemory
 from wdsremux.loading.transforms import Transforms
 
+_T = TypeVar("_T")
 _AHEAD = 2  #: batches worked on at once, so that no thread idles at a batch's end
 
 
@@ -127,25 +130,27 @@ class _Gpu:
             ) from error
         self._decode = decode_jpeg
         self._setup, self._output = setup, setup.output
+        self._side = setup.destination.side()
         self._transforms = Transforms(setup.output, setup.destination.device)
         self._canary = Canary(f"TorchCodec {__version__}", setup.destination, skip=setup.skip)
 
     def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
-        with ThreadPoolExecutor(1, "wdsremux-read") as reading:  # of the next batch, while this one is decoded
-            ahead = [reading.submit(next, batches, None)]
-            while (batch := ahead.pop().result()) is not None:  # popped: a frame that holds its own error is a cycle
-                ahead.append(reading.submit(next, batches, None))
-                done, images = self._decoded(batch)
-                parameters = done.parameters
-                pixels = resample(images, parameters.boxes, parameters.flips, self._output.size)
-                self._canary.look(done, pixels)
-                yield done, self._transforms(pixels, parameters)
+        with (
+            contextlib.closing(_one_ahead(batches, "wdsremux-read")) as read,
+            contextlib.closing(_one_ahead(map(self._decoded, read), "wdsremux-nvjpeg")) as decoded,
+        ):
+            for batch, parts in decoded:
+                parameters = batch.parameters
+                pixels = resample(parts, parameters.boxes, parameters.flips, self._output.size)
+                parts.clear()
+                self._canary.look(batch, pixels)
+                yield batch, self._transforms(pixels, parameters)
 
     def close(self) -> None:
-        """TorchCodec keeps its decoder, one a device, for whoever comes next."""
+        """TorchCodec keeps its decoders for whoever comes next, and the stream is the destination's."""
         self._canary.close()
 
-    def _decoded(self, batch: Batch) -> tuple[Batch, Sequence[torch.Tensor]]:
+    def _decoded(self, batch: Batch) -> tuple[Batch, list[Joined]]:
         try:
             return batch, self._call(batch)
         except RuntimeError as error:
@@ -154,15 +159,26 @@ class _Gpu:
                 raise BackendError(f"TorchCodec failed: {str(error).splitlines()[0]}") from error
             return done, self._call(done)
 
-    def _call(self, batch: Batch) -> Sequence[torch.Tensor]:
-        """N of uint8 [3, H, W] on the device."""
-        # The decoder's private stream waits for nobody: memory that it is given may still be in use by what we began
-        # before. Only a synchronisation of the host helps (pytorch/vision#9606, meta-pytorch/torchcodec#1634).
-        self._setup.destination.finish()
-        files = [torch.from_numpy(batch.encoded.image(i)) for i in range(len(batch.encoded))]
-        images = list(self._decode(files, mode="RGB", device=self._setup.destination.device))
-        sizes = zip(batch.encoded.height.tolist(), batch.encoded.width.tolist(), strict=True)
-        for image, (height, width) in zip(images, sizes, strict=True):
-            if image.shape[1:] != (height, width):
-                raise RuntimeError(f"an image of {width}x{height} px came out as {image.shape[2]}x{image.shape[1]} px")
-        return images
+    def _call(self, batch: Batch) -> list[Joined]:
+        with self._side.working():
+            files = [torch.from_numpy(batch.encoded.image(i)) for i in range(len(batch.encoded))]
+            images = list(self._decode(files, mode="RGB", device=self._setup.destination.device))
+            sizes = zip(batch.encoded.height.tolist(), batch.encoded.width.tolist(), strict=True)
+            for image, (height, width) in zip(images, sizes, strict=True):
+                if image.shape[1:] != (height, width):
+                    shape = f"{image.shape[2]}x{image.shape[1]}"
+                    raise RuntimeError(f"an image of {width}x{height} px came out as {shape} px")
+            # Joined on this stream, so that a few pieces of memory are handed over instead of each image: the allocator
+            # records an event for every one.
+            parts = joined(images, batch.parameters.boxes)
+            self._side.hand_over(part.values for part in parts)
+        return parts
+
+
+def _one_ahead(items: Iterator[_T], name: str) -> Generator[_T, None, None]:
+    """The same items; the next one is made in a thread of its own while the caller works on one."""
+    with ThreadPoolExecutor(1, name) as thread:
+        pending = [thread.submit(next, items, None)]
+        while (item := pending.pop().result()) is not None:  # popped: a frame that holds its own error is a cycle
+            pending.append(thread.submit(next, items, None))
+            yield item
