@@ -28,9 +28,9 @@ sys.path.insert(0, str(SCRIPTS))
 from sample_source import write_sample  # noqa: E402  # a script, not part of the package
 
 import wdsremux  # noqa: E402
-from tests.soak import soaking  # noqa: E402
+from tests.support.soak import soaking  # noqa: E402
 from wdsremux.conversion import environment  # noqa: E402
-from wdsremux.conversion.engines import server  # noqa: E402
+from wdsremux.conversion.engines import forkserver  # noqa: E402
 from wdsremux.conversion.engines.local import LocalEngine  # noqa: E402
 
 TRAIN, TEST = 300, 60  #: pictures of the small sample
@@ -84,7 +84,7 @@ def _no_cuda() -> str | None:
 @pytest.fixture(scope="session", autouse=True)
 def one_fork_server() -> Iterator[None]:
     """All conversions of a test run share one; each by itself would load torch anew."""
-    with server.hold():
+    with forkserver.hold():
         yield
 
 

@@ -18,7 +18,7 @@ import pytest
 
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
-from tests.reading import check_split, digests
+from tests.support.reading import check_split, digests
 from wdsremux import cli
 from wdsremux.errors import OptionError, WdsremuxError
 

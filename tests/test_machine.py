@@ -1,4 +1,4 @@
-"""The cores that a process may use: one place tells, for conversions and loaders."""
+"""The cores, memory and open files that a process may use: one place tells, for conversions and loaders."""
 
 from __future__ import annotations
 
@@ -38,3 +38,21 @@ def test_quotas_of_containers(
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     assert machine.cores() == cores
     assert make_spec("a", "b").workers == world.threads() == int(cores)
+
+
+def test_memory_is_the_lesser_of_machine_and_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:       80 kB\n")
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    assert machine.available_bytes() == 80 * 1024
+    (tmp_path / "memory.current").write_text("50000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 20000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.available_bytes() == 80 * 1024
+    (tmp_path / "memory.max").write_text("60000\n")
+    assert machine.available_bytes() == 30_000
+    (tmp_path / "memory.max").write_text("10000\n")
+    assert machine.available_bytes() == 0
+    (tmp_path / "meminfo").unlink()
+    (tmp_path / "memory.max").unlink()
+    assert machine.available_bytes() is None

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import WriteSource
-from tests.reading import read_split
+from tests.support.reading import read_split
 from wdsremux.format import archive, samples
 
 Rows = dict[str, tuple[int, bytes]]  #: label and image by key

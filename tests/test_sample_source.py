@@ -11,7 +11,7 @@ from PIL import Image as Pictures
 from sample_source import CLASSES, jpeg, write_sample
 
 from tests.conftest import TRAIN
-from tests.reading import sha256
+from tests.support.reading import sha256
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ import pytest
 
 import wdsremux
 from tests.conftest import WriteSource, tiny_jpeg
-from tests.reading import digests
-from tests.sources import write_dozen
-from tests.splits import header, reseal, tar, write_split
+from tests.support.reading import digests
+from tests.support.sources import write_dozen
+from tests.support.splits import header, reseal, tar, write_split
 from wdsremux.errors import WdsremuxError
 from wdsremux.format import manifest, samples
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wdsremux.conversion import descriptors, folder
+from wdsremux.conversion import folder, space
 from wdsremux.conversion.source import datasets_quirks
 from wdsremux.display import Display
 from wdsremux.errors import ConversionError, SourceError, printable
@@ -69,11 +69,11 @@ def test_stderr_that_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workers_must_fit_in_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[tuple[int, Any]] = [(1_024, 1_024)]
     monkeypatch.setattr(resource, "getrlimit", lambda kind: limits[-1])
-    descriptors.check(200)
+    space.check_open_files(200)
     with pytest.raises(ConversionError, match=r"400 workers need more files open at once than the 1024 .* --workers"):
-        descriptors.check(400)
+        space.check_open_files(400)
     limits.append((resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    descriptors.check(10_000)
+    space.check_open_files(10_000)
 
 
 def test_a_cache_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

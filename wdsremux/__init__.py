@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wdsremux.api import convert, manifest, verify
-    from wdsremux.conversion.asking import recipe
+    from wdsremux.conversion.recipes.decorator import recipe
     from wdsremux.loading.augment import Augment
     from wdsremux.loading.loader import DataLoader
 
@@ -29,7 +29,7 @@ _HOMES = {
     "convert": "wdsremux.api",
     "manifest": "wdsremux.api",
     "verify": "wdsremux.api",
-    "recipe": "wdsremux.conversion.asking",
+    "recipe": "wdsremux.conversion.recipes.decorator",
     "Augment": "wdsremux.loading.augment",
     "DataLoader": "wdsremux.loading.loader",
 }

@@ -6,10 +6,11 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.errors import ConversionWarning, WorkerError
 from wdsremux.format import manifest as manifests
 from wdsremux.format.manifest import Manifest
@@ -25,29 +26,106 @@ def convert(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    config: str | None = None,
+    split: str = "train",
+    revision: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    classes: str | Sequence[str] | None = None,
+    keep: str | Sequence[str] | None = None,
+    recipe: str | Callable[..., Any] = "resize:256",
+    recipe_version: str | None = None,
+    batch_size: int = 64,
+    quality: int = 90,
+    subsampling: str = "420",
+    restart_rows: bool = False,
+    fast: bool = False,
+    samples_per_shard: int | None = None,
+    samples_per_task: int | None = None,
+    no_shuffle: bool = False,
+    seed: int = 0,
+    workers: int | None = None,
+    engine: str = "local",
+    max_rejects: str | int = "1%",
+    limit: int | None = None,
+    patience: float = 600.0,
+    strict: bool = False,
+    overwrite: bool = False,
     tell: Callable[[Event], None] | None = None,
-    **options: Any,
 ) -> Manifest:
-    """Convert one split of a source, or finish what an earlier run began.
+    """Convert one split of a source, or resume an earlier run.
 
     Args:
         source: a Hub id; a folder of parquet, Arrow (`save_to_disk` too), image or WebDataset tar files; or a glob.
         out: the folder that gets a folder for the split.
+        config: name of the dataset configuration, if the source has several.
+        split: name of the split to convert.
+        revision: branch, tag or commit of a Hub id; the newest by default.
+        image_column: name of the column with the images, if there are several.
+        label_column: name of the column with the label, if it cannot be told by its name; "none" for no labels.
+        classes: class names in the order of their numbers: a list, one string with commas, or the path of a file with
+            a name on each line. By default the source's own.
+        keep: columns to keep as JSON beside each image: a list, or one string with commas.
+        recipe: what is baked: "resize:N" (short side N pixels), "square:N" (the largest square from the middle),
+            "copy" (the source's bytes), "FILE.py:FUNC", "package.module:FUNC", or a function that maps a batch of rows
+            to a batch of rows.
+        recipe_version: stands in for the source text of your own recipe when runs are compared.
+        batch_size: rows that your own recipe gets at once.
+        quality: of the JPEGs, 1 to 100.
+        subsampling: chroma of the JPEGs, "420" or "444".
+        restart_rows: end each row of JPEG blocks with a marker, so that a loader on a CPU decodes only a crop's rows.
+        fast: decode to fewer pixels before resizing: a sixth faster, 0.2 to 2 dB worse. For resize:N and square:N.
+        samples_per_shard: 2,000 by default, fewer for a small source.
+        samples_per_task: rows that one worker mixes, 8,192 by default.
+        no_shuffle: keep the order of the source.
+        seed: of the mixing, and of your own recipe's random transforms.
+        workers: number of processes; one for each core by default.
+        engine: where tasks run, "local" or "ray".
+        max_rejects: how many rows may fail: a number, or a share such as "1%".
+        limit: convert only so many rows, taken evenly from the whole source.
+        patience: seconds for which faults of the network are met with retries.
+        strict: refuse to resume under other library versions, or from files that have changed.
+        overwrite: begin anew in place of an earlier conversion.
         tell: called with every event (`wdsremux.conversion.events.Event`): progress, warnings, the end. None: draws a
             progress bar on a terminal or in a notebook, and gives warnings to `warnings`. The logger "wdsremux" gets
             warnings, and lines of progress at the level INFO, in any case.
-        **options: those of `wdsremux convert`, with underscores; see `wdsremux.conversion.spec.Spec`. `recipe` may also
-            be a function that maps a batch of rows to a batch of rows, `keep` a list, `max_rejects` a number.
 
     Returns:
         The manifest of the finished split.
 
     Raises:
-        WdsremuxError: one sentence saying what, where and what to do. What is finished stays; the same call goes on.
+        WdsremuxError: one sentence saying what, where and what to do. What is finished stays; the same call resumes.
     """
     from wdsremux.display import Display
 
-    title = f"{source} ({options.get('split', 'train')})"
+    options = ConvertOptions(
+        config=config,
+        split=split,
+        revision=revision,
+        image_column=image_column,
+        label_column=label_column,
+        classes=classes,
+        keep=keep,
+        recipe=recipe,
+        recipe_version=recipe_version,
+        batch_size=batch_size,
+        quality=quality,
+        subsampling=subsampling,
+        restart_rows=restart_rows,
+        fast=fast,
+        samples_per_shard=samples_per_shard,
+        samples_per_task=samples_per_task,
+        no_shuffle=no_shuffle,
+        seed=seed,
+        workers=workers,
+        engine=engine,
+        max_rejects=max_rejects,
+        limit=limit,
+        patience=patience,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    title = f"{source} ({split})"
     if tell is None:
         with Display(title, always=False, warn=_warn) as display:
             return run(source, out, display.tell, options)
@@ -62,7 +140,7 @@ def convert(
 
 
 def run(
-    source: str | os.PathLike[str], out: str | os.PathLike[str], tell: Callable[[Event], None], options: dict[str, Any]
+    source: str | os.PathLike[str], out: str | os.PathLike[str], tell: Callable[[Event], None], options: ConvertOptions
 ) -> Manifest:
     """`convert` with nothing drawn, logged or warned of but what `tell` makes of the events."""
     local = options.get("engine", "local") == "local"
@@ -108,10 +186,10 @@ def _fork_server() -> Iterator[None]:
     Raises:
         WorkerError: if no process can be started from here.
     """
-    from wdsremux.conversion.engines import server
+    from wdsremux.conversion.engines import forkserver
 
     try:
-        held = server.hold()
+        held = forkserver.hold()
         held.__enter__()
     except OSError as error:
         with contextlib.suppress(OSError):

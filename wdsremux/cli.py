@@ -19,6 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from wdsremux import __version__
+from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.errors import WdsremuxError, printable
 
 app = typer.Typer(
@@ -125,7 +126,33 @@ def convert(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # main looks for it
 ) -> None:
     """Convert one split of SOURCE into OUT/SPLIT, or go on where an earlier run was stopped."""
-    options = {name: value for name, value in locals().items() if name not in ("source", "out", "debug")}
+    options = ConvertOptions(
+        config=config,
+        split=split,
+        revision=revision,
+        image_column=image_column,
+        label_column=label_column,
+        classes=classes,
+        keep=keep,
+        recipe=recipe,
+        recipe_version=recipe_version,
+        batch_size=batch_size,
+        quality=quality,
+        subsampling=subsampling,
+        restart_rows=restart_rows,
+        fast=fast,
+        samples_per_shard=samples_per_shard,
+        samples_per_task=samples_per_task,
+        no_shuffle=no_shuffle,
+        seed=seed,
+        workers=workers,
+        engine=engine,
+        max_rejects=max_rejects,
+        limit=limit,
+        patience=patience,
+        strict=strict,
+        overwrite=overwrite,
+    )
     # What `datasets` and the Hub's client would print beside our own sentence and bar; set before they are imported,
     # here and in workers.
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from tests.conftest import jpeg, needs
-from tests.contracts.batches import LIBRARIES, MEAN, STD, UINT8, WAYS, images_of, made, make_batch, read_batches, spoil
+from tests.support.batches import LIBRARIES, MEAN, STD, UINT8, WAYS, images_of, made, make_batch, read_batches, spoil
 from wdsremux import codec
 from wdsremux.errors import FormatError, ImageError, OptionError
 from wdsremux.loading.augment import WHOLE
 from wdsremux.loading.backends import BACKENDS, Batch, Setup, find
-from wdsremux.loading.backends.threads import Decoders, Plain
+from wdsremux.loading.backends.cpu_decoders import Decoders, Plain
 from wdsremux.loading.device import Destination
 from wdsremux.loading.output import DTYPES, LAYOUTS, Output
 

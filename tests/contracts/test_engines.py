@@ -30,7 +30,8 @@ from wdsremux.conversion.engines import local as local_engine
 from wdsremux.conversion.engines.attempts import MOST, Attempts
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Extent, Task, make_plan
-from wdsremux.conversion.recipes import Reject, Sample, Settings, make_recipe
+from wdsremux.conversion.recipes.base import Reject, Sample, Settings
+from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source import Rows
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import BackendError, ConversionError, OptionError, RecipeError, SourceError, WorkerError

@@ -14,7 +14,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from tests.conftest import needs
-from tests.contracts.batches import LIBRARIES, MEAN, STD, UINT8, WAYS, images_of, made, read_batches
+from tests.support.augments import SINGLE_KINDS
+from tests.support.batches import LIBRARIES, MEAN, STD, UINT8, WAYS, images_of, made, read_batches
 from wdsremux import DataLoader
 from wdsremux.loading.augment import PRESETS, WHOLE, Augment, Parameters
 from wdsremux.loading.backends import BACKENDS
@@ -81,36 +82,20 @@ def test_torchvision_is_torchvision(converted: Path, augment: Augment, size: int
 
 
 #: Each augmentation by itself, strong enough to show, and all of them at once.
-KINDS: dict[str, dict[str, Any]] = {
-    "crop": {},
-    "flip": {"flip": 1.0},
-    "rotation": {"degrees": 30},
-    "affine": {"degrees": 20, "translate": (0.2, 0.1), "zoom": (0.7, 1.3), "shear": (-10, 10, -5, 5)},
-    "brightness": {"brightness": 0.5},
-    "contrast": {"contrast": 0.5},
-    "saturation": {"saturation": 0.8},
-    "hue": {"hue": 0.5},
-    "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "jitter": 0.8},
-    "grayscale": {"grayscale": 0.5},
-    "blur": {"blur": 0.8, "blur_kernel": 9, "blur_sigma": (0.1, 2.0)},
-    "erasing": {"erasing": 0.9},
-}
-KINDS = {name: {"flip": 0.0} | kind for name, kind in KINDS.items()}
-KINDS["everything"] = {name: value for kind in KINDS.values() for name, value in kind.items()} | {"flip": 0.5}
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "torchvision"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SINGLE_KINDS)
 @pytest.mark.parametrize("size", [96, 224])
 def test_ways_agree_on_each_augmentation(converted: Path, way: str, kind: str, size: int) -> None:
     """Per sample within 2 of 255 on average, a batch within 1; what is done shows far more than that."""
     needs(*LIBRARIES[WAYS[way]])
-    augment = Augment(**KINDS[kind])
+    augment = Augment(**SINGLE_KINDS[kind])
     (batch,) = read_batches(converted / "train", [60], augment, size)
     plain = replace(batch, parameters=Parameters(batch.parameters.boxes, np.zeros(60, bool)))
     with (
-        made("torchvision", 60, size, late=augment.late) as one,
-        made(way, 60, size, late=augment.late) as other,
+        made("torchvision", 60, size, after_crop=augment.after_crop) as one,
+        made(way, 60, size, after_crop=augment.after_crop) as other,
         made("torchvision", 60, size) as bare,
     ):
         (wanted,), (images,), (before,) = images_of(one, [batch]), images_of(other, [batch]), images_of(bare, [plain])
@@ -131,7 +116,7 @@ def test_a_sample_is_the_same_on_any_rank_in_any_batch_with_any_threads(
     def epoch(batch_size: int, world: int, threads: int) -> dict[int, torch.Tensor]:
         found: dict[int, torch.Tensor] = {}
         for rank in range(world):
-            options: dict[str, Any] = {"augment": Augment(**KINDS[kind]), "size": 48, "fields": ("image", "id")}
+            options: dict[str, Any] = {"augment": Augment(**SINGLE_KINDS[kind]), "size": 48, "fields": ("image", "id")}
             places: dict[str, Any] = {"rank": rank, "world_size": world, "num_threads": threads, "tail": "even"}
             with DataLoader(converted, batch_size, backend=backend, **options, **places) as loader:
                 loader.set_epoch(1)

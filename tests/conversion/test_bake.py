@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
-from tests.kinds import write_tar
-from tests.reading import digests, read_tar
-from wdsremux.conversion import shards
+from tests.support.kinds import write_tar
+from tests.support.reading import digests, read_tar
+from wdsremux.conversion import shard_writer
 from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Extent, Plan, make_plan
-from wdsremux.conversion.recipes import Settings, make_recipe
+from wdsremux.conversion.recipes.base import Settings
+from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import ConversionError, SourceError
@@ -151,7 +152,7 @@ def test_the_spool_on_disk_gives_the_same_bytes(
     source = write_source([tiny_jpeg(i) for i in range(40)], range(40))
     in_memory = Kitchen(source, tmp_path / "a", samples_per_shard=10)
     in_memory.bake()
-    monkeypatch.setattr(shards, "SPOOL_BYTES", 1)
+    monkeypatch.setattr(shard_writer, "SPOOL_BYTES", 1)
     on_disk = Kitchen(source, tmp_path / "b", samples_per_shard=10)
     on_disk.bake()
     assert digests(tmp_path / "a") == digests(tmp_path / "b")

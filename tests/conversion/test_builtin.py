@@ -12,7 +12,8 @@ import pytest
 
 from tests.conftest import jpeg, tiny_jpeg
 from wdsremux import codec
-from wdsremux.conversion.recipes import Recipe, Reject, Sample, Settings, make_recipe
+from wdsremux.conversion.recipes.base import Recipe, Reject, Sample, Settings
+from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source import Fault, Rows
 from wdsremux.errors import OptionError
 from wdsremux.format.samples import NO_LABEL

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import wdsremux
-from tests.reading import check_split, digests
-from tests.system.places import ROWS, convert, picture, stop_halfway, write_pictures
+from tests.support.places import ROWS, convert, picture, stop_halfway, write_pictures
+from tests.support.reading import check_split, digests
 from wdsremux.conversion.source import stamp
 from wdsremux.errors import OutputError
 

@@ -14,8 +14,8 @@ import pytest
 
 import wdsremux
 from tests.conftest import tiny_jpeg
-from tests.kinds import write_tar
-from tests.reading import check_split, read_split
+from tests.support.kinds import write_tar
+from tests.support.reading import check_split, read_split
 from wdsremux.errors import OptionError, OutputError, SourceError, WdsremuxError
 
 Labels: TypeAlias = "Sequence[Any] | pa.Array"

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
-from wdsremux.conversion.recipes import Sample, Settings, make_recipe
+from wdsremux.conversion.recipes.base import Sample, Settings
+from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source.base import Column, Survey, fixed
 from wdsremux.conversion.source.columns import Columns, choose
 from wdsremux.conversion.source.opening import open_source

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import tiny_jpeg
-from tests.kinds import KINDS, Photos, write_tar
+from tests.support.kinds import KINDS, Photos, write_tar
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError

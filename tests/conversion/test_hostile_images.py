@@ -26,11 +26,11 @@ import torch
 from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 import wdsremux
-from tests import hostile, hostile_files
 from tests.conftest import needs
-from tests.hostile import SIDE, Hostile
-from tests.reading import check_split, read_split
-from tests.soak import tries
+from tests.support import hostile, hostile_files
+from tests.support.hostile import SIDE, Hostile
+from tests.support.reading import check_split, read_split
+from tests.support.soak import tries
 from wdsremux import codec
 from wdsremux.errors import ImageError
 from wdsremux.format import archive, samples

@@ -24,7 +24,7 @@ import pytest
 
 import wdsremux
 from tests.conftest import WriteSource, needs, tiny_jpeg
-from tests.reading import check_split, digests, read_split
+from tests.support.reading import check_split, digests, read_split
 from wdsremux.conversion.recipes import kept as kept_json
 from wdsremux.format import archive, manifest
 

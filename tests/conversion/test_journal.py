@@ -10,7 +10,7 @@ import pytest
 
 import wdsremux
 from tests.conftest import WriteSource, tiny_jpeg
-from tests.reading import digests
+from tests.support.reading import digests
 from wdsremux import files
 from wdsremux.conversion import folder
 from wdsremux.errors import OutputError

@@ -13,8 +13,8 @@ import pytest
 
 import wdsremux
 from tests.conftest import tiny_jpeg
-from tests.kinds import write_tar
-from tests.reading import check_split, read_split
+from tests.support.kinds import write_tar
+from tests.support.reading import check_split, read_split
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 

@@ -14,9 +14,10 @@ from fsspec.implementations.zip import ZipFileSystem
 from sample_source import jpeg as photo
 
 import wdsremux
-from tests.kinds import KINDS, NAMES, Photos, read_lines
-from tests.reading import check_split, read_split
-from wdsremux.conversion.recipes import Sample, Settings, make_recipe
+from tests.support.kinds import KINDS, NAMES, Photos, read_lines
+from tests.support.reading import check_split, read_split
+from wdsremux.conversion.recipes.base import Sample, Settings
+from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.opening import open_source
 

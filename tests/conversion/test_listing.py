@@ -6,7 +6,7 @@ import gzip
 import os
 import pickle
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ from datasets import load_dataset_builder
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
-from tests.conftest import tiny_jpeg
-from wdsremux.conversion.source import images, listing, patience, remote
+from tests.support.folders import FAULTS, found, labels, refused, surveyed, write
+from wdsremux.conversion.source import hub_files, images, listing
 from wdsremux.conversion.source.base import Opened, Survey
 from wdsremux.conversion.source.splits import split_folders
 from wdsremux.errors import SourceError
 
-FAULTS = patience.Faults((OSError,))
 PLAIN = {  # folders of pictures of which `datasets` finds the same files in the same splits
     "flat": ["2.jpg", "1.png", "10.JPEG"],
     "classes": ["dog/1.jpg", "cat/1.jpg", "cat/sub/2.webp"],
@@ -42,20 +41,6 @@ PLAIN = {  # folders of pictures of which `datasets` finds the same files in the
 }  # fmt: skip
 
 
-def write(root: Path, names: Iterable[str]) -> Path:
-    for number, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"---\nlicense: mit\n---\n" if name == "README.md" else tiny_jpeg(number))
-    return root
-
-
-def found(folder: Path, split: str = "train") -> Opened:
-    opened = listing.find(str(folder), folder, split, None)
-    assert opened is not None
-    return opened
-
-
 def splits(folder: Path) -> dict[str, list[str]]:
     """The files of each split, by names relative to the folder."""
     with pytest.raises(SourceError, match="Its splits") as caught:
@@ -64,23 +49,8 @@ def splits(folder: Path) -> dict[str, list[str]]:
     return {split: [opened.relative(file) for file in files] for split, files in opened.splits.items()}
 
 
-def surveyed(folder: Path, split: str = "train") -> Survey:
-    return images.survey(found(folder, split), FAULTS)
-
-
-def labels(survey: Survey) -> list[int | None]:
-    return [label for _, values in survey.reader.values("label") for label in values.to_pylist()]
-
-
 def classes(survey: Survey) -> tuple[str, ...]:
     return survey.columns["label"].names[0]
-
-
-def refused(folder: Path, split: str = "train") -> str:
-    with pytest.raises(SourceError) as caught:
-        surveyed(folder, split)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -504,7 +474,7 @@ def test_files_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     root = f"hf://datasets/our/flowers@{'0' * 40}"
     files = {"1.jpg": b"", "2.jpg": b"", "metadata.csv": b"file_name,n\n2.jpg,7\n1.jpg,8\n", "1.txt": b"a rose\n"}
     content = {f"{root}/{name}": data for name, data in files.items()}
-    monkeypatch.setattr(remote, "content", lambda address, faults: content[address])
+    monkeypatch.setattr(hub_files, "content", lambda address, faults: content[address])
     survey = images.survey(built(tmp_path, {"train": list(files)}, root), FAULTS)
     reader = pickle.loads(pickle.dumps(survey.reader))
     (piece,) = reader.pieces(survey.fragments[0], ["image", "txt", "n"], 64)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import wdsremux
-from tests.reading import check_split, read_split
+from tests.support.reading import check_split, read_split
 from wdsremux.conversion.events import Event, Warned
 from wdsremux.errors import OutputError
 

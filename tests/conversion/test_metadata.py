@@ -15,7 +15,7 @@ import pytest
 from datasets import load_dataset
 
 from tests.conftest import tiny_jpeg
-from tests.conversion.test_listing import found, labels, refused, surveyed, write
+from tests.support.folders import found, labels, refused, surveyed, write
 from wdsremux.conversion.source.base import Survey
 
 Row = Mapping[str, Any]

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import tiny_jpeg
-from tests.kinds import KINDS, Photos, table, write_tar
+from tests.support.kinds import KINDS, Photos, table, write_tar
 from wdsremux.conversion.source import Fault, Source
 from wdsremux.conversion.source.base import relative
-from wdsremux.conversion.source.files import Files
+from wdsremux.conversion.source.image_files import Files
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 

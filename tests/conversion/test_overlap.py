@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import wdsremux
 from tests.conftest import tiny_jpeg
-from tests.kinds import write_tar
-from tests.reading import check_split
+from tests.support.kinds import write_tar
+from tests.support.reading import check_split
 from wdsremux.conversion.overlap import check_files, check_places
 from wdsremux.errors import OptionError, OutputError, WdsremuxError
 

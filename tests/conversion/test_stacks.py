@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import SCRIPTS, jpeg
-from tests.rows import rows
-from wdsremux.conversion.recipes import Sample, Settings, make_recipe
+from tests.support.rows import rows
+from wdsremux.conversion.recipes.base import Sample, Settings
+from wdsremux.conversion.recipes.making import make_recipe
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for its latest version at import
 

@@ -21,13 +21,13 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import tiny_jpeg
-from tests.hub import Fault as HubFault
-from tests.hub import Hub
-from wdsremux.conversion.source import patience, tars
+from tests.support.hub import Fault as HubFault
+from tests.support.hub import Hub
+from wdsremux.conversion.source import retry, tars
 from wdsremux.conversion.source.base import Fault, Opened, Survey
 from wdsremux.errors import SourceError
 
-FAULTS = patience.Faults((OSError,))
+FAULTS = retry.Faults((OSError,))
 JPEG = tiny_jpeg(0)
 STREAM = "w:gz"
 

@@ -21,10 +21,11 @@ import torch
 from PIL import Image
 
 from tests.conftest import jpeg
-from tests.rows import picture, rows
+from tests.support.rows import picture, rows
 from wdsremux import codec
-from wdsremux.conversion.asking import images_asked, recipe
-from wdsremux.conversion.recipes import Recipe, Reject, Sample, Settings, make_recipe
+from wdsremux.conversion.recipes.base import Recipe, Reject, Sample, Settings
+from wdsremux.conversion.recipes.decorator import images_asked, recipe
+from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source import Fault, Rows
 from wdsremux.errors import OptionError, RecipeError
 from wdsremux.format.samples import NO_LABEL

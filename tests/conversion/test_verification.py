@@ -21,8 +21,8 @@ import pytest
 
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
-from tests.reading import RECORD
-from tests.splits import header, index, picture, reseal, tar, write_split
+from tests.support.reading import RECORD
+from tests.support.splits import header, index, picture, reseal, tar, write_split
 from wdsremux.conversion.verification import Damage, verify
 from wdsremux.errors import FormatError
 from wdsremux.format import contents, manifest, plain

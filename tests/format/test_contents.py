@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.reading import read_tar
-from tests.splits import Content, header, picture, tar, write_split
+from tests.support.reading import read_tar
+from tests.support.splits import Content, header, picture, tar, write_split
 from wdsremux import codec
 from wdsremux.errors import FormatError
 from wdsremux.format import archive, contents, manifest, samples

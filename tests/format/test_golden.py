@@ -12,7 +12,7 @@ import pytest
 
 import wdsremux
 from tests.conftest import WriteSource
-from tests.reading import check_split, digests, read_split
+from tests.support.reading import check_split, digests, read_split
 
 #: An 8x8 grey baseline JPEG, written once by libjpeg; `copy` keeps it to the byte.
 JPEG = bytes.fromhex(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.fuzz.mutations import Tally, changed, many, some, survives
+from tests.support.mutations import Tally, changed, many, some, survives
 from wdsremux import codec
 from wdsremux.errors import ImageError
 

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.mutations import Tally, changed, many, rewritten, some, survives
-from tests.reading import RECORD
-from tests.splits import header, index, picture, reseal, tar, write_split
+from tests.support.mutations import Tally, changed, many, rewritten, some, survives
+from tests.support.reading import RECORD
+from tests.support.splits import header, index, picture, reseal, tar, write_split
 from wdsremux.conversion.verification import records, verify
 from wdsremux.errors import FormatError
 from wdsremux.format import archive, contents, manifest, samples
 from wdsremux.loading.reader import Reader
-from wdsremux.loading.reader.shards import Disk, Shards
+from wdsremux.loading.reader.open_shards import Disk, Shards
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # when one fails
 MOST_BYTES = 512 * 2**20  #: that memory may grow by in a test, whatever sizes its inputs announce

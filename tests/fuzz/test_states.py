@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wdsremux
-from tests.fuzz.mutations import HOSTILE, Tally, changed, many, rewritten, some, survives
-from tests.sources import write_dozen
-from tests.splits import write_split
+from tests.support.mutations import HOSTILE, Tally, changed, many, rewritten, some, survives
+from tests.support.sources import write_dozen
+from tests.support.splits import write_split
 from wdsremux.conversion import environment, journal
 from wdsremux.conversion.journal import Journal, Request
 from wdsremux.conversion.plan import Extent, Plan, make_plan

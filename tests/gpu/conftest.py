@@ -13,7 +13,7 @@ import torch
 
 import wdsremux
 from tests.conftest import needs
-from tests.gpu.machine import Machine, Way
+from tests.support.machine import Machine, Way
 from wdsremux.loading.options import Options
 
 WAYS = [Way(backend, decode) for backend in ("dali", "torchvision") for decode in ("gpu", "cpu")]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.gpu.machine import Machine, Way
+from tests.support.machine import Machine, Way
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import canary
 

@@ -13,9 +13,9 @@ import torch
 
 import wdsremux
 from tests.conftest import WriteSource, jpeg
-from tests.contracts.batches import read_batches
-from tests.gpu.machine import Machine, Way, epochs
-from tests.splits import reseal
+from tests.support.batches import read_batches
+from tests.support.machine import Machine, Way, epochs
+from tests.support.splits import reseal
 from wdsremux.errors import FormatError, ImageError
 from wdsremux.format import samples
 from wdsremux.loading import backends
@@ -170,7 +170,7 @@ def _break_decoder(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr("torchcodec.decoders.decode_jpeg", decode_jpeg)
         return
-    from wdsremux.loading.backends.pipelines import Graph
+    from wdsremux.loading.backends.dali_pipelines import Graph
 
     real = Graph.make
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from tests.gpu.machine import Machine, Way
+from tests.support.machine import Machine, Way
 
 MB = 1 << 20
 SLACK = 64 * MB  #: of the device's memory: allocators take it in pieces of 2 to 32 MB

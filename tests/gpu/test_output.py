@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.gpu.machine import Machine, Way, epochs
+from tests.support.machine import Machine, Way, epochs
 from wdsremux.loading.output import DTYPES, LAYOUTS
 
 

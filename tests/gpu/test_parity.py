@@ -14,9 +14,9 @@ from PIL import Image
 
 import wdsremux
 from tests.conftest import WriteSource, jpeg
-from tests.contracts.batches import STD, read_batches
-from tests.contracts.test_parity import KINDS
-from tests.gpu.machine import Machine, Way
+from tests.support.augments import SINGLE_KINDS
+from tests.support.batches import STD, read_batches
+from tests.support.machine import Machine, Way
 from wdsremux import Augment, DataLoader
 from wdsremux.loading.augment import WHOLE
 
@@ -42,7 +42,7 @@ def test_augmented_as_on_the_cpu(
     machine: Machine, way: Way, converted: Path, kind: str, record_property: Callable[[str, object], None]
 ) -> None:
     """Per sample within 2 of 255 on average, all samples within 1."""
-    augment = Augment(**(ALL_ERASED if kind == "all erased" else KINDS[kind]))
+    augment = Augment(**(ALL_ERASED if kind == "all erased" else SINGLE_KINDS[kind]))
     options: dict[str, Any] = {"split": "test", "tail": "even", "fields": ("image", "id")}
     options |= {"augment": augment, "size": machine.times(224, 96)}
     wanted = on_the_cpu(converted, **options)

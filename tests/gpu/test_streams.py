@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from tests.conftest import needs
-from tests.contracts.batches import read_batches
-from tests.gpu.machine import Machine, Way, epochs
+from tests.support.batches import read_batches
+from tests.support.machine import Machine, Way, epochs
 from wdsremux.loading.backends import GPU, Batch, Setup, find
 from wdsremux.loading.backends.resample import joined, resample
 from wdsremux.loading.device import Destination

@@ -13,19 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision.transforms import v2
 
+from tests.support.augments import DRAWS, SIZE, draw, ks_distance
 from wdsremux.errors import OptionError
-from wdsremux.loading.augment import PRESETS, WHOLE, Augment, Parameters, make_augment
+from wdsremux.loading.augment import PRESETS, WHOLE, Augment, make_augment
 
 LAW = settings(max_examples=100, deadline=None)
-DRAWS = 4_000
-SIZE = 224
 NARROW = Augment(scale=(0.5, 0.6), ratio=(0.9, 1.5))
-
-
-def draw(augment: Augment, size: tuple[int, int], count: int = DRAWS, seed: int = 0, epoch: int = 0) -> Parameters:
-    """For pictures of one size, (width, height)."""
-    width, height = np.full(count, size[0]), np.full(count, size[1])
-    return augment.parameters(np.arange(count), width, height, seed, epoch, SIZE)
 
 
 def torchvision_boxes(augment: Augment, size: tuple[int, int], count: int = DRAWS) -> NDArray[np.int64]:
@@ -36,13 +29,6 @@ def torchvision_boxes(augment: Augment, size: tuple[int, int], count: int = DRAW
     torch.manual_seed(0)
     drawn = [crop.make_params([picture]) for _ in range(count)]
     return np.array([[p["left"], p["top"], p["width"], p["height"]] for p in drawn])
-
-
-def ks_distance(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Kolmogorov and Smirnov's: the largest difference between two empirical distributions."""
-    at = np.union1d(one, other)
-    below = [np.searchsorted(np.sort(values), at, side="right") / len(values) for values in (one, other)]
-    return float(np.abs(below[0] - below[1]).max())
 
 
 @pytest.mark.parametrize("size", [(256, 341), (500, 375), (256, 256), (700, 256), (31, 17)])

@@ -13,23 +13,12 @@ from numpy.typing import NDArray
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import _geometry
 
-from tests.loading.test_augment import DRAWS, SIZE, draw, ks_distance
+from tests.support.augments import DRAWS, JITTER, SIZE, TURNED, draw, ks_distance
 from wdsremux.loading.augment import Augment
 from wdsremux.loading.augment.affine import inverse
 
 LAW = settings(max_examples=60, deadline=None)
 LIMIT = 1.95 * (2 / DRAWS) ** 0.5  # one in a thousand pairs of samples of one distribution goes over it
-JITTER: dict[str, Any] = {"brightness": 0.4, "contrast": 0.3, "saturation": (0.2, 1.9), "hue": 0.1}
-TURNED: dict[str, Any] = {"degrees": 15, "translate": (0.1, 0.2), "zoom": (0.8, 1.5), "shear": (-5, 5, -20, 10)}
-#: What switches each kind on, by the field of `Parameters` that it fills.
-KINDS: dict[str, dict[str, Any]] = {
-    "affine": TURNED,
-    "colour": JITTER | {"jitter": 0.8},
-    "grey": {"grayscale": 0.2},
-    "blur": {"blur": 0.5},
-    "erased": {"erasing": 0.4},
-}
-EVERYTHING = Augment(**{name: value for kind in KINDS.values() for name, value in kind.items()})
 
 
 def made_by(transform: Any, size: int = SIZE) -> list[dict[str, Any]]:

@@ -12,8 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.loading.test_augment import DRAWS, SIZE, draw
-from tests.loading.test_augment_kinds import EVERYTHING, KINDS
+from tests.support.augments import DRAWS, EVERYTHING, KINDS, SIZE, draw
 from wdsremux.errors import OptionError
 from wdsremux.loading.augment import PRESETS, WHOLE, Augment, Colour, Parameters
 
@@ -80,7 +79,7 @@ def test_a_kind_switched_on_or_off_changes_no_other(kinds: set[str], seed: int, 
     assert {name.split(".")[0] for name in some} == {"boxes", "flips"} | kinds
     for name, array in some.items():
         np.testing.assert_array_equal(array, everything[name], name)
-    assert augment.late == augment.parameters(ids, side, side, seed, epoch, size).late == bool(kinds)
+    assert augment.after_crop == augment.parameters(ids, side, side, seed, epoch, size).after_crop == bool(kinds)
 
 
 @given(st.lists(st.integers(0, 19), max_size=30), st.integers(0, 2**31))
@@ -100,7 +99,7 @@ def test_a_slice_is_taken_as_its_places(part: slice) -> None:
     taken = drawn.take(part)
     assert_same(taken, drawn.take(np.arange(20)[part]))
     assert taken.blur_kernel == drawn.blur_kernel == 9
-    assert draw(WHOLE, (300, 200), 20).take(part).late is False
+    assert draw(WHOLE, (300, 200), 20).take(part).after_crop is False
 
 
 def test_another_epoch_or_seed_draws_every_kind_anew() -> None:
@@ -146,12 +145,12 @@ def test_golden() -> None:
 )
 def test_what_changes_nothing_is_off(options: dict[str, Any]) -> None:
     augment = Augment(**options)
-    assert not augment.late
+    assert not augment.after_crop
     assert set(arrays_of(draw(augment, (300, 200), 5))) == {"boxes", "flips"}
 
 
 def test_presets_do_nothing_late() -> None:
-    assert not any(augment.late for augment in (*PRESETS.values(), WHOLE))
+    assert not any(augment.after_crop for augment in (*PRESETS.values(), WHOLE))
 
 
 def test_a_picture_is_larger_than_half_its_blur() -> None:

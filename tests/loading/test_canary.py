@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from tests.conftest import jpeg, needs
-from tests.contracts.batches import LIBRARIES, WAYS, images_of, made, read_batches, spoil
+from tests.support.batches import LIBRARIES, WAYS, images_of, made, read_batches, spoil
 from wdsremux.errors import BackendError, FormatError, ImageError
 from wdsremux.loading.augment import Augment
 from wdsremux.loading.backends import GPU, Batch, canary
 from wdsremux.loading.backends.canary import FAR, PERIOD, Canary, by_the_cpu, difference
 from wdsremux.loading.device import Destination
-from wdsremux.loading.reader import skips
+from wdsremux.loading.reader import skip_log
 
 GPUS = [way for way, (_, decode) in WAYS.items() if decode == GPU]
 
@@ -112,7 +112,7 @@ def test_what_only_the_gpu_can_decode(
     skip: bool, converted: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that the CPU refuses is refused, as `on_error` has it."""
-    monkeypatch.setattr(skips, "LOG", skips.SkipLog())
+    monkeypatch.setattr(skip_log, "LOG", skip_log.SkipLog())
     (batch,) = read_batches(converted / "train", [4])
     pixels = torch.zeros(4, 64, 64, 3, dtype=torch.uint8)
     for damaged, kind in ((False, ImageError), (True, FormatError)):

@@ -174,7 +174,7 @@ def options(**given: Any) -> Options:
 def test_dalis_graph_for_a_gpu_can_be_drawn_without_one(gpu_decodes: bool) -> None:
     """Operators check arguments and where inputs lie when the graph is made; only building needs a driver."""
     needs("nvidia.dali", "DALI")
-    from wdsremux.loading.backends.pipelines import Graph, SharedPipeline
+    from wdsremux.loading.backends.dali_pipelines import Graph, SharedPipeline
 
     graph = Graph(size=64, batch_size=8, num_threads=1, device=0, gpu_decodes=gpu_decodes, normalise=None)
     assert graph.make() is not None
@@ -197,7 +197,7 @@ class Dead(Destination):
 
 def test_a_device_that_failed_is_told_and_not_waited_for(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with wdsremux.DataLoader(converted, 8, size=32, fields=("label",)) as loader:
-        monkeypatch.setattr("wdsremux.loading.running.Destination", Dead)
+        monkeypatch.setattr("wdsremux.loading.session.Destination", Dead)
         for _ in range(2):
             with pytest.raises(RuntimeError, match=r"^CUDA error: device-side assert triggered$"):
                 next(iter(loader))
@@ -206,7 +206,7 @@ def test_a_device_that_failed_is_told_and_not_waited_for(converted: Path, monkey
 
 def test_dalis_reason_is_in_the_error() -> None:
     needs("nvidia.dali", "DALI")
-    from wdsremux.loading.backends.pipelines import Graph, Lost, SharedPipeline
+    from wdsremux.loading.backends.dali_pipelines import Graph, Lost, SharedPipeline
 
     pipeline = SharedPipeline(
         Graph(size=64, batch_size=8, num_threads=1, device=None, gpu_decodes=False, normalise=None)

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from tests.conftest import needs
-from tests.contracts.batches import MEAN, STD, read_batches
-from tests.contracts.test_parity import KINDS
-from tests.loading.launches import GPU, Launches, on_the_host, pretended_gpu
+from tests.support.augments import SINGLE_KINDS
+from tests.support.batches import MEAN, STD, read_batches
+from tests.support.launches import GPU, Launches, on_the_host, pretended_gpu
 from wdsremux.loading import backends
 from wdsremux.loading.augment import PRESETS, Augment, Parameters
 from wdsremux.loading.backends import Setup
@@ -30,7 +30,7 @@ from wdsremux.loading.transforms import Transforms
 SIMCLR = Augment(
     brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, jitter=0.8, grayscale=0.2, blur=0.5, blur_kernel=23
 )
-EVERYTHING = Augment(**KINDS["everything"])
+EVERYTHING = Augment(**SINGLE_KINDS["everything"])
 FORMS = [(dtype, layout) for dtype in DTYPES for layout in LAYOUTS]
 
 
@@ -74,11 +74,11 @@ def assert_form(images: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype
     assert images.is_contiguous(memory_format=layout)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SINGLE_KINDS)
 def test_each_augmentation_on_a_gpu(kind: str) -> None:
     """Plain batches and those with everything on in every dtype and layout."""
     for dtype, layout in FORMS if kind in ("crop", "everything") else FORMS[:4:3]:
-        images, _ = launched(Augment(**KINDS[kind]), 9, 32, dtype, layout)
+        images, _ = launched(Augment(**SINGLE_KINDS[kind]), 9, 32, dtype, layout)
         assert_form(images, (9, 3, 32, 32), dtype, layout)
 
 
@@ -121,7 +121,7 @@ def test_the_whole_way_of_a_batch_to_a_gpu(decode: str, converted: Path, monkeyp
     monkeypatch.setattr("torchcodec.decoders.decode_jpeg", decode_jpeg)
     form = (torch.float16, torch.channels_last)
     setup = Setup(
-        output=output(64, *form), batch_size=6, num_threads=1, destination=NoStreams(), decode=decode, late=True
+        output=output(64, *form), batch_size=6, num_threads=1, destination=NoStreams(), decode=decode, after_crop=True
     )
     backend = backends.find("torchvision", GPU)(setup)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.splits import write_split
+from tests.support.splits import write_split
 from wdsremux.loading.mixing import mixing_warning
 from wdsremux.loading.order import ALL, Order
 from wdsremux.loading.reader.split import Split, open_split

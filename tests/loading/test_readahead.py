@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.splits import write_split
+from tests.support.splits import write_split
+from wdsremux import machine
 from wdsremux.errors import FormatError
 from wdsremux.loading.order import ALL, Order
-from wdsremux.loading.reader import Reader, ahead, probe, room, shards, skips
-from wdsremux.loading.reader import ahead as ahead_module
-from wdsremux.loading.reader import whole as whole_module
-from wdsremux.loading.reader.ahead import Part, ReadAhead
-from wdsremux.loading.reader.shards import Disk
-from wdsremux.loading.reader.whole import WholeShards
+from wdsremux.loading.reader import Reader, disk_probe, open_shards, shard_cache, skip_log
+from wdsremux.loading.reader import readahead as readahead_module
+from wdsremux.loading.reader.open_shards import Disk
+from wdsremux.loading.reader.readahead import Part, ReadAhead
+from wdsremux.loading.reader.shard_cache import WholeShards
 
 SHARDS, EACH = 12, 24
 PLENTY = 2**34
@@ -88,16 +88,16 @@ def reading(
 ) -> Iterator[tuple[Reader, Order, ReadAhead]]:
     with closing(Reader(folder, on_error=on_error, disk=disk)) as reader:
         order = Order(tuple(shard.nsamples for shard in reader.manifest.shards), 0, window=window, lanes=lanes)
-        with closing(ReadAhead(reader, order, part, memory)) as ahead:
-            yield reader, order, ahead
+        with closing(ReadAhead(reader, order, part, memory)) as readahead:
+            yield reader, order, readahead
 
 
-def epoch_bytes(reader: Reader, order: Order, ahead: ReadAhead | None, number: int = 0) -> list[bytes]:
+def epoch_bytes(reader: Reader, order: Order, readahead: ReadAhead | None, number: int = 0) -> list[bytes]:
     """Every image of an epoch, read in steps."""
     epoch, found = order.epoch(number), []
     for start in range(0, order.nsamples, STEP):
-        if ahead is not None:
-            ahead.at(epoch, start)
+        if readahead is not None:
+            readahead.at(epoch, start)
         encoded = reader.read(epoch[np.arange(start, min(start + STEP, order.nsamples))])
         found += [encoded.image(i).tobytes() for i in range(len(encoded))]
     return found
@@ -121,13 +121,13 @@ def test_whole_shards_are_read_where_single_reads_are_slow(folder: Path, caplog:
     """The same bytes in every epoch, for a few seeks a shard, and the reason is logged."""
     caplog.set_level(logging.INFO, "wdsremux")
     slow = SlowDisk()
-    with reading(folder, slow) as (reader, order, ahead):
+    with reading(folder, slow) as (reader, order, readahead):
         plain = [epoch_bytes(reader, order, None, number) for number in range(2)]
         single = slow.seeks
         slow.seeks = 0
-        assert [epoch_bytes(reader, order, ahead, number) for number in range(2)] == plain
-        assert ahead.whole is not None
-        assert not ahead.hints
+        assert [epoch_bytes(reader, order, readahead, number) for number in range(2)] == plain
+        assert readahead.whole is not None
+        assert not readahead.hints
     assert single > 500
     assert slow.seeks < 200  # one a shard and epoch, but for the first window
     texts = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
@@ -138,12 +138,12 @@ def test_whole_shards_are_read_where_single_reads_are_slow(folder: Path, caplog:
 
 def test_the_next_window_is_in_memory_when_it_begins(folder: Path) -> None:
     """Also over the end of an epoch; what was used up is freed."""
-    with reading(folder, SlowDisk()) as (reader, order, ahead):
+    with reading(folder, SlowDisk()) as (reader, order, readahead):
         for number in range(2):
             epoch = order.epoch(number)
             for window in (epoch.window(0, start) for start in (0, 4 * EACH, 8 * EACH)):
-                ahead.at(epoch, window.start)
-                whole = ahead.whole
+                readahead.at(epoch, window.start)
+                whole = readahead.whole
                 assert whole is not None
                 following = epoch.after(window) or order.epoch(number + 1).window(0, 0)
                 wanted = set(window.shards) | set(following.shards)
@@ -151,7 +151,7 @@ def test_the_next_window_is_in_memory_when_it_begins(folder: Path) -> None:
                 sizes = [reader.manifest.shards[shard].size_bytes for shard in wanted]
                 assert whole.size_bytes == sum(sizes)
                 assert reader.held is whole
-        whole = ahead.whole
+        whole = readahead.whole
     assert whole is not None
     assert whole.size_bytes == 0
     assert reader.held == {}
@@ -162,40 +162,40 @@ def test_memory_stays_within_its_bound(folder: Path) -> None:
     """Where a window does not fit into half of it, the rest is read one by one."""
     largest = max(path.stat().st_size for path in folder.glob("*.tar"))
     memory = 4 * 4 * largest  # of which a quarter is the bound, and half of that two shards of four
-    with reading(folder, SlowDisk(), memory=memory) as (reader, order, ahead):
+    with reading(folder, SlowDisk(), memory=memory) as (reader, order, readahead):
         plain, seen = epoch_bytes(reader, order, None), []
         epoch = order.epoch(0)
         for start in range(0, order.nsamples, STEP):
-            ahead.at(epoch, start)
+            readahead.at(epoch, start)
             encoded = reader.read(epoch[np.arange(start, start + STEP)])
             assert [encoded.image(i).tobytes() for i in range(STEP)] == plain[start : start + STEP]
-            assert ahead.whole is not None
-            seen.append(ahead.whole.size_bytes)
+            assert readahead.whole is not None
+            seen.append(readahead.whole.size_bytes)
         assert 0 < max(seen) <= memory // 4
 
 
 @pytest.mark.parametrize("way", ["memory", "unknown", "window", "quick"])
 def test_single_reads_stay(folder: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where memory does not allow whole shards, all is one window, or the disk is quick."""
-    monkeypatch.setattr(room, "available_bytes", lambda: None)
+    monkeypatch.setattr(machine, "available_bytes", lambda: None)
     disk = Disk() if way == "quick" else SlowDisk(1e-4 if way == "window" else 2e-3)
     with closing(Reader(folder, disk=disk)) as reader:
         order = Order((EACH,) * SHARDS, 0, window=ALL if way == "window" else 4)
         memory = {"memory": 100_000, "unknown": None}.get(way, PLENTY)
-        with closing(ReadAhead(reader, order, available_bytes=memory)) as ahead:
-            assert epoch_bytes(reader, order, ahead) == epoch_bytes(reader, order, None)
-            assert ahead.whole is None
+        with closing(ReadAhead(reader, order, available_bytes=memory)) as readahead:
+            assert epoch_bytes(reader, order, readahead) == epoch_bytes(reader, order, None)
+            assert readahead.whole is None
             assert ours() == []
-            assert ahead.hints == (way != "window")
+            assert readahead.hints == (way != "window")
 
 
 def test_lanes_have_windows_of_their_own(folder: Path) -> None:
     """A rank whose lane is one of two holds that lane's shards only; one that reads both, those of both."""
     for part, lanes in ((Part(1, 2), range(1, 2)), (Part(0, 1), range(2))):
-        with reading(folder, SlowDisk(), window=2, lanes=2, part=part) as (_, order, ahead):
+        with reading(folder, SlowDisk(), window=2, lanes=2, part=part) as (_, order, readahead):
             epoch = order.epoch(0)
-            ahead.at(epoch, 0)
-            whole = ahead.whole
+            readahead.at(epoch, 0)
+            whole = readahead.whole
             assert whole is not None
             windows = [epoch.window(lane, 0) for lane in lanes]
             windows += [after for window in windows if (after := epoch.after(window)) is not None]
@@ -205,10 +205,10 @@ def test_lanes_have_windows_of_their_own(folder: Path) -> None:
 
 def test_a_small_part_of_a_window_is_not_worth_whole_shards(folder: Path) -> None:
     """One of 64 ranks takes a sample of 64: on this disk, fewer than there are shards to seek in."""
-    with reading(folder, SlowDisk(), part=Part(0, 64)) as (_, order, ahead):
-        ahead.at(order.epoch(0), 0)
-        assert ahead.whole is None
-        assert not ahead.hints  # and for the page cache, it would be 63 too many
+    with reading(folder, SlowDisk(), part=Part(0, 64)) as (_, order, readahead):
+        readahead.at(order.epoch(0), 0)
+        assert readahead.whole is None
+        assert not readahead.hints  # and for the page cache, it would be 63 too many
 
 
 def missing(folder: Path, name: str) -> None:
@@ -245,17 +245,20 @@ def test_a_bad_shard_is_found_in_memory_as_on_disk(
     folder: Path, damage: Callable[[Path, str], None], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lies in the second window, which is waited for."""
-    monkeypatch.setattr(skips, "LOG", skips.SkipLog())
+    monkeypatch.setattr(skip_log, "LOG", skip_log.SkipLog())
     order = Order((EACH,) * SHARDS, 0, window=4)
     bad = order.epoch(0).window(0, 4 * EACH).shards[1]
     name = f"train-{bad:06d}.tar"
     damage(folder, name)
-    with reading(folder, SlowDisk()) as (reader, order, ahead), pytest.raises(FormatError, match=f"{name} {sentence}"):
-        epoch_bytes(reader, order, ahead)
-    with reading(folder, SlowDisk(), on_error="skip") as (reader, order, ahead):
-        assert len(epoch_bytes(reader, order, ahead)) == order.nsamples
-        assert ahead.whole is not None
-        assert bad not in ahead.whole
+    with (
+        reading(folder, SlowDisk()) as (reader, order, readahead),
+        pytest.raises(FormatError, match=f"{name} {sentence}"),
+    ):
+        epoch_bytes(reader, order, readahead)
+    with reading(folder, SlowDisk(), on_error="skip") as (reader, order, readahead):
+        assert len(epoch_bytes(reader, order, readahead)) == order.nsamples
+        assert readahead.whole is not None
+        assert bad not in readahead.whole
 
 
 def test_what_was_announced_is_waited_for(folder: Path) -> None:
@@ -293,7 +296,7 @@ def test_closing_ends_in_the_middle_of_a_shard(folder: Path, monkeypatch: pytest
             time.sleep(0.02)
             return super().read(descriptor, into, offset)
 
-    monkeypatch.setattr(whole_module, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(shard_cache, "BLOCK_BYTES", 256)
     with closing(Reader(folder)) as reader:
         assert reader.manifest.shards[0].size_bytes > 256 * 60  # 1.2 s a shard
         whole = WholeShards(reader.split, Steady(), PLENTY)
@@ -305,9 +308,9 @@ def test_closing_ends_in_the_middle_of_a_shard(folder: Path, monkeypatch: pytest
 
 
 def test_a_reader_ahead_may_be_closed_unused(folder: Path) -> None:
-    with reading(folder, Disk()) as (_, _, ahead):
-        ahead.close()
-        ahead.close()
+    with reading(folder, Disk()) as (_, _, readahead):
+        readahead.close()
+        readahead.close()
 
 
 # The trial
@@ -316,14 +319,14 @@ def test_a_reader_ahead_may_be_closed_unused(folder: Path) -> None:
 def test_the_trial_of_a_quick_disk_is_quick(folder: Path) -> None:
     with closing(Reader(folder)) as reader:
         start = time.monotonic()
-        speed = probe.measure(reader, range(SHARDS))
+        speed = disk_probe.measure(reader, range(SHARDS))
         assert time.monotonic() - start < 0.5
         assert speed is not None
         assert 0 < speed.sample_s < 0.1
 
 
 def test_the_trial_of_a_very_slow_disk_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "DEADLINE_S", 0.2)
+    monkeypatch.setattr(disk_probe, "DEADLINE_S", 0.2)
     for known in (False, True):  # opening costs a read itself; then only the reads do
         disk = SlowDisk(0.0 if known else 0.1)
         with closing(Reader(folder, disk=disk)) as reader:
@@ -331,7 +334,7 @@ def test_the_trial_of_a_very_slow_disk_ends(folder: Path, monkeypatch: pytest.Mo
                 reader.read(np.arange(SHARDS * EACH))
             disk.seek_s = 0.1
             start = time.monotonic()
-            speed = probe.measure(reader, range(SHARDS))
+            speed = disk_probe.measure(reader, range(SHARDS))
             assert time.monotonic() - start < 1.0
         assert speed is not None
         assert 0.1 <= speed.sample_s < 0.3
@@ -341,8 +344,8 @@ def test_a_trial_that_meets_a_bad_shard_says_nothing(folder: Path) -> None:
     for path in folder.glob("*.tar"):
         path.unlink()
     with closing(Reader(folder)) as reader:
-        assert probe.measure(reader, range(SHARDS)) is None
-        assert probe.measure(reader, [0]) is None
+        assert disk_probe.measure(reader, range(SHARDS)) is None
+        assert disk_probe.measure(reader, [0]) is None
 
 
 # Hints, on quick disks
@@ -350,13 +353,13 @@ def test_a_trial_that_meets_a_bad_shard_says_nothing(folder: Path) -> None:
 
 def hinted_ahead(disk: HintedDisk) -> list[tuple[str, int]]:
     """Whole pieces, as against single samples."""
-    return [(name, offset) for name, offset, size in disk.hinted if size == ahead.HINT_BYTES]
+    return [(name, offset) for name, offset, size in disk.hinted if size == readahead_module.HINT_BYTES]
 
 
 @pytest.fixture
 def small_hints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead_module, "HINT_BYTES", 4096)
-    monkeypatch.setattr(ahead_module, "HINTS_A_STEP", 1_000)
+    monkeypatch.setattr(readahead_module, "HINT_BYTES", 4096)
+    monkeypatch.setattr(readahead_module, "HINTS_A_STEP", 1_000)
 
 
 def pieces(reader: Reader, numbers: tuple[int, ...]) -> set[tuple[str, int]]:
@@ -367,22 +370,22 @@ def pieces(reader: Reader, numbers: tuple[int, ...]) -> set[tuple[str, int]]:
 @pytest.mark.usefixtures("small_hints")
 def test_the_next_window_is_hinted_bit_by_bit(folder: Path) -> None:
     disk = HintedDisk()
-    with reading(folder, disk) as (reader, order, ahead):
+    with reading(folder, disk) as (reader, order, readahead):
         epoch = order.epoch(0)
         window = epoch.window(0, 0)
         following = epoch.after(window)
         assert following is not None
         wanted, counts = pieces(reader, following.shards), []
         for start in range(0, window.stop, STEP):
-            ahead.at(epoch, start)
+            readahead.at(epoch, start)
             counts.append(len(hinted_ahead(disk)))
-        assert ahead.hints
+        assert readahead.hints
         assert set(hinted_ahead(disk)) <= wanted
         assert len(hinted_ahead(disk)) > 0.7 * len(wanted)
         assert max(np.diff([0, *counts])) < 0.25 * len(wanted)
         done = len(hinted_ahead(disk))
         for start in range(8 * EACH, 12 * EACH, STEP):  # the last window, and then the next epoch's first
-            ahead.at(epoch, start)
+            readahead.at(epoch, start)
         assert set(hinted_ahead(disk)[done:]) <= pieces(reader, order.epoch(1).window(0, 0).shards)
         assert len(hinted_ahead(disk)) > done
 
@@ -390,21 +393,21 @@ def test_the_next_window_is_hinted_bit_by_bit(folder: Path) -> None:
 @pytest.mark.usefixtures("small_hints")
 def test_a_step_gives_a_few_hints_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a run is resumed late in a window."""
-    monkeypatch.setattr(ahead_module, "HINTS_A_STEP", 2)
+    monkeypatch.setattr(readahead_module, "HINTS_A_STEP", 2)
     disk = HintedDisk()
-    with reading(folder, disk) as (_, order, ahead):
+    with reading(folder, disk) as (_, order, readahead):
         for count in (2, 4, 6):
-            ahead.at(order.epoch(0), 3 * EACH)
+            readahead.at(order.epoch(0), 3 * EACH)
             assert len(hinted_ahead(disk)) == count
 
 
 @pytest.mark.usefixtures("small_hints")
 def test_hints_stay_within_a_bound(folder: Path) -> None:
     disk = HintedDisk()
-    with reading(folder, disk, memory=8 * 5 * 4096) as (_, order, ahead):
+    with reading(folder, disk, memory=8 * 5 * 4096) as (_, order, readahead):
         epoch = order.epoch(0)
         for start in range(0, 4 * EACH, STEP):
-            ahead.at(epoch, start)
+            readahead.at(epoch, start)
         assert len(hinted_ahead(disk)) == 5
 
 
@@ -414,51 +417,30 @@ def test_ranks_of_a_machine_share_the_hints(folder: Path) -> None:
     found: list[tuple[str, int]] = []
     for rank in range(4):
         disk = HintedDisk()
-        with reading(folder, disk, part=Part(rank, 4, 4)) as (_, order, ahead):
+        with reading(folder, disk, part=Part(rank, 4, 4)) as (_, order, readahead):
             for start in range(0, 4 * EACH, STEP):
-                ahead.at(order.epoch(0), start)
+                readahead.at(order.epoch(0), start)
             found += hinted_ahead(disk)
     assert len(found) == len(set(found)) > 0
 
 
 def test_where_the_system_takes_no_hints_all_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS."""
-    monkeypatch.setattr(shards, "_ADVISE", None)
-    with reading(folder, Disk()) as (reader, order, ahead):
-        assert epoch_bytes(reader, order, ahead) == epoch_bytes(reader, order, None)
+    monkeypatch.setattr(open_shards, "_ADVISE", None)
+    with reading(folder, Disk()) as (reader, order, readahead):
+        assert epoch_bytes(reader, order, readahead) == epoch_bytes(reader, order, None)
 
 
 def test_few_descriptors_are_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "OPEN_SHARDS", 3)
+    monkeypatch.setattr(open_shards, "OPEN_SHARDS", 3)
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("counts descriptors as Linux shows them")
     for disk in (Disk(), SlowDisk()):
         before, most = len(os.listdir("/proc/self/fd")), 0
-        with reading(folder, disk) as (reader, order, ahead):
+        with reading(folder, disk) as (reader, order, readahead):
             epoch = order.epoch(0)
             for start in range(0, order.nsamples, STEP):
-                ahead.at(epoch, start)
+                readahead.at(epoch, start)
                 reader.read(epoch[np.arange(start, start + STEP)])
                 most = max(most, len(os.listdir("/proc/self/fd")))
         assert most - before <= 3 + 2  # and the table, and the shard under way
-
-
-# Memory
-
-
-def test_room_is_the_smaller_of_machine_and_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:       80 kB\n")
-    monkeypatch.setattr(room, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(room, "_CGROUP", tmp_path)
-    assert room.available_bytes() == 80 * 1024
-    (tmp_path / "memory.current").write_text("50000\n")
-    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 20000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert room.available_bytes() == 80 * 1024
-    (tmp_path / "memory.max").write_text("60000\n")
-    assert room.available_bytes() == 30_000
-    (tmp_path / "memory.max").write_text("10000\n")
-    assert room.available_bytes() == 0
-    (tmp_path / "meminfo").unlink()
-    (tmp_path / "memory.max").unlink()
-    assert room.available_bytes() is None

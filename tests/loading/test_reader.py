@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import TRAIN, ConvertTiny
 from wdsremux.errors import FormatError
 from wdsremux.format import samples
-from wdsremux.loading.reader import Reader, shards, split
+from wdsremux.loading.reader import Reader, open_shards, split
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_split_without_one_of_its_files_is_refused(folder: Path, name: str) ->
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors as Linux shows them")
 def test_few_shards_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "OPEN_SHARDS", 3)
+    monkeypatch.setattr(open_shards, "OPEN_SHARDS", 3)
     reader = Reader(folder)
     ids = np.random.default_rng(0).permutation(TRAIN)
     assert reader.read(ids).starts[-1] == reader.table["size"].sum()

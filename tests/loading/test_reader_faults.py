@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.splits import header, reseal, write_split
+from tests.support.splits import header, reseal, write_split
 from wdsremux.errors import FormatError, ImageError
 from wdsremux.format import manifest, samples
-from wdsremux.loading.reader import Reader, fault, skips
+from wdsremux.loading.reader import Reader, fault, skip_log
 from wdsremux.loading.reader.encoded import Encoded
-from wdsremux.loading.reader.shards import Disk
+from wdsremux.loading.reader.open_shards import Disk
 
 COUNT = 12  #: samples, in four shards of three
 ALL = np.arange(COUNT)
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def log(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was said in another test is said again."""
-    monkeypatch.setattr(skips, "LOG", skips.SkipLog())
+    monkeypatch.setattr(skip_log, "LOG", skip_log.SkipLog())
 
 
 def shard(folder: Path, number: int) -> Path:
@@ -187,8 +187,8 @@ class CountingDisk(Disk):
 
 def test_a_shard_is_known_again_at_no_further_cost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One read more when it is first opened; when it is opened again, only its size is looked at."""
-    monkeypatch.setattr("wdsremux.loading.reader.shards.OPEN_SHARDS", 1)
-    monkeypatch.setattr("wdsremux.loading.reader.HINTED", 1)
+    monkeypatch.setattr("wdsremux.loading.reader.open_shards.OPEN_SHARDS", 1)
+    monkeypatch.setattr("wdsremux.loading.reader.base.HINTED", 1)
     disk = CountingDisk()
     with closing(Reader(folder, disk=disk)) as reader:
         reader.read(ALL)
@@ -357,12 +357,12 @@ def test_the_next_good_image_stands_in_cyclically(folder: Path) -> None:
 
 
 def test_many_faults_are_not_all_said(caplog: pytest.LogCaptureFixture) -> None:
-    log = skips.SkipLog()
+    log = skip_log.SkipLog()
     for number in range(100):
         for _ in range(2):
             log.warn(FormatError(f"fault {number}"))
     texts = [record.getMessage() for record in caplog.records]
-    assert len(texts) == skips.MOST + 1
+    assert len(texts) == skip_log.MOST + 1
     assert texts[-1] == "skipped: more than 20 faults; further ones are only counted"
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert {record.name for record in caplog.records} == {"wdsremux"}
@@ -403,7 +403,7 @@ def test_long_kept_columns_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """What does not come with the header is read after it."""
     for size in (1_512, 1_513, 1_514, 5_000):  # {"place": 0, "text": "…"} adds 24 bytes, and 1,536 come at once
         dumps = partial(_with_text, "x" * size)
-        monkeypatch.setattr("tests.splits.json", SimpleNamespace(dumps=dumps))
+        monkeypatch.setattr("tests.support.splits.json", SimpleNamespace(dumps=dumps))
         folder = write_split(tmp_path / str(size), kept=True, rejects=0)
         with closing(Reader(folder)) as reader:
             assert [values["text"] for values in reader.json(np.array([0, 4]))] == ["x" * size] * 2
@@ -442,7 +442,7 @@ def test_what_is_no_json_is_named(kept: Path, content: bytes, size: int | None, 
 
 
 def test_json_too_deep_to_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.splits.json", SimpleNamespace(dumps=lambda _: "[" * 300_000))
+    monkeypatch.setattr("tests.support.splits.json", SimpleNamespace(dumps=lambda _: "[" * 300_000))
     folder = write_split(tmp_path, kept=True, rejects=0)
     with closing(Reader(folder)) as reader, pytest.raises(FormatError, match=r"holds no 000000-000000\.json at byte"):
         reader.json(np.array([0]))

@@ -17,7 +17,7 @@ import pytest
 
 from wdsremux.format import manifest, samples
 
-SCRIPT = Path(__file__).with_name("scale.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "scale.py"
 NSHARDS, NSAMPLES = 50_000, 100_000_000
 
 

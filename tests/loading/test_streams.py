@@ -18,10 +18,10 @@ import pytest
 import torch
 
 from tests.conftest import needs
-from tests.contracts.batches import MEAN, STD, read_batches
-from tests.contracts.test_parity import KINDS
-from tests.loading.launches import GPU, on_the_host
-from tests.loading.streams import Order, Race, Stream, watched
+from tests.support.augments import SINGLE_KINDS
+from tests.support.batches import MEAN, STD, read_batches
+from tests.support.launches import GPU, on_the_host
+from tests.support.streams import Order, Race, Stream, watched
 from wdsremux.loading import backends, device
 from wdsremux.loading.augment import Augment
 from wdsremux.loading.backends import Backend, Batch, Setup, canary
@@ -35,7 +35,7 @@ SIZE = 32
 @pytest.fixture
 def batches(converted: Path) -> list[Batch]:
     """Five, of which the canary looks at one image each."""
-    found = read_batches(converted / "train", [6, 6, 6, 6, 3], Augment(**KINDS["everything"]), SIZE)
+    found = read_batches(converted / "train", [6, 6, 6, 6, 3], Augment(**SINGLE_KINDS["everything"]), SIZE)
     return [replace(batch, encoded=replace(batch.encoded, split=None)) for batch in found]
 
 
@@ -73,10 +73,10 @@ def made(way: str, destination: Destination, order: Order, monkeypatch: pytest.M
     name, _, decode = way.partition(", ")
     form = {"dtype": torch.float16, "memory_format": torch.channels_last}
     output = Output(size=SIZE, mean=MEAN, std=STD, **form)  # type: ignore[arg-type]
-    setup = Setup(output=output, batch_size=6, num_threads=1, destination=destination, decode=decode, late=True)
+    setup = Setup(output=output, batch_size=6, num_threads=1, destination=destination, decode=decode, after_crop=True)
     if name == "dali":
         from wdsremux.loading.backends import dali
-        from wdsremux.loading.backends.pipelines import Graph, SharedPipeline
+        from wdsremux.loading.backends.dali_pipelines import Graph, SharedPipeline
 
         pipeline: Any = SharedPipeline.__new__(SharedPipeline)
         pipeline.graph = Graph(SIZE, 6, 1, device=0, gpu_decodes=True, normalise=None)

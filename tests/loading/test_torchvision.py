@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import needs
-from tests.contracts.batches import images_of, made, read_batches
+from tests.support.batches import images_of, made, read_batches
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import Batch
 from wdsremux.loading.backends.resample import resample

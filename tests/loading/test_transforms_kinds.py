@@ -12,8 +12,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from tests.loading.test_augment_kinds import JITTER
-from tests.loading.test_transforms import ADJUST, CLOSE, MEAN, drawn, jitter, pictures, plain, shares, transforms
+from tests.support.augments import JITTER
+from tests.support.pictures import ADJUST, CLOSE, MEAN, drawn, jitter, pictures, plain, shares, transforms
 from wdsremux.loading.augment import Augment, Parameters
 from wdsremux.loading.augment.affine import inverse
 from wdsremux.loading.output import DTYPES

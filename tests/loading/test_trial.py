@@ -14,7 +14,7 @@ import torch
 
 import wdsremux
 from tests.conftest import needs
-from tests.contracts.batches import MEAN, STD, WAYS, made, read_batches
+from tests.support.batches import MEAN, STD, WAYS, made, read_batches
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import CPU, GPU, Backend, Batch, Plug, Setup, find, trial
 from wdsremux.loading.backends.trial import Route, begin, judge, routes

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.soak import soaking, tries
-from tests.splits import write_split
+from tests.support.soak import soaking, tries
+from tests.support.splits import write_split
 from wdsremux.conversion.verification import records, verify
 from wdsremux.errors import FormatError
 

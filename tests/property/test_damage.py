@@ -20,9 +20,9 @@ import torch
 
 import wdsremux
 from tests.conftest import jpeg
-from tests.reading import digests
-from tests.soak import soaking, tries
-from tests.splits import reseal
+from tests.support.reading import digests
+from tests.support.soak import soaking, tries
+from tests.support.splits import reseal
 from wdsremux.errors import FormatError, WdsremuxError
 from wdsremux.format import manifest, samples
 

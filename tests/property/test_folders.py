@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from wdsremux.conversion.source import images, listing, patience
+from wdsremux.conversion.source import images, listing, retry
 from wdsremux.conversion.source.base import Opened, Survey
 from wdsremux.conversion.source.tree import CARDS
 from wdsremux.errors import SourceError
@@ -94,7 +94,7 @@ def opened_splits(root: Path) -> Mapping[str, tuple[Opened, Survey]] | None:
     for split in names:
         opened = listing.find(str(root), root, split, None)
         assert opened is not None
-        found[split] = opened, images.survey(opened, patience.Faults((OSError,)))
+        found[split] = opened, images.survey(opened, retry.Faults((OSError,)))
     return found
 
 

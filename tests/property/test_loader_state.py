@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.soak import tries
+from tests.support.soak import tries
 from wdsremux.errors import OptionError, StateError
 from wdsremux.loading.state import LoaderState, load
 

@@ -24,8 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import tiny_jpeg
-from wdsremux.conversion.recipes import Reject, Sample, make_recipe
-from wdsremux.conversion.recipes import Settings as RecipeSettings
+from wdsremux.conversion.recipes.base import Reject, Sample
+from wdsremux.conversion.recipes.base import Settings as RecipeSettings
+from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.columns import looks_like_label
 from wdsremux.conversion.source.opening import open_source

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.soak import tries
+from tests.support.soak import tries
 from wdsremux import rng
 from wdsremux.errors import OptionError
 from wdsremux.loading.order import ALL, WINDOW, Epoch, Ids, Order, Window, deal, feistel, lanes_of, steps

@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contracts.batches import images_of, made, read_batches
-from tests.soak import tries
+from tests.support.batches import images_of, made, read_batches
+from tests.support.soak import tries
 from wdsremux.errors import BackendError
 from wdsremux.loading.backends import Backend, Batch
 

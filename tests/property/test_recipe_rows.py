@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rows import picture, rows
+from tests.support.rows import picture, rows
 from wdsremux import codec
-from wdsremux.conversion.recipes import Reject, Sample, Settings
+from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.batch import make_batch
 from wdsremux.conversion.recipes.result import read
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, reject, settings
 from hypothesis import strategies as st
 
-from tests.soak import tries
+from tests.support.soak import tries
 from wdsremux.errors import OptionError
 from wdsremux.loading.order import Step, Steps, deal, steps
 

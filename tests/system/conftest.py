@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.reading import check_split
-from tests.system.places import ROWS, convert, write_pictures
+from tests.support.places import ROWS, convert, write_pictures
+from tests.support.reading import check_split
 
 
 @pytest.fixture(scope="module")

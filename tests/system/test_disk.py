@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 import wdsremux
-from tests.reading import check_split, digests
-from tests.soak import soaking, tries
-from tests.system.places import (
+from tests.support.places import (
     PAGE_BYTES,
     ROWS,
     Stopped,
@@ -30,6 +28,8 @@ from tests.system.places import (
     stop_halfway,
     without_rights,
 )
+from tests.support.reading import check_split, digests
+from tests.support.soak import soaking, tries
 from wdsremux.conversion.events import Event, Finished, Planned, Progress
 from wdsremux.errors import ConversionError, OutputError, SpaceError, WdsremuxError
 
@@ -150,7 +150,7 @@ def test_an_unfinished_one_is_refused(
 
 READ = """
 import sys, wdsremux
-from tests.system.places import ROWS, convert, loaded
+from tests.support.places import ROWS, convert, loaded
 out, source = sys.argv[1:]
 assert wdsremux.verify(out) == []
 assert loaded(out) == list(range(ROWS))

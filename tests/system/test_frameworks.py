@@ -13,7 +13,7 @@ import pytest
 
 import wdsremux
 from tests.conftest import TRAIN
-from tests.system.launch import Seen, ids, output, seen, start
+from tests.support.launch import Seen, ids, output, seen, start
 
 pytestmark = pytest.mark.system
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import tracing
-from tests.system.killing import PATIENCE_S, running
-from tests.system.small import command, files_of, final_digests, write_small
-from tests.system.tracing import Event
+from tests.support import tracing
+from tests.support.killing import PATIENCE_S, running
+from tests.support.small import command, files_of, final_digests, write_small
+from tests.support.tracing import Event
 
 pytestmark = pytest.mark.system
 LOCKS = {".lock", "train/.wdsremux/lock"}  #: nobody reads them

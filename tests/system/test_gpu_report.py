@@ -16,12 +16,12 @@ from gpu_report_run import Part
 from gpu_report_speed import waited
 from gpu_report_tests import read_report, summed
 
-from tests.system.launch import SCRIPTS
+from tests.support.launch import SCRIPTS
 
 pytestmark = pytest.mark.system
 
 LIMIT_S = 280  #: two minutes are the aim on two idle cores; tests run on busy ones
-HERE = "tests.system.report_parts"
+HERE = "tests.support.report_parts"
 
 
 def start(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import wdsremux
-from tests.client import ROOT, Client
-from tests.hub import SECRET, Fault, Hub
-from tests.reading import digests, read_split
+from tests.support.client import ROOT, Client
+from tests.support.hub import SECRET, Fault, Hub
+from tests.support.hub_sources import revision, write_images, write_parquet, write_tars
+from tests.support.reading import digests, read_split
 
 pytestmark = pytest.mark.system
 PHOTOS = 240  #: of the sample, all in all 15 MB
-FILES, ROWS_A_GROUP = 3, 20
 SIZES: dict[str, Any] = {"recipe": "copy", "samples_per_shard": 10, "samples_per_task": 40, "workers": 2}
 
 
@@ -46,34 +44,6 @@ def folders(photos: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "- config_name: large\n  data_files: large/data/*\n---\n"
     )
     return {path.name: path for path in root.iterdir()}
-
-
-def write_parquet(folder: Path, photos: pa.Table) -> None:
-    (folder / "data").mkdir(parents=True)
-    for i in range(FILES):
-        part = photos.slice(i * len(photos) // FILES, len(photos) // FILES)
-        pq.write_table(part, folder / "data" / f"train-{i:05d}-of-{FILES:05d}.parquet", row_group_size=ROWS_A_GROUP)
-
-
-def write_tars(folder: Path, photos: pa.Table) -> None:
-    """Two of them; one in ten samples has no label."""
-    folder.mkdir()
-    for number in range(2):
-        with tarfile.open(folder / f"train-{number}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-            for i in range(number, len(photos), 2):
-                row = photos.slice(i, 1).to_pylist()[0]
-                content = {"jpg": row["image"]["bytes"], "json": b'{"i": %d}' % i}
-                for extension, data in (content | ({} if i % 20 == 15 else {"cls": b"%d" % row["label"]})).items():
-                    info = tarfile.TarInfo(f"{i:06d}.{extension}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-
-
-def write_images(folder: Path, photos: pa.Table) -> None:
-    for i, row in enumerate(photos.slice(0, 40).to_pylist()):
-        path = folder / "train" / f"class {row['label'] + i % 3}" / f"{i} a.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(row["image"]["bytes"])
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +88,6 @@ def about(out: Path) -> dict[str, Any]:
 
 def samples(out: Path) -> list[tuple[bytes, bytes | None]]:
     return sorted((content["jpg"], content.get("cls")) for content in read_split(out / "train").values())
-
-
-def revision(out: Path) -> str:
-    return str(wdsremux.manifest(out).source["revision"])
 
 
 # The same files

@@ -1,6 +1,6 @@
 """What a Hub, a network and a proxy do in mid-run: the bytes of the undisturbed run, or one sentence and then those.
 
-The real clients, in a process of their own. `tests/hub.py` says what each fault is.
+The real clients, in a process of their own. `tests/support/hub.py` says what each fault is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import wdsremux
-from tests.client import Client
-from tests.hub import SECRET, Fault, FaultKind, Hub
-from tests.reading import digests, read_split
-from tests.soak import soaking, tries
-from tests.system.test_hub import revision, write_images, write_parquet, write_tars
+from tests.support.client import Client
+from tests.support.hub import SECRET, Fault, FaultKind, Hub
+from tests.support.hub_sources import revision, write_images, write_parquet, write_tars
+from tests.support.reading import digests, read_split
+from tests.support.soak import soaking, tries
 
 pytestmark = pytest.mark.system
 Tally = Callable[[str, str], None]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import wdsremux
-from tests.reading import check_split, digests
-from tests.system.killing import PATIENCE_S, ROOT, group, killed, running, wait_until, workers
-from tests.system.small import some_wait
+from tests.support.killing import PATIENCE_S, ROOT, group, killed, running, wait_until, workers
+from tests.support.reading import check_split, digests
+from tests.support.small import some_wait
 
 pytestmark = pytest.mark.system
 SIZES = ("--samples-per-shard", "10", "--samples-per-task", "50", "--workers", "2")

@@ -17,13 +17,13 @@ from random import Random
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.hub import Hub
-from tests.reading import check_split, sha256
-from tests.soak import soaking
-from tests.system import tracing
-from tests.system.killing import PATIENCE_S, check_words, gone, killed, running, servers, until_it_ends, workers
-from tests.system.small import ROWS, command, files_of, some_wait, write_small
-from tests.system.tracing import Strike
+from tests.support import tracing
+from tests.support.hub import Hub
+from tests.support.killing import PATIENCE_S, check_words, gone, killed, running, servers, until_it_ends, workers
+from tests.support.reading import check_split, sha256
+from tests.support.small import ROWS, command, files_of, some_wait, write_small
+from tests.support.soak import soaking
+from tests.support.tracing import Strike
 
 pytestmark = pytest.mark.system
 KILLS = {"local": 140, "hub": 80, "mending": 60} if soaking() else {"local": 3, "hub": 1, "mending": 2}

@@ -13,12 +13,11 @@ from random import Random
 import pytest
 import torch
 
-from tests.soak import soaking
-from tests.system import tracing
-from tests.system.killing import killed, naming, running, until_it_ends, wait_until
-from tests.system.launch import SCRIPTS, output, start
-from tests.system.test_train import weights
-from tests.system.tracing import Strike
+from tests.support import tracing
+from tests.support.killing import killed, naming, running, until_it_ends, wait_until
+from tests.support.launch import SCRIPTS, output, start, weights
+from tests.support.soak import soaking
+from tests.support.tracing import Strike
 
 pytestmark = pytest.mark.system
 KILLS = 50 if soaking() else 2

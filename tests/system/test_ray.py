@@ -19,8 +19,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.reading import check_split, digests
-from tests.system.killing import PATIENCE_S, wait_until
+from tests.support.killing import PATIENCE_S, wait_until
+from tests.support.reading import check_split, digests
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.system

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SCRIPTS, WriteSource, jpeg
-from tests.reading import check_split, digests, read_split
+from tests.support.reading import check_split, digests, read_split
 
 pytestmark = pytest.mark.system
 

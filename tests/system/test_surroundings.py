@@ -15,9 +15,7 @@ import pytest
 
 import wdsremux
 from tests.conftest import open_files
-from tests.reading import check_split, digests
-from tests.splits import write_split
-from tests.system.places import (
+from tests.support.places import (
     ROOT,
     ROWS,
     command,
@@ -30,6 +28,8 @@ from tests.system.places import (
     small_disk,
     write_pictures,
 )
+from tests.support.reading import check_split, digests
+from tests.support.splits import write_split
 from wdsremux import cli
 from wdsremux.errors import FormatError, SourceError, WdsremuxError
 

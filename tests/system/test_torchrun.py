@@ -15,8 +15,7 @@ import pytest
 
 import wdsremux
 from tests.conftest import TEST, TRAIN, ConvertTiny, WriteSource, tiny_jpeg
-from tests.system.launch import ids, output, seen, start
-from tests.system.test_train import loss_of_test, weights
+from tests.support.launch import ids, loss_of_test, output, seen, start, weights
 
 pytestmark = pytest.mark.system
 

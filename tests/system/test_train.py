@@ -12,7 +12,7 @@ import train
 from ranks import joined
 from train import learning_rate
 
-from tests.system.launch import output, start
+from tests.support.launch import output, start, weights
 
 pytestmark = pytest.mark.system
 
@@ -21,18 +21,6 @@ def accuracy(text: str) -> float:
     found = re.search(r"test accuracy: ([\d.]+)", text)
     assert found is not None, text
     return float(found[1])
-
-
-def loss_of_test(text: str) -> float:
-    found = re.search(r"test accuracy: .*, loss ([\d.]+)", text)
-    assert found is not None, text
-    return float(found[1])
-
-
-def weights(text: str) -> str:
-    found = re.search(r"weights sha256 ([0-9a-f]{64})", text)
-    assert found is not None, text
-    return found[1]
 
 
 def losses(text: str) -> list[float]:

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wdsremux import files
-from wdsremux.conversion import ahead, memory, shards
+from wdsremux import files, machine
+from wdsremux.conversion import prefetch, shard_writer
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Block, Task
-from wdsremux.conversion.recipes import Recipe, Reject, Sample
+from wdsremux.conversion.recipes.base import Recipe, Reject, Sample
 from wdsremux.conversion.source import Rows, Source
 from wdsremux.errors import ConversionError
 from wdsremux.format import manifest, samples
@@ -99,18 +99,18 @@ def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None
         for number, items in itertools.groupby(baked, key=lambda item: bisect.bisect_right(ends, item[0])):
             if number == len(ends):
                 raise ConversionError(f"{bakery.source.where(task.reads[0].fragment)} has more rows than fit its size")
-            with shards.spooled(partial) as spool:
+            with shard_writer.spooled(partial) as spool:
                 for _, fragment, sample in items:
                     spool.add(fragment, sample)
                 block = task.blocks[number]
                 if task.rows is None:
                     block = _filled(block, tally.read - (ends[number - 1] if number else 0))
                 seed = bakery.seed if bakery.shuffle else None
-                written, table = shards.write(spool, block, bakery.split, seed, partial)
+                written, table = shard_writer.write(spool, block, bakery.split, seed, partial)
             table["shard"] += len(made)
             made += written
             tables.append(table)
-        shards.publish(made, partial, bakery.folder, bakery.mended)
+        shard_writer.publish(made, partial, bakery.folder, bakery.mended)
     rows_path, record_path = journal_names(bakery.work, task.number)
     with files.atomic(rows_path) as out:
         samples.write(out, tables, sum(len(table) for table in tables))
@@ -169,8 +169,8 @@ def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -
     for rows in _read(task, bakery):
         if rows.fragment != fragment:
             fragment, first, count = rows.fragment, first + count, 0
-        if held_bytes >= memory.WORTH_BYTES:  # within a fragment, too: it may be as large as its file
-            memory.give_back()
+        if held_bytes >= machine.GIVE_BACK_BYTES:  # within a fragment, too: it may be as large as its file
+            machine.give_memory_back()
             held_bytes = 0
         baked = bakery.recipe.bake(rows)
         parts = Counter(item.row for item in baked)
@@ -186,15 +186,15 @@ def _read(task: Task, bakery: Bakery) -> Iterator[Rows]:
     """The task's rows, read while those before them are baked."""
     source, batch_size = bakery.source, bakery.recipe.batch_size
     if source.at_once == 1 or task.limit is not None:
-        readings = [ahead.Reading(lambda: _in_turn(task, source, batch_size), 0)]
+        readings = [prefetch.Reading(lambda: _in_turn(task, source, batch_size), 0)]
     else:
         readings = [
-            ahead.Reading(
+            prefetch.Reading(
                 partial(source.rows, read.fragment, batch_size, read.rows), source.fragments[read.fragment].size_bytes
             )
             for read in task.reads
         ]
-    return ahead.read(readings, source.at_once, source.at_once * _AHEAD_BYTES, _STORED_BYTES)
+    return prefetch.read(readings, source.at_once, source.at_once * _AHEAD_BYTES, _STORED_BYTES)
 
 
 def _in_turn(task: Task, source: Source, batch_size: int) -> Iterator[Rows]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from wdsremux import files
-from wdsremux.conversion import classes, descriptors, environment, folder, journal, mending, overlap, report
+from wdsremux.conversion import classes, environment, folder, journal, overlap, repair, report, space
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, Engine, make_engine
 from wdsremux.conversion.events import Event, Finished, Noted, Planned, Progress, Warned
 from wdsremux.conversion.journal import Journal, Request
 from wdsremux.conversion.plan import Extent, Plan, Task, make_plan
-from wdsremux.conversion.recipes import BUILT_IN, Recipe, make_recipe
+from wdsremux.conversion.recipes.base import BUILT_IN, Recipe
+from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.reject_count import RejectCount
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.opening import Asked, open_asked
@@ -59,7 +60,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         done = folder.finished(spec.folder)
         if done is not None:
             _check_request(spec, request, done)
-        lacking = None if done is None else mending.missing(spec.folder, done)
+        lacking = None if done is None else repair.missing(spec.folder, done)
         unlabelled = None
         if done is None or lacking:
             now = engine.environment()
@@ -234,7 +235,7 @@ def _sealed(spec: Spec, request: Request) -> Manifest | None:
         if done is None:
             return None
         _check_request(spec, request, done)
-        return None if mending.missing(spec.folder, done) else done
+        return None if repair.missing(spec.folder, done) else done
 
 
 @contextlib.contextmanager
@@ -260,9 +261,9 @@ def _mend(run: _Run, done: Manifest, lacking: set[str]) -> Manifest:
     """Make the missing files of a finished split again."""
     run.check_environment(environment.difference(done.environment, run.environment))
     run.tell(Warned(f"{len(lacking)} files of {run.spec.folder} are missing or damaged, and are made again"))
-    tasks = mending.tasks(run.begun.plan, done, lacking, run.begun.recorded)
+    tasks = repair.tasks(run.begun.plan, done, lacking, run.begun.recorded)
     _bake(run, tasks, run.bakery(done))
-    mending.rebuild(run.spec.folder, done, lacking, run.begun.records)
+    repair.rebuild(run.spec.folder, done, lacking, run.begun.records)
     return done
 
 
@@ -280,7 +281,7 @@ def _bake(run: _Run, tasks: Sequence[Task], bakery: Bakery) -> None:
     tally.check(None)
     estimate = Estimate.of(pending, run.source, spec.folder, begun.plan.samples_per_shard)
     if spec.engine == "local":
-        descriptors.check(min(spec.workers, len(pending)))
+        space.check_open_files(min(spec.workers, len(pending)))
     with contextlib.closing(run.engine.map(pending, bakery)) as messages:
         for message in messages:
             if isinstance(message, Done):

@@ -1,4 +1,4 @@
-"""Will the rest fit on the disk? Estimated from what was baked so far, so that a run stops early, not at its end."""
+"""Will it fit? The workers' pipes in what may be open, the rest of the shards on the disk: said as early as can be."""
 
 from __future__ import annotations
 
@@ -6,13 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wdsremux import files
+from wdsremux import files, machine
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Task
 from wdsremux.conversion.source import Source
-from wdsremux.errors import SpaceError
+from wdsremux.errors import ConversionError, SpaceError
 
+_WORKER_FILES = 3  #: a pipe, and the two by which multiprocessing knows how a worker ended
+_SPARE_FILES = 12  #: open for a moment: a worker being started, the plan, the manifest
 _TAR_BYTES = 2_048  #: of a sample beside its image: two headers, a label's block, padding, table row, index line
+
+
+def check_open_files(workers: int) -> None:
+    """See that so many workers can be had, before the first is started.
+
+    Raises:
+        ConversionError: if not.
+    """
+    used, most = machine.open_files()
+    if most is None:
+        return
+    fitting = (most - _SPARE_FILES - used) // _WORKER_FILES
+    if workers > fitting:
+        raise ConversionError(
+            f"{workers} workers need more files open at once than the {most} that are allowed here. Raise that with "
+            f"`ulimit -n`, or take {max(1, fitting)} --workers, and run the same command again"
+        )
 
 
 @dataclass(slots=True)

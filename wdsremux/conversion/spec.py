@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from wdsremux import machine
 from wdsremux.codec import SUBSAMPLINGS
+from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.engines import ENGINES
 from wdsremux.conversion.plan import Plan
-from wdsremux.conversion.recipes import COPY, ROWS_A_BATCH, SIZED, Settings, check_name
+from wdsremux.conversion.recipes.base import COPY, ROWS_A_BATCH, SIZED, Settings
+from wdsremux.conversion.recipes.making import check_name
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.errors import OptionError, SourceError
 
+MAX_REJECTS = "1%"
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # what `datasets` allows as a split's name; it stands in file names
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  #: pathlib makes s3:/bucket of s3://bucket
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
@@ -52,7 +55,7 @@ class Spec:
     seed: int = 0
     workers: int = 1
     engine: str = "local"
-    max_rejects: str = "1%"  #: a share of the planned rows, or a number
+    max_rejects: str = MAX_REJECTS  #: a share of the planned rows, or a number
     limit: int | None = None
     patience: float = 600.0  #: in seconds, for faults of the network
     strict: bool = False  #: refuse to go on in another environment
@@ -129,29 +132,26 @@ class Spec:
         )
 
 
-def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **options: Any) -> Spec:
-    """A Spec of loose arguments: `workers` None means one for each core that this process may use, `keep` may be one
-    string with commas, `max_rejects` a number.
+def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **options: Unpack[ConvertOptions]) -> Spec:
+    """A Spec of options as they are given: `workers` None means one for each core that this process may use.
 
     Raises:
-        OptionError: for an option that does not exist, or a wrong value.
+        OptionError: for a wrong value.
+        SourceError: if a file with the class list cannot be read.
     """
-    known = {field.name for field in fields(Spec)}
-    for name in options:
-        if name not in known:
-            raise OptionError(f"Invalid option {name!r}. Supported: {', '.join(sorted(known - {'source', 'out'}))}")
-    keep = options.get("keep") or ()
-    listed = [keep] if isinstance(keep, str) else keep
-    options["keep"] = tuple(dict.fromkeys(name for text in listed for name in text.split(",") if name))
-    options["classes"] = _class_list(options.get("classes"))
-    if "max_rejects" in options:
-        options["max_rejects"] = str(options["max_rejects"])
-    if options.get("workers") is None:
-        options["workers"] = max(1, int(machine.cores()))
     if _URL.match(os.fspath(out)):
         raise OptionError(f"Invalid out (got {os.fspath(out)!r}): it is an address, and sets are written to a folder")
+    keep, workers = options.get("keep") or (), options.get("workers")
+    listed = [keep] if isinstance(keep, str) else keep
+    values: dict[str, Any] = {
+        **options,
+        "keep": tuple(dict.fromkeys(name for text in listed for name in text.split(",") if name)),
+        "classes": _class_list(options.get("classes")),
+        "max_rejects": str(options.get("max_rejects", MAX_REJECTS)),
+        "workers": max(1, int(machine.cores())) if workers is None else workers,
+    }
     # Absolute, because the workers of a cluster have other working directories.
-    return Spec(source=os.fspath(source), out=Path(out).expanduser().absolute(), **options)
+    return Spec(source=os.fspath(source), out=Path(out).expanduser().absolute(), **values)
 
 
 def _class_list(given: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -23,8 +23,8 @@ from wdsremux.loading.backends import Backend, Batch
 from wdsremux.loading.device import Destination
 from wdsremux.loading.order import Epoch, Ids, Order, Step, deal, steps
 from wdsremux.loading.reader import Reader
-from wdsremux.loading.reader.ahead import ReadAhead
 from wdsremux.loading.reader.encoded import Encoded
+from wdsremux.loading.reader.readahead import ReadAhead
 from wdsremux.loading.stats import Cost
 
 _JOIN_S = 0.05  #: between two looks at a thread that was told to stop

@@ -16,14 +16,14 @@ import torch
 from wdsremux.errors import OptionError, StateError
 from wdsremux.format.class_list import disagreement_with
 from wdsremux.loading.augment import Augment, make_augment
-from wdsremux.loading.dataset import Dataset, Sampler
+from wdsremux.loading.facade import Dataset, Sampler
 from wdsremux.loading.feed import Ready, Share
 from wdsremux.loading.mixing import mixing_warning
 from wdsremux.loading.options import Options
 from wdsremux.loading.order import WINDOW, Order, Steps, steps
 from wdsremux.loading.output import Output
 from wdsremux.loading.reader import Reader
-from wdsremux.loading.running import Running
+from wdsremux.loading.session import Session
 from wdsremux.loading.state import LoaderState, load
 from wdsremux.loading.stats import Meter, Stats
 
@@ -130,8 +130,8 @@ class DataLoader:
         self._state = LoaderState()
         self._iterator = 0  #: number of the iterator that was begun last
         self._meter = Meter()
-        self._running = Running(options, self._order, self._reader)
-        self._finalizer = weakref.finalize(self, self._running.close)
+        self._session = Session(options, self._order, self._reader)
+        self._finalizer = weakref.finalize(self, self._session.close)
         self.batch_size = batch_size
         self.dataset = Dataset(self._reader.table, self._reader.manifest.classes)
         self.sampler = Sampler(self)
@@ -139,7 +139,7 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same for all ranks, also after a resume."""
-        return len(self._steps(self._running.share(), 0))
+        return len(self._steps(self._session.share(), 0))
 
     def __iter__(self) -> Iterator[Any]:
         """The batches of one epoch, or what is left of the one that a loaded state was in.
@@ -150,7 +150,7 @@ class DataLoader:
         state = self._state.begin()
         self._iterator += 1
         mine = self._iterator
-        todo = self._steps(self._running.begin(), state.position)
+        todo = self._steps(self._session.begin(), state.position)
         if len(todo) and todo[len(todo) - 1].repeats:
             warnings.warn(
                 f"{self._order.nsamples - state.position} samples are left of epoch {state.epoch}, "
@@ -164,7 +164,7 @@ class DataLoader:
                 raise StateError("another iterator of this loader has begun; only the newest can go on")
             asked = time.perf_counter()
             self._check_open()  # it may have been closed since the iterator began
-            ready = self._running.take(state.epoch, state.position)
+            ready = self._session.take(state.epoch, state.position)
             self._state = state = LoaderState(ready.epoch, ready.position)  # a state is used up by its first batch
             waited_s, callers_s, given = time.perf_counter() - asked, asked - given, time.perf_counter()
             self._meter.handed(ready.cost, len(ready.ids), waited_s, callers_s)
@@ -191,7 +191,7 @@ class DataLoader:
 
     def stats(self) -> Stats:
         """Seconds by stage, images and bytes, of what was handed out; as text one line that says what bounds you."""
-        return self._meter.stats(self._running.decoder)
+        return self._meter.stats(self._session.decoder)
 
     def close(self) -> None:
         """End threads and close files. The loader is not used again."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from wdsremux.conversion import bake as baking
 from wdsremux.conversion.bake import Bakery
-from wdsremux.conversion.engines import Done
+from wdsremux.conversion.engines.base import Done
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
 from wdsremux.errors import ConversionError, WdsremuxError, WorkerError

@@ -26,8 +26,9 @@ from typing import Any, cast
 
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery
-from wdsremux.conversion.engines import Done, server
+from wdsremux.conversion.engines import forkserver
 from wdsremux.conversion.engines.attempts import Attempts, Message, carry_out
+from wdsremux.conversion.engines.base import Done
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
 from wdsremux.errors import WorkerError
@@ -122,7 +123,7 @@ def _start(cargo: bytes) -> _Worker:
 
 def _started(target: Callable[[Connection, Any], None], cargo: Any) -> _Worker:
     """A process that runs `target(its end of the pipe, cargo)`."""
-    context = server.start()
+    context = forkserver.start()
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, cargo), daemon=True, name="wdsremux-worker")
     with _without_main():

@@ -20,8 +20,9 @@ from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, Ray
 
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery
-from wdsremux.conversion.engines import Done, ray_worker
+from wdsremux.conversion.engines import ray_worker
 from wdsremux.conversion.engines.attempts import Attempts
+from wdsremux.conversion.engines.base import Done
 from wdsremux.conversion.engines.ray_cluster import check_nodes, joined, one_line
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from wdsremux import codec, rng
-from wdsremux.conversion.recipes import Reject, reject_of
+from wdsremux.conversion.recipes.base import Reject, reject_of
 from wdsremux.conversion.source import Rows, kept_values
 from wdsremux.errors import ImageError
 from wdsremux.format.samples import NO_LABEL

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wdsremux import codec, rng
-from wdsremux.conversion.recipes import BUILT_IN, ROWS_A_BATCH, Reject, Sample, Settings, kept, reject_of
+from wdsremux.conversion.recipes import kept
+from wdsremux.conversion.recipes.base import BUILT_IN, ROWS_A_BATCH, Reject, Sample, Settings, reject_of
 from wdsremux.conversion.source import Rows, kept_values
 from wdsremux.errors import ImageError
 from wdsremux.format.samples import NO_LABEL

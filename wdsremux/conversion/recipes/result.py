@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from wdsremux.conversion.recipes import Reject, Sample, Settings, kept, pictures
+from wdsremux.conversion.recipes import kept, pictures
+from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.batch import ROW, Batch, label_of
 from wdsremux.conversion.source import kept_values
 from wdsremux.errors import ImageError, RecipeError

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wdsremux.conversion.asking import images_asked
-from wdsremux.conversion.recipes import Reject, Sample, Settings, lookup, shipping
+from wdsremux.conversion.recipes import lookup, shipping
 from wdsremux.conversion.recipes import result as results
+from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.batch import make_batch, seed_globals
+from wdsremux.conversion.recipes.decorator import images_asked
 from wdsremux.conversion.recipes.fingerprint import fingerprint
 from wdsremux.conversion.source import Rows
 from wdsremux.errors import RecipeError

@@ -13,9 +13,9 @@
     rows.py        Source: the rows of a fragment
     datasets_quirks.py      switches of the `datasets` library, flipped and flipped back
     stamp.py       when files were last written to
-    files.py       images of which the rows hold only the path
-    remote.py      files of a commit on the Hub, every answer checked
-    patience.py    a reading that a fault of the network cut short goes on where it stopped
+    image_files.py images of which the rows hold only the path
+    hub_files.py   files of a commit on the Hub, every answer checked
+    retry.py       a reading that a fault of the network cut short goes on where it stopped
 
 The process that makes the plan looks at the whole source once, and never at the image bytes of a remote one. A worker
 is handed the open `Source` (it pickles to a few kilobytes) and reads single fragments of it.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wdsremux.conversion.source import partitions, patience
+from wdsremux.conversion.source import partitions, retry
 from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey, fixed
 from wdsremux.conversion.source.schemas import Merged
 from wdsremux.errors import SourceError
@@ -64,7 +64,7 @@ class ArrowReader:
         return self
 
 
-def survey(opened: Opened, faults: patience.Faults) -> Survey:
+def survey(opened: Opened, faults: retry.Faults) -> Survey:
     """Count the rows of all files, by the headers of their record batches.
 
     Raises:

@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from wdsremux.conversion.source import patience
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Opened, Untaken
 from wdsremux.conversion.source.splits import no_such_split
 from wdsremux.errors import SourceError
@@ -42,7 +42,7 @@ _CARDS = {".gitattributes", "README.md", ".huggingface.yaml", "dataset_info.json
 
 
 def of_hub(
-    source: str, split: str, config: str | None, revision: str | None, pinned: str | None, faults: patience.Faults
+    source: str, split: str, config: str | None, revision: str | None, pinned: str | None, faults: retry.Faults
 ) -> Opened:
     """The files of a split of a data set on the Hub. Arguments as those of `open_source`.
 
@@ -68,13 +68,13 @@ def of_card(source: str, folder: Path, name: str, split: str, config: str | None
     return _of_builder(source, split, str(folder), name, {"name": config})
 
 
-def _of_hub(source: str, split: str, config: str | None, revision: str | None, faults: patience.Faults) -> Opened:
-    info = patience.call(lambda: _info(source, revision), faults, source)
+def _of_hub(source: str, split: str, config: str | None, revision: str | None, faults: retry.Faults) -> Opened:
+    info = retry.call(lambda: _info(source, revision), faults, source)
     asked = {"name": config, "revision": info.sha}
     root = f"hf://datasets/{info.id}@{info.sha}"
     license_ = (info.card_data or {}).get("license")
     there = [f"{root}/{sibling.rfilename}" for sibling in info.siblings or ()]
-    return patience.call(
+    return retry.call(
         lambda: _of_builder(source, split, root, info.id, asked, info.sha, license_, there), faults, source
     )
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from wdsremux import files
-from wdsremux.conversion.source import metadata, patience, sidefiles, splits, tree, zipped
+from wdsremux.conversion.source import metadata, retry, sidefiles, splits, tree, zipped
 from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey
 from wdsremux.conversion.source.columns import looks_like_label
 from wdsremux.conversion.source.file_kinds import METADATA, is_image
@@ -95,7 +95,7 @@ class _Rows:
     untaken: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: paths by the reason
 
 
-def survey(opened: Opened, faults: patience.Faults) -> Survey:
+def survey(opened: Opened, faults: retry.Faults) -> Survey:
     """List all images: rows hold paths, labels and metadata; no image is read.
 
     Raises:
@@ -128,7 +128,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
     )
 
 
-def _listed(opened: Opened, faults: patience.Faults) -> tuple[_Rows, SideFiles]:
+def _listed(opened: Opened, faults: retry.Faults) -> tuple[_Rows, SideFiles]:
     config = opened.builder and opened.builder.config
     named = (config and config.metadata_filenames) or METADATA
     found = [*opened.files, *opened.beside]
@@ -160,7 +160,7 @@ def _plain(opened: Opened, pictures: Sequence[str]) -> _Rows:
     return _Rows(columns, pa.table(arrays))
 
 
-def _described(opened: Opened, pictures: Sequence[str], describing: Sequence[str], faults: patience.Faults) -> _Rows:
+def _described(opened: Opened, pictures: Sequence[str], describing: Sequence[str], faults: retry.Faults) -> _Rows:
     """Rows of metadata, with the labels of folders where it has none."""
 
     def content(file: str) -> bytes:
@@ -168,7 +168,7 @@ def _described(opened: Opened, pictures: Sequence[str], describing: Sequence[str
 
     found = metadata.read(
         describing,
-        lambda file: patience.call(lambda: content(file), faults, opened.relative(file)),
+        lambda file: retry.call(lambda: content(file), faults, opened.relative(file)),
         lambda file: tree.decodable(opened.relative(file)),
     )
     rows, *others = (_paths(found.table, name) for name in _images(found.columns))

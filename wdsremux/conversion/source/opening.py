@@ -19,14 +19,14 @@ from wdsremux.conversion.source import (
     columns,
     datasets_quirks,
     given,
+    hub_files,
     listing,
     numbering,
-    patience,
-    remote,
+    retry,
     sidefiles,
 )
 from wdsremux.conversion.source.base import Opened, Survey
-from wdsremux.conversion.source.files import Files
+from wdsremux.conversion.source.image_files import Files
 from wdsremux.conversion.source.labels import Labels
 from wdsremux.conversion.source.rows import Source
 from wdsremux.conversion.source.stamp import stamp
@@ -68,10 +68,10 @@ def open_asked(asked: Asked) -> Source:
         SourceError: one clear error saying what is missing or ambiguous.
     """
     datasets_quirks.check_cache()
-    faults = patience.Faults(FAULTS, FINAL, asked.patience_s)
+    faults = retry.Faults(FAULTS, FINAL, asked.patience_s)
     opened = replace(_find(asked, faults), label_asked=asked.label_column)
     if not opened.remote:
-        faults = patience.Faults(FAULTS)
+        faults = retry.Faults(FAULTS)
     found = _survey(opened, faults)
     if all(fragment.rows == 0 for fragment in found.fragments):
         raise SourceError(f"{asked.source} has no rows in its split {asked.split!r}. Choose another --split")
@@ -89,7 +89,7 @@ def open_asked(asked: Asked) -> Source:
         columns=chosen,
         labels=_labels(chosen.label, opened, found, asked, faults),
         reader=found.reader,
-        files=Files(opened.root, opened.remote, partial(remote.content, faults=faults)),
+        files=Files(opened.root, opened.remote, partial(hub_files.content, faults=faults)),
         faults=faults,
         local_files=() if opened.remote else opened.files,
         stamp=None if opened.remote else stamp(opened.files),
@@ -98,7 +98,7 @@ def open_asked(asked: Asked) -> Source:
     )
 
 
-def _find(asked: Asked, faults: patience.Faults) -> Opened:
+def _find(asked: Asked, faults: retry.Faults) -> Opened:
     """The files of the split, wherever they are."""
     source, path = asked.source, Path(asked.source)
     if given.is_pattern(source) or path.is_file():
@@ -129,7 +129,7 @@ def _encodable(name: str) -> bool:
     return name == name.encode(errors="replace").decode()
 
 
-def _survey(opened: Opened, faults: patience.Faults) -> Survey:
+def _survey(opened: Opened, faults: retry.Faults) -> Survey:
     """A look at all files of the split, by the module of their kind."""
     module: Any = importlib.import_module(f"wdsremux.conversion.source.{opened.kind}")
     with datasets_quirks.without_torch(), datasets_quirks.one_try():
@@ -137,7 +137,7 @@ def _survey(opened: Opened, faults: patience.Faults) -> Survey:
     return found
 
 
-def _labels(name: str | None, opened: Opened, found: Survey, asked: Asked, faults: patience.Faults) -> Labels | None:
+def _labels(name: str | None, opened: Opened, found: Survey, asked: Asked, faults: retry.Faults) -> Labels | None:
     if name is None:
         return None
 
@@ -146,7 +146,7 @@ def _labels(name: str | None, opened: Opened, found: Survey, asked: Asked, fault
         return [_survey(opened.at(split), faults) for split in opened.splits if split != opened.split]
 
     listed = asked.classes or (asked.classes_before if found.partial else None)
-    return patience.call(lambda: numbering.settle(name, found, others, listed, opened.remote), faults, opened.name)
+    return retry.call(lambda: numbering.settle(name, found, others, listed, opened.remote), faults, opened.name)
 
 
 def _description(opened: Opened, config: str | None, revision: str) -> dict[str, Any]:

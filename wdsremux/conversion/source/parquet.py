@@ -20,9 +20,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wdsremux.conversion.source import partitions, patience
+from wdsremux.conversion.source import partitions, retry
 from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey, fixed
-from wdsremux.conversion.source.remote import HubFile, Ranges, hub_file
+from wdsremux.conversion.source.hub_files import HubFile, Ranges, hub_file
 from wdsremux.conversion.source.schemas import Merged
 from wdsremux.errors import SourceError
 
@@ -102,7 +102,7 @@ def _metadata(file: HubFile) -> pq.FileMetaData:
         return pq.read_metadata(opened)
 
 
-def survey(opened: Opened, faults: patience.Faults) -> Survey:
+def survey(opened: Opened, faults: retry.Faults) -> Survey:
     """Read all footers.
 
     Raises:
@@ -114,7 +114,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
     stated = partitions.types(opened.names)
     merged, least = Merged(opened.features, stated), _Least()
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE, "wdsremux-footer") as pool:
-        found = pool.map(lambda file: patience.call(lambda: _footer(file, faults), faults, file), opened.files)
+        found = pool.map(lambda file: retry.call(lambda: _footer(file, faults), faults, file), opened.files)
         for number, (file, metadata, digest) in enumerate(found):
             files.append(file)
             with _damage(file, opened.names[number]):
@@ -161,7 +161,7 @@ class _Least:
         return self._found.get(name)
 
 
-def _footer(name: str, faults: patience.Faults) -> tuple[str | HubFile, pq.FileMetaData, tuple[int, str]]:
+def _footer(name: str, faults: retry.Faults) -> tuple[str | HubFile, pq.FileMetaData, tuple[int, str]]:
     """A file, with what is now known of it; its metadata; and (size, SHA-256 of the footer)."""
     file: str | HubFile = name
     if found := hub_file(name, faults):

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from wdsremux.conversion.source import patience
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Fault, Fragment, Piece, Reader, Rows
 from wdsremux.conversion.source.columns import Columns
-from wdsremux.conversion.source.files import Files
+from wdsremux.conversion.source.image_files import Files
 from wdsremux.conversion.source.labels import Labels
 from wdsremux.conversion.source.numbering import read_as_before
 from wdsremux.errors import SourceError
@@ -36,7 +36,7 @@ class Source:
     local_files: tuple[str, ...] = field(default=(), repr=False)  #: that it is read from, where it is on this machine
     stamp: str | None = None  #: SHA-256 over when its files were last written to; None where a commit pins them
     adopted: tuple[str, ...] | None = None  #: the classes of OUT, where the split itself knows none
-    faults: patience.Faults  #: which errors are worth another try, and for how long
+    faults: retry.Faults  #: which errors are worth another try, and for how long
     notes: tuple[str, ...] = ()  #: what was not taken of the source, each in a line
     warnings: tuple[str, ...] = ()  #: what the user should know of it, though it can be read
 
@@ -84,7 +84,7 @@ class Source:
             return
         if limit == promised:
             limit = None  # so that rows past the promised ones are noticed
-        for rows in patience.read(lambda first: self._read(number, batch_rows, first), self.faults, self.where(number)):
+        for rows in retry.read(lambda first: self._read(number, batch_rows, first), self.faults, self.where(number)):
             left = len(rows) if limit is None else min(len(rows), limit - given)
             given += left
             yield rows if left == len(rows) else rows.head(left)

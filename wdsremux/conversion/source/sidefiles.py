@@ -15,9 +15,9 @@ import datasets
 import pyarrow as pa
 
 from wdsremux import files
-from wdsremux.conversion.source import patience, remote
+from wdsremux.conversion.source import hub_files, retry
 from wdsremux.conversion.source.base import Column, Fault
-from wdsremux.conversion.source.files import MOST_BYTES
+from wdsremux.conversion.source.image_files import MOST_BYTES
 from wdsremux.errors import SourceError
 from wdsremux.files import NotPlain
 
@@ -89,7 +89,7 @@ class Contents:
     """Reads side files. It travels to workers."""
 
     remote: bool
-    faults: patience.Faults
+    faults: retry.Faults
 
     def read(self, column: str, paths: pa.Array) -> tuple[pa.Array, dict[int, Fault]]:
         """The texts of a column, and what is wrong with the rows that have none though there is a file.
@@ -122,14 +122,14 @@ def _local(path: str) -> bytes:
     return files.read_plain(path, MOST_BYTES)
 
 
-def fetched(address: str, faults: patience.Faults) -> bytes:
+def fetched(address: str, faults: retry.Faults) -> bytes:
     """A file of the Hub's.
 
     Raises:
         FileNotFoundError: if its commit has no such file.
         SourceError: if it cannot be read.
     """
-    content = remote.content(address, faults)
+    content = hub_files.content(address, faults)
     if content is None:
         raise SourceError(f"{address} lies elsewhere than its data set. Download it")
     return content

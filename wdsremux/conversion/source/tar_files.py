@@ -19,9 +19,9 @@ from typing import Any, Self
 
 import fsspec
 
-from wdsremux.conversion.source import patience
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Opened
-from wdsremux.conversion.source.remote import Stream, hub_file
+from wdsremux.conversion.source.hub_files import Stream, hub_file
 from wdsremux.errors import SourceError
 
 _BLOCK_BYTES = 1 << 20  #: of a stream, read at once
@@ -40,7 +40,7 @@ class TarFiles:
     names: tuple[str, ...]  #: relative to the source
     sizes_bytes: tuple[int, ...]  #: as stored
     remote: bool
-    faults: patience.Faults
+    faults: retry.Faults
 
     def plain(self, number: int) -> bool:
         """Whether a tar can be read anywhere: it lies on this machine and is not compressed."""
@@ -80,19 +80,19 @@ class TarFiles:
             yield body
 
 
-def tar_files(opened: Opened, faults: patience.Faults) -> TarFiles:
+def tar_files(opened: Opened, faults: retry.Faults) -> TarFiles:
     """The tars of a split, with their sizes; those of remote ones are asked for folder by folder, not one by one."""
     return TarFiles(opened.files, opened.names, tuple(_sizes(opened, faults)), opened.remote, faults)
 
 
-def _sizes(opened: Opened, faults: patience.Faults) -> list[int]:
+def _sizes(opened: Opened, faults: retry.Faults) -> list[int]:
     if not opened.remote:
         return [os.path.getsize(file) for file in opened.files]
     filesystem, _ = fsspec.url_to_fs(opened.root)
     paths = [filesystem._strip_protocol(file) for file in opened.files]
     listed: dict[str, int] = {}
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
-        entries = patience.call(lambda folder=folder: filesystem.ls(folder, detail=True), faults, folder)  # type: ignore[misc]
+        entries = retry.call(lambda folder=folder: filesystem.ls(folder, detail=True), faults, folder)  # type: ignore[misc]
         listed.update((entry["name"], int(entry["size"] or 0)) for entry in entries)
     if strangers := [path for path in paths if path not in listed]:
         raise SourceError(f"{opened.name} refers to tars that lie elsewhere, such as {strangers[0]}. Download them")
@@ -122,7 +122,7 @@ def finish(tar: tarfile.TarFile, seekable: bool) -> None:
 class Body(io.RawIOBase):
     """A remote file from front to end. After a fault it goes on at the byte where it was; it never ends too early."""
 
-    def __init__(self, file: Any, size_bytes: int, faults: patience.Faults, where: str) -> None:
+    def __init__(self, file: Any, size_bytes: int, faults: retry.Faults, where: str) -> None:
         self._file, self._size_bytes, self._faults, self._where = file, size_bytes, faults, where
         self._at = 0
 
@@ -131,7 +131,7 @@ class Body(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         # Having failed, a stream connects anew, for the bytes after those that it gave.
-        block = patience.call(lambda: self._file.read(len(buffer)), self._faults, self._where)
+        block = retry.call(lambda: self._file.read(len(buffer)), self._faults, self._where)
         if not block and self._at < self._size_bytes:
             raise OSError(f"it ended after {self._at} of its {self._size_bytes} bytes")
         buffer[: len(block)] = block

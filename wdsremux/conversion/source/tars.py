@@ -20,7 +20,7 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 
-from wdsremux.conversion.source import patience, tar_fields
+from wdsremux.conversion.source import retry, tar_fields
 from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey, fixed
 from wdsremux.conversion.source.folders import class_names
 from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles, tar_files
@@ -95,7 +95,7 @@ class TarReader:
         return Piece(pa.Table.from_arrays(columns, names=list(names)), faults)
 
 
-def survey(opened: Opened, faults: patience.Faults) -> Survey:
+def survey(opened: Opened, faults: retry.Faults) -> Survey:
     """Count the samples of all tars that are no streams; look at the first samples of those that are.
 
     Raises:
@@ -112,7 +112,7 @@ def survey(opened: Opened, faults: patience.Faults) -> Survey:
             looks[number] = look_at_headers(files, number, revision)
         else:
             if not seen:  # the first of them that has a sample stands for all
-                looks[number] = patience.call(lambda number=number: look_at_first_samples(files, number), faults, name)  # type: ignore[misc]
+                looks[number] = retry.call(lambda number=number: look_at_first_samples(files, number), faults, name)  # type: ignore[misc]
                 seen = looks[number].rows > 0
             streams.add(number)
         rows.append(looks[number].rows if plain else None)

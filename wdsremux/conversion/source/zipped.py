@@ -15,14 +15,14 @@ from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from fsspec.implementations.zip import ZipFileSystem
 
-from wdsremux.conversion.source import patience
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Column, Opened
 from wdsremux.errors import SourceError, printable
 
 _ROWS_AT_ONCE = 1_000  #: of the listing
 
 
-def read(opened: Opened, faults: patience.Faults) -> tuple[Mapping[str, Column], pa.Table]:
+def read(opened: Opened, faults: retry.Faults) -> tuple[Mapping[str, Column], pa.Table]:
     """The columns and rows of a split, images as paths into the zips.
 
     Raises:
@@ -30,7 +30,7 @@ def read(opened: Opened, faults: patience.Faults) -> tuple[Mapping[str, Column],
     """
     _check(opened)
     try:
-        return patience.call(lambda: _read(opened), faults, opened.name)
+        return retry.call(lambda: _read(opened), faults, opened.name)
     finally:
         _close_leftovers()
 

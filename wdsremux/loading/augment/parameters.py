@@ -42,7 +42,7 @@ class Parameters:
     erased: NDArray[np.int64] | None = None  #: [N, 4]: x, y, width, height in output pixels, all 0: nothing
 
     @property
-    def late(self) -> bool:
+    def after_crop(self) -> bool:
         """Whether anything is to be done after crop and flip."""
         later = (self.affine, self.colour, self.grey, self.blur, self.erased)
         return any(kind is not None for kind in later)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from wdsremux import codec
 from wdsremux.errors import BackendError, ImageError
-from wdsremux.loading.backends import Batch
-from wdsremux.loading.backends.threads import placed
+from wdsremux.loading.backends.base import Batch
+from wdsremux.loading.backends.cpu_decoders import placed
 from wdsremux.loading.device import Destination, named
-from wdsremux.loading.reader import skips
+from wdsremux.loading.reader import skip_log
 from wdsremux.loading.reader.encoded import fault, place
 
 PERIOD = 8191  #: samples to one that is looked at: a prime, so that it falls into step with no shard or batch
@@ -74,7 +74,7 @@ class Canary:
         except ImageError as reason:
             if not self._skip:
                 raise fault(batch.encoded, i, reason) from reason
-            skips.LOG.warn(fault(batch.encoded, i, reason))
+            skip_log.LOG.warn(fault(batch.encoded, i, reason))
             return
         if off > FAR:
             raise BackendError(

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from wdsremux.errors import BackendError
-from wdsremux.loading.backends import GPU, Batch, Setup, repaired
+from wdsremux.loading.backends.base import GPU, Batch, Setup, repaired
 from wdsremux.loading.backends.canary import Canary
-from wdsremux.loading.backends.pipelines import VERSION, Graph, Lost, SharedPipeline, Ticket, shared
-from wdsremux.loading.backends.threads import ThreadedTransforms
+from wdsremux.loading.backends.cpu_decoders import ThreadedTransforms
+from wdsremux.loading.backends.dali_pipelines import VERSION, Graph, Lost, SharedPipeline, Ticket, shared
 from wdsremux.loading.transforms import Transforms
 
 _AHEAD = 2  #: batches in the pipeline at once
@@ -37,7 +37,7 @@ class DaliBackend:
     def __init__(self, setup: Setup) -> None:
         device = setup.destination.device
         self._setup = setup
-        finishes = device.type == "cpu" and not setup.late and setup.decode != GPU
+        finishes = device.type == "cpu" and not setup.after_crop and setup.decode != GPU
         self._graph = Graph(
             size=setup.output.size,
             batch_size=setup.batch_size,

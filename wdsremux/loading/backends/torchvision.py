@@ -16,10 +16,10 @@ from typing import TypeVar
 import torch
 
 from wdsremux.errors import BackendError
-from wdsremux.loading.backends import GPU, Batch, Setup, repaired
+from wdsremux.loading.backends.base import GPU, Batch, Setup, repaired
 from wdsremux.loading.backends.canary import Canary
+from wdsremux.loading.backends.cpu_decoders import Augmented, Decoders, Normalised, Pending, Plain
 from wdsremux.loading.backends.resample import Joined, joined, resample
-from wdsremux.loading.backends.threads import Augmented, Decoders, Normalised, Pending, Plain
 from wdsremux.loading.buffers import BatchMemory
 from wdsremux.loading.transforms import Transforms
 
@@ -91,7 +91,7 @@ class _Cpu(_Threaded):
 
     def __init__(self, setup: Setup) -> None:
         self._memory = BatchMemory(setup.output, keep=2 * _AHEAD + 2)
-        store = Augmented(setup.output) if setup.late else Normalised(setup.output)
+        store = Augmented(setup.output) if setup.after_crop else Normalised(setup.output)
         super().__init__(setup, Decoders(setup, store))
 
     def _places(self, count: int) -> torch.Tensor:

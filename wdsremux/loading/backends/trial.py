@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wdsremux.errors import BackendError, WdsremuxError
 from wdsremux.loading.augment import WHOLE, Parameters
-from wdsremux.loading.backends import AUTO, CPU, GPU, Backend, Batch, Plug, Setup, find, meant
+from wdsremux.loading.backends.base import AUTO, CPU, GPU, Backend, Batch, Plug, Setup, find, meant
 from wdsremux.loading.backends.canary import FAR, by_the_cpu, difference
 from wdsremux.loading.reader.encoded import Encoded
 
