@@ -17,7 +17,7 @@ from wdsremux.format.manifest import Manifest
 
 if TYPE_CHECKING:
     from wdsremux.conversion.events import Event
-    from wdsremux.conversion.verification import Damage
+    from wdsremux.inspection.verify import Damage
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
@@ -174,9 +174,9 @@ def verify(out: str | os.PathLike[str], split: str | None = None, *, decode: boo
     Raises:
         FormatError: if there is no finished split.
     """
-    from wdsremux.conversion import verification
+    from wdsremux.inspection import verify as inspection
 
-    return verification.verify(Path(out).expanduser(), split, decode)
+    return inspection.verify(Path(out).expanduser(), split, decode)
 
 
 @contextlib.contextmanager

@@ -191,10 +191,9 @@ def verify(
         typer.echo("Delete what is named, and run the same conversion again to rebuild it.", err=True)
         raise typer.Exit(1)
     typer.echo(printable(f"{out}{f' ({split})' if split else ''} is sound"))
-    from wdsremux.conversion import report
-    from wdsremux.format import class_list
+    from wdsremux.format import class_list, manifest
 
-    if split is None and (warning := class_list.disagreement(report.read_all(out))):
+    if split is None and (warning := class_list.disagreement(manifest.read_all(out))):
         typer.echo(printable(f"wdsremux: warning: {warning}."), err=True)
 
 
@@ -224,14 +223,14 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="For other programs to read.")] = False,
 ) -> None:
     """Say what a converted set holds, where it came from, and how well its shards are mixed."""
-    from wdsremux.conversion import report
     from wdsremux.display import info_text
-    from wdsremux.format import class_list
+    from wdsremux.format import class_list, manifest
+    from wdsremux.inspection.info import describe
 
-    manifests = report.read_all(out)
+    manifests = manifest.read_all(out)
     if warning := class_list.disagreement(manifests):
         typer.echo(printable(f"wdsremux: warning: {warning}."), err=True)
-    splits = [report.describe(out, manifest) for manifest in manifests]
+    splits = [describe(out, split) for split in manifests]
     if as_json:
         typer.echo(json.dumps({split.split: dataclasses.asdict(split) for split in splits}, indent=1))
     else:

@@ -21,7 +21,7 @@ from wdsremux.format.class_list import is_labelled
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wdsremux.conversion.report import SplitInfo
+    from wdsremux.inspection.info import SplitInfo
     from wdsremux.loading.bench import Outcome
 
 _LOGGER = logging.getLogger("wdsremux")

@@ -17,7 +17,7 @@ import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, change_torch, jpeg, tiny_jpeg
 from tests.support.reading import check_split, digests, read_split, read_tar
 from wdsremux import files
-from wdsremux.conversion import environment, report
+from wdsremux.conversion import environment
 from wdsremux.conversion.events import Event, Finished, Planned, Warned
 from wdsremux.errors import (
     FormatError,
@@ -28,6 +28,8 @@ from wdsremux.errors import (
     SpaceError,
     VersionError,
 )
+from wdsremux.format import manifest
+from wdsremux.inspection import info
 
 SIZES: dict[str, Any] = {"samples_per_shard": 10, "samples_per_task": 30}
 
@@ -83,7 +85,7 @@ def test_the_folder_of_the_source_has_no_influence(write_source: WriteSource, tm
 def test_no_class_holds_more_than_twice_its_share(sample: Path, tmp_path: Path) -> None:
     """The sample is sorted by class. 10 classes, shards of 100: 20 of one class are 3.3 standard deviations away."""
     wdsremux.convert(sample, tmp_path, recipe="square:16", workers=2, samples_per_shard=100)
-    (split,) = (report.describe(tmp_path, manifest) for manifest in report.read_all(tmp_path))
+    (split,) = (info.describe(tmp_path, split) for split in manifest.read_all(tmp_path))
     assert split.nshards == 3
     assert split.worst_mixing is not None
     assert 1 < split.worst_mixing <= 2

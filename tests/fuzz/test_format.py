@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from tests.support.mutations import Tally, changed, many, rewritten, some, survives
 from tests.support.reading import RECORD
 from tests.support.splits import header, index, picture, reseal, tar, write_split
-from wdsremux.conversion.verification import records, verify
 from wdsremux.errors import FormatError
 from wdsremux.format import archive, contents, manifest, samples
+from wdsremux.inspection import records
+from wdsremux.inspection.verify import verify
 from wdsremux.loading.reader import Reader
 from wdsremux.loading.reader.open_shards import Disk, Shards
 

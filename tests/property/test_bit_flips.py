@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.support.soak import soaking, tries
 from tests.support.splits import write_split
-from wdsremux.conversion.verification import records, verify
 from wdsremux.errors import FormatError
+from wdsremux.inspection import records
+from wdsremux.inspection.verify import verify
 
 KINDS = ["train-000000.tar", "train-000002.tar", "train-000000.idx", "samples.npy", "rejects.jsonl", "index.json"]
 PLACE = st.floats(0, 1, exclude_max=True)  #: in a file, as a share of its bytes

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wdsremux import files
-from wdsremux.conversion import classes, environment, folder, journal, overlap, repair, report, space
+from wdsremux.conversion import classes, environment, folder, journal, overlap, repair, space
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, Engine, make_engine
 from wdsremux.conversion.events import Event, Finished, Noted, Planned, Progress, Warned
@@ -28,7 +28,7 @@ from wdsremux.conversion.source.opening import Asked, open_asked
 from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec
 from wdsremux.errors import ConversionError, OutputError
-from wdsremux.format import manifest, samples
+from wdsremux.format import card, manifest, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import NO_LABEL
 
@@ -46,7 +46,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         WdsremuxError: one sentence; what is finished stays, and the same call goes on from there.
     """
     overlap.check_places(spec.source, spec.out, spec.folder)
-    report.check_ours(spec.out)
+    card.check_ours(spec.out)
     engine = make_engine(spec.engine, spec.workers)
     recipe = make_recipe(spec.recipe, spec.settings)
     source = _open(spec)
@@ -64,7 +64,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         unlabelled = None
         if done is None or lacking:
             now = engine.environment()
-            with report.held(spec.out):  # another split that begins beside this one has to find its classes
+            with card.held(spec.out):  # another split that begins beside this one has to find its classes
                 source = _settled(spec, source)
                 environment_ = done.environment if done else now
                 begun = journal.begin(work, request, plan, environment_, source.stamp, source.classes)
@@ -77,7 +77,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         else:
             result = done
         journal.clear(work)
-        report.write_card(spec.out)  # each time: a kill may have come between manifest and card
+        card.write(spec.out)  # each time: a kill may have come between manifest and card
     tell(Finished(result, result is done and not lacking, source.size_bytes, spec.folder, unlabelled))
     return result
 

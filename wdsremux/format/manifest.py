@@ -172,6 +172,18 @@ def read(folder: Path) -> Manifest:
         raise FormatError(f"{path} cannot be read: {error.strerror or error}. {FREE}") from error
 
 
+def read_all(out: Path) -> list[Manifest]:
+    """The manifests of all finished splits in OUT, by name.
+
+    Raises:
+        FormatError: if there is none.
+    """
+    folders = sorted(path.parent for path in out.glob(f"*/{NAME}"))
+    if not folders:
+        raise FormatError(f"{out} holds no finished split. Run `wdsremux convert SOURCE {out}` to make one")
+    return [read(folder) for folder in folders]
+
+
 def _json(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n" + ",\n".join(_json(item) for item in value) + "\n]"  # one shard a line: diffs stay readable

@@ -23,9 +23,9 @@ import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
 from tests.support.reading import RECORD
 from tests.support.splits import header, index, picture, reseal, tar, write_split
-from wdsremux.conversion.verification import Damage, verify
 from wdsremux.errors import FormatError
 from wdsremux.format import contents, manifest, plain
+from wdsremux.inspection.verify import Damage, verify
 
 MEND = "Delete it and run the same conversion again to rebuild it"
 AGAIN = "Run the same conversion again to rebuild it"
@@ -668,7 +668,7 @@ def test_memory_is_that_of_a_picture(tmp_path: Path) -> None:
 def test_torch_is_not_needed(split: Path) -> None:
     """Nor webdataset, which loads it: a check of files begins at once."""
     code = (
-        "import sys, pathlib; from wdsremux.conversion.verification import verify\n"
+        "import sys, pathlib; from wdsremux.inspection.verify import verify\n"
         "print(verify(pathlib.Path(sys.argv[1]))); print('torch' in sys.modules, 'simplejpeg' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code, split.parent], capture_output=True, text=True, check=True)

@@ -10,11 +10,11 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from wdsremux.conversion.verification.reading import readable, said, size_of
 from wdsremux.errors import FormatError
 from wdsremux.format import archive, manifest, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import MEND
+from wdsremux.inspection.reading import readable, said, size_of
 
 LINE_BYTES = 2**24  #: no line of rejects.jsonl is longer
 _TABLE_START = b"\x93NUMPY\x01\x00"  #: of an .npy file, version 1.0; with any other, np.load takes zips and pickles

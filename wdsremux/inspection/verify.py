@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wdsremux.conversion.verification import shard_check
-from wdsremux.conversion.verification.reading import DIFFERS, Known, digest, readable, said, size_of
-from wdsremux.conversion.verification.records import Places, check_rejects, open_table, read_manifest
 from wdsremux.errors import FormatError
 from wdsremux.format import archive, manifest, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import MEND
+from wdsremux.inspection import shard_check
+from wdsremux.inspection.reading import DIFFERS, Known, digest, readable, said, size_of
+from wdsremux.inspection.records import Places, check_rejects, open_table, read_manifest
 
 _WORK = ".wdsremux"  #: plan and journal, no part of the split
 _STRAY = "is not part of the split. Move it away or delete it"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wdsremux.conversion.verification.reading import DIFFERS, Known, digest, hashed, readable, said, size_of
 from wdsremux.errors import FormatError, ImageError
 from wdsremux.format import archive, contents, manifest, samples
 from wdsremux.format.manifest import Shard
 from wdsremux.format.plain import MEND
+from wdsremux.inspection.reading import DIFFERS, Known, digest, hashed, readable, said, size_of
 
 Finding = tuple[str, str]  #: file, what is wrong with it
 NAMED = 8  #: pictures that fail are named, up to so many

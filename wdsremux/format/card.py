@@ -1,7 +1,7 @@
-"""What is said of a converted set: the dataset card, timm's list of shards, and `wdsremux info`.
+"""What stands beside the splits of a set: the dataset card, and timm's list of shards.
 
 OUT/README.md and OUT/_info.json are made anew from all manifests present, under OUT's lock, so that splits converted
-side by side both stand in them.
+side by side both stand in them. The card's YAML is what `datasets` looks for: `configs` and `dataset_info`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wdsremux import files
-from wdsremux.errors import FormatError, OutputError
-from wdsremux.format import class_list, manifest, samples
+from wdsremux.errors import OutputError
+from wdsremux.format import class_list, manifest
 from wdsremux.format.manifest import Manifest
 
 CARD = "README.md"
@@ -29,75 +26,6 @@ _MARK = "<!-- Made by wdsremux, and made anew by each conversion into this folde
 _SAYS_SO = re.compile(r"^Converted by wdsremux \S+ from `", re.MULTILINE)
 _TIMM_KEYS = {"name", "num_samples", "filenames", "shard_lengths"}
 _LOCK_TIMEOUT_S = 60.0  #: the card takes milliseconds; longer means a stuck process
-
-
-@dataclass(frozen=True, slots=True)
-class ClassCount:
-    label: int
-    name: str | None
-    samples: int
-
-
-@dataclass(frozen=True, slots=True)
-class SplitInfo:
-    """What `wdsremux info` says of a split."""
-
-    split: str
-    source: dict[str, Any]
-    recipe: dict[str, Any]
-    options: dict[str, Any]
-    seed: int
-    nsamples: int
-    nrejects: int
-    ndropped: int
-    nshards: int
-    size_bytes: int  #: of the tars
-    labels: list[ClassCount]  #: by label
-    worst_mixing: (
-        float | None
-    )  #: the largest ratio, over shards and classes, of a class's share in a shard to its share in all
-
-
-def read_all(out: Path) -> list[Manifest]:
-    """The manifests of all finished splits in OUT, by name.
-
-    Raises:
-        FormatError: if there is none.
-    """
-    folders = sorted(path.parent for path in out.glob(f"*/{manifest.NAME}"))
-    if not folders:
-        raise FormatError(f"{out} holds no finished split. Run `wdsremux convert SOURCE {out}` to make one")
-    return [manifest.read(folder) for folder in folders]
-
-
-def describe(out: Path, split: Manifest) -> SplitInfo:
-    """Count a split's classes and how well its shards mix them; reads the sample table."""
-    table = samples.read(out / split.split / samples.NAME)
-    label, shard = np.asarray(table["label"]), np.asarray(table["shard"]).astype(np.int64)
-    values, place, counts = np.unique(label, return_inverse=True, return_counts=True)
-    by_shard = np.zeros((len(split.shards), len(values)), np.int64)
-    np.add.at(by_shard, (shard, place), 1)
-    mixing = None
-    if len(values) > 1 and len(split.shards) > 1:
-        mixing = float((by_shard / by_shard.sum(1, keepdims=True) / (counts / len(table))).max())
-    names = split.classes or []
-    return SplitInfo(
-        split=split.split,
-        source=split.source,
-        recipe=split.recipe,
-        options=split.options,
-        seed=split.seed,
-        nsamples=split.nsamples,
-        nrejects=split.nrejects,
-        ndropped=split.ndropped,
-        nshards=len(split.shards),
-        size_bytes=sum(shard.size_bytes for shard in split.shards),
-        labels=[
-            ClassCount(int(v), names[v] if 0 <= v < len(names) else None, int(n))
-            for v, n in zip(values, counts, strict=True)
-        ],
-        worst_mixing=mixing,
-    )
 
 
 def check_ours(out: Path) -> None:
@@ -145,11 +73,11 @@ def held(out: Path) -> contextlib.AbstractContextManager[None]:
     return files.locked(out / _LOCK, f"{out / _LOCK} is held by another process", _LOCK_TIMEOUT_S)
 
 
-def write_card(out: Path) -> None:
+def write(out: Path) -> None:
     """Make OUT/README.md and OUT/_info.json from all manifests present."""
     with held(out):
         check_ours(out)  # it may have come meanwhile
-        splits = read_all(out)
+        splits = manifest.read_all(out)
         with files.atomic(out / CARD) as file:
             file.write(_card(splits).encode())
         with files.atomic(out / TIMM) as file:

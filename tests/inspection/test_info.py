@@ -12,15 +12,15 @@ import yaml
 
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
-from wdsremux.conversion import report
 from wdsremux.errors import FormatError
-from wdsremux.format import manifest, samples
+from wdsremux.format import card, manifest, samples
 from wdsremux.format.manifest import Manifest, Shard
+from wdsremux.inspection import info
 
 
 def header(out: Path) -> dict[str, Any]:
     """The card's YAML."""
-    _, text, _ = (out / report.CARD).read_text().split("---\n", 2)
+    _, text, _ = (out / card.CARD).read_text().split("---\n", 2)
     found: dict[str, Any] = yaml.safe_load(text)
     return found
 
@@ -71,7 +71,7 @@ def test_card_of_two_splits(converted: Path) -> None:
             }
         ]
     }
-    text = (converted / report.CARD).read_text()
+    text = (converted / card.CARD).read_text()
     assert "with the recipe `resize:256`" in text
     assert "| train | 300 | 12 |" in text
     assert "| test | 60 | 3 |" in text
@@ -79,13 +79,13 @@ def test_card_of_two_splits(converted: Path) -> None:
 
 def test_licence_and_citation_are_carried_over(tmp_path: Path) -> None:
     split_of(tmp_path, [[0]], license='cc-by-4.0: "quoted"', citation="@article{x,\n title={Y}}\n")
-    report.write_card(tmp_path)
+    card.write(tmp_path)
     assert header(tmp_path)["license"] == 'cc-by-4.0: "quoted"'
-    assert "## Citation\n\n```\n@article{x,\n title={Y}}\n```\n" in (tmp_path / report.CARD).read_text()
+    assert "## Citation\n\n```\n@article{x,\n title={Y}}\n```\n" in (tmp_path / card.CARD).read_text()
 
 
 def test_timm(converted: Path) -> None:
-    info = json.loads((converted / report.TIMM).read_text())
+    info = json.loads((converted / card.TIMM).read_text())
     assert info["splits"]["test"] == {
         "name": "test",
         "num_samples": 60,
@@ -96,7 +96,7 @@ def test_timm(converted: Path) -> None:
 
 def test_counts_and_mixing(tmp_path: Path) -> None:
     """Class 1 is 2 of 8 samples and 2 of the 4 in the first shard: twice its share. Label -1 is none."""
-    split = report.describe(tmp_path, split_of(tmp_path, [[0, 0, 1, 1], [0, 0, 0, -1]], ["cat", "dog", "eel"]))
+    split = info.describe(tmp_path, split_of(tmp_path, [[0, 0, 1, 1], [0, 0, 0, -1]], ["cat", "dog", "eel"]))
     assert [(c.label, c.name, c.samples) for c in split.labels] == [(-1, None, 1), (0, "cat", 5), (1, "dog", 2)]
     assert split.worst_mixing == 2.0
     assert (split.nsamples, split.nshards, split.size_bytes) == (8, 2, 20_480)
@@ -104,15 +104,15 @@ def test_counts_and_mixing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [[[0, 1]], [[0], [0]], [[-1], [-1]]])
 def test_mixing_of_one_shard_or_class_says_nothing(tmp_path: Path, labels: list[list[int]]) -> None:
-    assert report.describe(tmp_path, split_of(tmp_path, labels)).worst_mixing is None
+    assert info.describe(tmp_path, split_of(tmp_path, labels)).worst_mixing is None
 
 
 def test_perfect_mixing(tmp_path: Path) -> None:
-    assert report.describe(tmp_path, split_of(tmp_path, [[0, 1], [1, 0]])).worst_mixing == 1.0
+    assert info.describe(tmp_path, split_of(tmp_path, [[0, 1], [1, 0]])).worst_mixing == 1.0
 
 
 def test_the_sample_is_counted(converted: Path) -> None:
-    test, train = (report.describe(converted, split) for split in report.read_all(converted))
+    test, train = (info.describe(converted, split) for split in manifest.read_all(converted))
     assert [c.samples for c in train.labels] == [30] * 10
     assert [c.samples for c in test.labels] == [6] * 10
     assert train.labels[2].name == "chelsea"
@@ -121,17 +121,17 @@ def test_the_sample_is_counted(converted: Path) -> None:
 
 def test_nothing_converted(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"holds no finished split\. Run `wdsremux convert"):
-        report.read_all(tmp_path)
+        manifest.read_all(tmp_path)
 
 
 def test_a_split_that_is_not_finished_is_no_part(convert_tiny: ConvertTiny, write_source: WriteSource) -> None:
     out = convert_tiny(5)
     (out / "valid" / ".wdsremux").mkdir(parents=True)
-    assert [split.split for split in report.read_all(out)] == ["train"]
+    assert [split.split for split in manifest.read_all(out)] == ["train"]
 
 
 def test_unlabelled_card(write_source: WriteSource, tmp_path: Path) -> None:
     wdsremux.convert(write_source([tiny_jpeg(0)]), tmp_path / "out", recipe="copy", workers=1)
-    assert "Each sample is `KEY.jpg`." in (tmp_path / "out" / report.CARD).read_text()
-    (split,) = (report.describe(tmp_path / "out", m) for m in report.read_all(tmp_path / "out"))
+    assert "Each sample is `KEY.jpg`." in (tmp_path / "out" / card.CARD).read_text()
+    (split,) = (info.describe(tmp_path / "out", m) for m in manifest.read_all(tmp_path / "out"))
     assert [(c.label, c.samples) for c in split.labels] == [(-1, 1)]
