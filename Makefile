@@ -13,7 +13,7 @@ FAULTS := $(addprefix tests/,property fuzz test_security.py) \
   $(addprefix tests/conversion/test_,changed_source.py hostile_images.py hostile_values.py) \
   $(addprefix tests/system/test_,disk.py fsync.py hub_faults.py kill_cycles.py kill_train.py surroundings.py)
 
-.PHONY: setup convert train test test-system gpu-test gpu-report coverage lint peers bench soak clean
+.PHONY: setup convert train test test-system dist gpu-test gpu-report coverage lint peers bench soak clean
 
 setup: $(INSTALLED)
 
@@ -53,6 +53,12 @@ gpu-test: $(INSTALLED)
 # in place of a set that is made for it. Without a GPU it is a rehearsal of two minutes that says what it left out.
 gpu-report: $(INSTALLED)
 	$(VENV_PYTHON) scripts/gpu_report.py $(if $(filter-out file,$(origin OUT)),"$(OUT)") $(ARGS)
+
+# What goes to a package index, made in an environment of its own; its metadata and README as the index would show them.
+dist: $(INSTALLED)
+	rm -rf build/dist
+	$(VENV_PYTHON) -m build --outdir build/dist > /dev/null
+	$(VENV_PYTHON) -m twine check --strict build/dist/*
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
