@@ -223,7 +223,7 @@ def info_text(split: SplitInfo) -> str:
 
 def print_outcomes(title: str, outcomes: Sequence[Outcome]) -> None:
     """A table of `wdsremux bench`, on stdout."""
-    table = Table("backend", "decodes", "pixels", title=printable(title), title_justify="left")
+    table = Table("decoder", "pixels", title=printable(title), title_justify="left")
     for heading in ("images/s", "read", "decode", "copy", "first batch"):
         table.add_column(heading, justify="right")
     failures = []
@@ -231,13 +231,12 @@ def print_outcomes(title: str, outcomes: Sequence[Outcome]) -> None:
         way = outcome.way
         form = f"{way.dtype} {way.memory_format}".replace("torch.", "")
         if outcome.failure is not None:
-            table.add_row(way.backend, way.decode, form, "-")
-            failures.append(f"{way.backend}, {way.decode}, {form}: {outcome.failure}")
+            table.add_row(way.decoder, form, "-")
+            failures.append(f"{way.decoder}, {form}: {outcome.failure}")
             continue
         shares = (f"{share:.0%}" for share in (outcome.read, outcome.decode, outcome.copy))
-        decodes = outcome.decoder.removeprefix(f"{way.backend}, ")
         speed, first = f"{outcome.images_per_s:,.0f}", f"{outcome.first_s:.1f} s"
-        table.add_row(way.backend, decodes, form, speed, *shares, first)
+        table.add_row(outcome.decoder or way.decoder, form, speed, *shares, first)
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     for failure in failures:

@@ -24,6 +24,18 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def one_line(error: BaseException, longest: int = 500) -> str:
+    """What an error of somebody else's says, to stand within a sentence of ours; its kind, where it says nothing."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return (text if len(text) <= longest else f"{text[:longest]} …") or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The same of an error that goes on with a stack or with advice: only its first line that says something."""
+    lines = (line.strip().rstrip(".") for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
 class WdsremuxError(Exception):
     """Base class: catch this to catch everything that wdsremux raises on purpose."""
 

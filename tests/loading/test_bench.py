@@ -51,7 +51,7 @@ def test_a_way_that_does_not_work_says_why(converted: Path) -> None:
     """A backend that is lost meanwhile, as by an `nvidia.dali` that cannot be loaded."""
     needs("nvidia.dali", "DALI")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("dali", "pipelines"):
+        for module in ("dali", "dali_pipelines"):
             patch.delitem(sys.modules, f"wdsremux.loading.backends.{module}", raising=False)
         patch.setitem(sys.modules, "nvidia.dali", None)
         seen = measure(converted, "test", Way("dali", CPU, torch.uint8, torch.channels_last), batch_size=4)

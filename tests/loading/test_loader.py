@@ -644,7 +644,7 @@ def test_a_missing_backend_says_how_to_get_it(converted: Path, monkeypatch: pyte
     import sys
 
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
-    for module in ("dali", "pipelines"):
+    for module in ("dali", "dali_pipelines"):
         monkeypatch.delitem(sys.modules, f"wdsremux.loading.backends.{module}", raising=False)
     with pytest.raises(
         BackendError, match=r'which is not installed\. Install it with `pip install "wdsremux\[dali\]"`'

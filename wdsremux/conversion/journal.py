@@ -22,7 +22,7 @@ from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Record, journal_names
 from wdsremux.conversion.plan import Block, Plan, Read, Task, agree
 from wdsremux.conversion.source.images import LISTING
-from wdsremux.errors import FormatError, OutputError, printable
+from wdsremux.errors import FormatError, OutputError, one_line, printable
 from wdsremux.format import samples
 from wdsremux.format.manifest import is_shard
 
@@ -246,7 +246,7 @@ def _saved(work: Path) -> dict[str, Any] | None:
         if saved["version"] == VERSION and not _is_plan(saved):
             raise ValueError(_STRANGE)
     except _DAMAGE as error:
-        raise OutputError(f"{path} is damaged: {_reason(error)}. Begin anew with --overwrite") from error
+        raise OutputError(f"{path} is damaged: {one_line(error, _LONGEST)}. Begin anew with --overwrite") from error
     if saved["version"] != VERSION:
         raise OutputError(
             f"{path} has version {reprlib.repr(saved['version'])}; this wdsremux goes on with version {VERSION}. "
@@ -256,11 +256,7 @@ def _saved(work: Path) -> dict[str, Any] | None:
 
 
 def _damaged(path: Path, error: Exception) -> OutputError:
-    return OutputError(f"{path} is damaged: {_reason(error)}. Delete it and run the same command again")
-
-
-def _reason(error: Exception) -> str:
-    return _short(" ".join(str(error).split()))
+    return OutputError(f"{path} is damaged: {one_line(error, _LONGEST)}. Delete it and run the same command again")
 
 
 def _short(text: str) -> str:

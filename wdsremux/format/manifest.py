@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from wdsremux.errors import FormatError, VersionError
+from wdsremux.errors import FormatError, VersionError, one_line
 from wdsremux.format.plain import FREE, MEND, check_plain, open_plain
 
 NAME = "index.json"
@@ -100,7 +100,7 @@ def loads(content: bytes, where: str = NAME) -> Manifest:
         shards = [Shard(**shard) for shard in values["shards"]]
         found = Manifest(**{f.name: values[f.name] for f in fields(Manifest) if f.name != "shards"}, shards=shards)
     except (KeyError, TypeError) as error:
-        raise FormatError(f"{where} lacks or adds a key: {' '.join(str(error).split())[:200]}") from error
+        raise FormatError(f"{where} lacks or adds a key: {one_line(error, 200)}") from error
     if not _well_formed(found):
         raise FormatError(f"{where} holds values that no conversion writes. {MEND}")
     if sum(shard.nsamples for shard in shards) != found.nsamples:

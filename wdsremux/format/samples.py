@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from wdsremux.errors import FormatError
+from wdsremux.errors import FormatError, one_line
 from wdsremux.format.plain import open_plain
 
 NAME = "samples.npy"
@@ -80,7 +80,7 @@ def read(path: Path) -> Table:
     except FormatError:
         raise
     except Exception as error:  # numpy parses the header as Python, and any of its parser's errors come through
-        reason = " ".join(str(error).split())[:200]  # which can have all of the header in it
+        reason = one_line(error, 200)  # which can have all of the header in it
         raise FormatError(f"{path} cannot be read as a sample table: {reason}. Convert again to rebuild it") from error
     if table.dtype != SAMPLE or table.ndim != 1:
         raise FormatError(

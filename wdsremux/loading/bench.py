@@ -21,7 +21,6 @@ from wdsremux.loading import device, world
 from wdsremux.loading.backends import BACKENDS, CPU, GPU, find
 from wdsremux.loading.loader import DataLoader
 
-_FALLBACK = "decoding on the GPU does not work here"  #: how the loader says that the CPU stands in
 _SETTLED = 4  #: batches after which prefetch and caches hold what they will hold
 _FORMS = (
     (torch.float32, torch.contiguous_format),
@@ -38,6 +37,11 @@ class Way:
     decode: str  #: "gpu" or "cpu"
     dtype: torch.dtype
     memory_format: torch.memory_format
+
+    @property
+    def decoder(self) -> str:
+        """As `stats()` names what decodes, if this works."""
+        return f"{self.backend}, {self.decode}"
 
     @property
     def arguments(self) -> str:
@@ -121,10 +125,9 @@ def measure(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", _FALLBACK)  # not measured under the name of what it stands in for
             with DataLoader(out, batch_size, **options) as loader:
                 return _timed(loader, way, begun, seconds)
-    except (BackendError, Warning) as error:
+    except BackendError as error:
         return Outcome(way=way, failure=str(error))
 
 
@@ -133,6 +136,8 @@ def _timed(loader: DataLoader, way: Way, begun: float, seconds: float) -> Outcom
     next(stream)
     _finish(loader)
     first_s = time.perf_counter() - begun
+    if reason := loader.stats().fallback:  # not measured under the name of what it stands in for
+        return Outcome(way=way, failure=reason)
     for _ in range(_SETTLED):
         next(stream)
     _finish(loader)

@@ -191,7 +191,7 @@ class DataLoader:
 
     def stats(self) -> Stats:
         """Seconds by stage, images and bytes, of what was handed out; as text one line that says what bounds you."""
-        return self._meter.stats(self._session.decoder)
+        return self._meter.stats(*self._session.decoder)
 
     def close(self) -> None:
         """End threads and close files. The loader is not used again."""

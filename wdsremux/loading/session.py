@@ -78,9 +78,9 @@ class Session:
         return ready
 
     @property
-    def decoder(self) -> str | None:
-        """What decodes, for people; None before the first batch, and where no field asks for images."""
-        return None if self._begun is None else self._begun.decoder
+    def decoder(self) -> tuple[str | None, str | None]:
+        """What decodes, and why that is not what was asked for; None before the first batch and without images."""
+        return (None, None) if self._begun is None else (self._begun.decoder, self._begun.fallback)
 
     def stop_feed(self) -> None:
         """End what is made ahead."""

@@ -68,6 +68,8 @@ class Stats:
     epoch: Tally  #: of the last iterator: a whole epoch, or as far as it has come
     decoder: str | None = None  #: backend and what decodes, "dali, gpu"; None before the first batch or without images
 
+    fallback: str | None = None  #: why something else decodes than was asked for; None where it does not
+
     def __str__(self) -> str:
         return f"{self.epoch}" if self.decoder is None else f"{self.epoch}, decoded by {self.decoder}"
 
@@ -100,6 +102,6 @@ class Meter:
         """The caller has come back from the last batch."""
         self._epoch += Tally(seconds=caller_s)
 
-    def stats(self, decoder: str | None = None) -> Stats:
+    def stats(self, decoder: str | None = None, fallback: str | None = None) -> Stats:
         """So far, with what decodes."""
-        return Stats(self._before + self._epoch, self._epoch, decoder)
+        return Stats(self._before + self._epoch, self._epoch, decoder, fallback)

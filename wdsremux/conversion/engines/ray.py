@@ -23,10 +23,10 @@ from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import ray_worker
 from wdsremux.conversion.engines.attempts import Attempts
 from wdsremux.conversion.engines.base import Done
-from wdsremux.conversion.engines.ray_cluster import check_nodes, joined, one_line
+from wdsremux.conversion.engines.ray_cluster import check_nodes, joined
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
-from wdsremux.errors import WorkerError
+from wdsremux.errors import WorkerError, first_line
 
 _LOSSES = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)  #: died from outside
 _STOP_AFTER_S = 5.0  #: how long cancelled tasks are waited for
@@ -89,7 +89,7 @@ def _listen(running: Running, attempts: Attempts) -> list[Progress | Done | Warn
         return list(attempts.lost(task, type(loss).__name__))
     except RayError as error:
         raise WorkerError(
-            f"Ray failed at task {task.number}: {type(error).__name__}: {one_line(error)}. "
+            f"Ray failed at task {task.number}: {type(error).__name__}: {first_line(error)}. "
             "Run the same command again to go on"
         ) from error
     del running[stream]

@@ -23,7 +23,7 @@ from ray.util.client import ray as client
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wdsremux.conversion.engines import ray_worker
-from wdsremux.errors import OutputError, WorkerError
+from wdsremux.errors import OutputError, WorkerError, first_line
 
 _STORE_BYTES = 80 * 2**20  #: of memory for Ray's objects, near its least: no image ever lies there
 _CONNECT_S = 10.0
@@ -78,7 +78,7 @@ def _connect(workers: int) -> str:
     except (OSError, RuntimeError, ValueError, RayError) as error:
         where = "cannot be started here" if address == _HERE else f"cannot be reached at RAY_ADDRESS={address}"
         raise WorkerError(
-            f"a Ray cluster {where}: {one_line(error)}. Look whether it runs, or use another engine"
+            f"a Ray cluster {where}: {first_line(error)}. Look whether it runs, or use another engine"
         ) from error
     return address
 
@@ -88,11 +88,6 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
-
-
-def one_line(error: BaseException) -> str:
-    """The first line that an error says, or its name."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def check_nodes(cargo: ray.ObjectRef[ray_worker.Cargo], work: Path) -> None:
@@ -131,7 +126,7 @@ def _check(node: str, seen: ray.ObjectRef[Any], content: str, work: Path) -> Non
     except RayTaskError as error:
         cause = error.cause or error
         raise WorkerError(
-            f"Ray's node {node} cannot bake: {type(cause).__name__}: {one_line(cause)}. "
+            f"Ray's node {node} cannot bake: {type(cause).__name__}: {first_line(cause)}. "
             "Install there what is installed here"
         ) from error
     if found != content:

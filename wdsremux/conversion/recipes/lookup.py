@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wdsremux.conversion.recipes.base import USERS
-from wdsremux.errors import OptionError, RecipeError
+from wdsremux.errors import OptionError, RecipeError, one_line
 
 MAIN = "__main__"
 _INSTALLED = tuple(
@@ -194,15 +194,14 @@ def _fail(what: str, error: BaseException) -> NoReturn:
 
 def failure(text: str, error: BaseException) -> RecipeError:
     """An error that ends with what the user's code raised, and has its trace as a note."""
-    result = RecipeError(f"{text}: {one_line(error)}")
+    result = RecipeError(f"{text}: {described(error)}")
     result.add_note("".join(traceback.format_exception(error)))
     return result
 
 
-def one_line(error: BaseException) -> str:
-    """Type and text of an exception of the user's, in one line of bounded length."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+def described(error: BaseException) -> str:
+    """Those of an exception of the user's, in one line of bounded length."""
+    return f"{type(error).__name__}: {one_line(error)}" if str(error).strip() else type(error).__name__
 
 
 def _attribute(module: types.ModuleType, path: str, name: str) -> Callable[..., Any]:

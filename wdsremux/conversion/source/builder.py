@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
 from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Opened, Untaken
 from wdsremux.conversion.source.splits import no_such_split
-from wdsremux.errors import SourceError
+from wdsremux.errors import SourceError, one_line
 
 # What a request raises: OSError, and the base of whatever HTTP library the Hub's client is built on.
 TRANSPORT: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
@@ -96,7 +96,7 @@ def _info(source: str, revision: str | None) -> Any:
             raise  # the caller has patience
         raise SourceError(f"{source} {_refusal(error, revision)}") from error
     except HFValidationError as error:
-        raise SourceError(f"{source} is no folder here, and no name on the Hub: {_one_line(error)}") from error
+        raise SourceError(f"{source} is no folder here, and no name on the Hub: {one_line(error)}") from error
 
 
 def _refusal(error: Exception, revision: str | None) -> str:
@@ -113,8 +113,8 @@ def _refusal(error: Exception, revision: str | None) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "is no folder here, and the Hub cannot be asked: HF_HUB_OFFLINE is set"
     if isinstance(error, HfHubHTTPError):
-        return f"is no folder here, and the Hub refuses to tell of it: {_one_line(error)}"
-    return f"is no folder here, and the Hub cannot be reached: {_one_line(error)}"
+        return f"is no folder here, and the Hub refuses to tell of it: {one_line(error)}"
+    return f"is no folder here, and the Hub cannot be reached: {one_line(error)}"
 
 
 def _of_builder(
@@ -136,11 +136,11 @@ def _of_builder(
         if isinstance(error, ValueError):
             _check_config(source, found, asked["name"], revision)
         odd = "" if revision else _if_odd(root)
-        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}{odd}. {_GIVE}") from error
+        raise SourceError(f"{source} cannot be opened as a data set: {one_line(error)}{odd}. {_GIVE}") from error
     except TRANSPORT:
         raise
     except Exception as error:  # whatever a card's YAML, or a script beside the data, provokes in `datasets`
-        raise SourceError(f"{source} cannot be opened as a data set: {_one_line(error)}. {_GIVE}") from error
+        raise SourceError(f"{source} cannot be opened as a data set: {one_line(error)}. {_GIVE}") from error
     found_files = _files_below(root) if there is None else there
     return _opened(builder, source, split, root, name, revision, license_, found_files)
 
@@ -234,8 +234,4 @@ def card_license(folder: str) -> Any:
     try:
         return DatasetCard.load(card, ignore_metadata_errors=True).data.get("license")
     except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # what is no mapping, or no YAML
-        raise SourceError(f"the header of {card} cannot be read: {_one_line(error)}. Mend it, or remove it") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise SourceError(f"the header of {card} cannot be read: {one_line(error)}. Mend it, or remove it") from error

@@ -13,7 +13,7 @@ import braceexpand
 from wdsremux.conversion.source.base import Opened
 from wdsremux.conversion.source.file_kinds import kind_of
 from wdsremux.conversion.source.splits import no_such_split
-from wdsremux.errors import SourceError
+from wdsremux.errors import SourceError, one_line
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"  #: what save_to_disk leaves in a folder
 #: kinds of source, by what files are
@@ -116,4 +116,4 @@ def _read(path: Path, key: str) -> list[Any]:
 
 
 def _strange(path: Path, error: Exception) -> SourceError:
-    return SourceError(f"{path} is not what save_to_disk writes: {' '.join(str(error).split())}. Save it again")
+    return SourceError(f"{path} is not what save_to_disk writes: {one_line(error)}. Save it again")

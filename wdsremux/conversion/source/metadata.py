@@ -20,7 +20,7 @@ from datasets import Features
 from wdsremux.conversion.source import sheets
 from wdsremux.conversion.source.base import Column
 from wdsremux.conversion.source.sheets import Sheet
-from wdsremux.errors import SourceError, printable
+from wdsremux.errors import SourceError, one_line, printable
 
 _FILE_NAME = "file_name"
 _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError)  #: of values that Arrow cannot hold
@@ -188,4 +188,4 @@ def _clash(found: Sequence[Sheet], name: str, error: Exception) -> str:
             first = first or (kind, where)
             if kind != first[0]:
                 return f"it is {first[0]} in {first[1]}, and {kind} in {where}"
-    return f"its values do not fit into one column: {printable(' '.join(str(error).split()))}"
+    return f"its values do not fit into one column: {printable(one_line(error))}"

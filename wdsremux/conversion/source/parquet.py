@@ -24,7 +24,7 @@ from wdsremux.conversion.source import partitions, retry
 from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey, fixed
 from wdsremux.conversion.source.hub_files import HubFile, Ranges, hub_file
 from wdsremux.conversion.source.schemas import Merged
-from wdsremux.errors import SourceError
+from wdsremux.errors import SourceError, one_line
 
 _WHOLE_BYTES = 8 * 2**20  #: of a row group; 100 photographs of 80 KB. pandas puts a million rows into one
 _BUFFER_BYTES = 2**20  #: of a larger one, so that memory does not grow with it
@@ -191,8 +191,7 @@ def _damage(file: str | HubFile, where: str) -> Iterator[None]:
         if isinstance(file, str) and _is_address(file):
             raise  # it may be a body cut short: the caller has patience
         advice = "Fetch it again" if isinstance(file, str) else "Tell its owner, or take another --revision"
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise SourceError(f"{where} cannot be read as parquet: {reason}. {advice}") from error
+        raise SourceError(f"{where} cannot be read as parquet: {one_line(error)}. {advice}") from error
 
 
 def _open(file: str | HubFile) -> Any:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
-from wdsremux.errors import SourceError
+from wdsremux.errors import SourceError, one_line
 
 T = TypeVar("T")
 _LONGEST_WAIT_S = 60.0
@@ -62,7 +62,7 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
     except SourceError:
         raise
     except faults.kinds as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = one_line(error)
         waited = f" for {faults.patience_s:g} s" if faults.passing(error) and faults.patience_s else ""
         raise SourceError(
             f"{where} could not be read{waited}: {reason}. Run the same command again to go on; "

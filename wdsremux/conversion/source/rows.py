@@ -17,7 +17,7 @@ from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.image_files import Files
 from wdsremux.conversion.source.labels import Labels
 from wdsremux.conversion.source.numbering import read_as_before
-from wdsremux.errors import SourceError
+from wdsremux.errors import SourceError, one_line
 
 _AT_ONCE = 4  #: fragments of a remote source, for each worker
 _UNFIT = (ValueError, TypeError, KeyError, zlib.error, zipfile.BadZipFile)  #: what libraries raise on odd content
@@ -107,8 +107,8 @@ class Source:
         except _UNFIT as error:
             if isinstance(error, self.faults.kinds):
                 raise  # an ArrowInvalid is a ValueError, too
-            reason = " ".join(str(error).split())
-            raise SourceError(f"{self.where(number)} holds what cannot be read: {reason}. Fetch it again") from error
+            where = self.where(number)
+            raise SourceError(f"{where} holds what cannot be read: {one_line(error)}. Fetch it again") from error
 
     def _rows(self, number: int, first: int, piece: Piece) -> Rows:
         table = piece.table

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wdsremux.errors import SourceError, printable
+from wdsremux.errors import SourceError, one_line, printable
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")  #: as a machine writes it: "007" is a text
 _NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -125,7 +125,7 @@ def _jsonl(file: str, name: str, text: str) -> Sheet:
         try:
             row = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise SourceError(f"line {line} of {name} is not JSON: {' '.join(str(error).split())}. Mend it") from error
+            raise SourceError(f"line {line} of {name} is not JSON: {one_line(error)}. Mend it") from error
         if not isinstance(row, dict):
             raise SourceError(f"line {line} of {name} is {type(row).__name__}, where an object {{…}} is due. Mend it")
         rows.append(row)
@@ -138,7 +138,6 @@ def _parquet(file: str, name: str, content: bytes) -> Sheet:
     try:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise SourceError(f"{name} cannot be read as parquet: {reason}. Write or fetch it again") from error
+        raise SourceError(f"{name} cannot be read as parquet: {one_line(error)}. Write or fetch it again") from error
     columns = dict(zip(table.column_names, table.columns, strict=True))
     return Sheet(file, name, len(table), columns, stored=table.schema)

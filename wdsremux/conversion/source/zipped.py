@@ -17,7 +17,7 @@ from fsspec.implementations.zip import ZipFileSystem
 
 from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Column, Opened
-from wdsremux.errors import SourceError, printable
+from wdsremux.errors import SourceError, one_line, printable
 
 _ROWS_AT_ONCE = 1_000  #: of the listing
 
@@ -74,7 +74,7 @@ def _column(feature: Any) -> Column:
 
 def _refusal(opened: Opened, error: Exception) -> str:
     """Why it cannot be read; of zips without metadata, most often because folders in them are classes."""
-    reason = " ".join(str(error).split())
+    reason = one_line(error)
     first = next(name for name in opened.names if name.lower().endswith(".zip"))
     if isinstance(error, zipfile.BadZipFile):
         return f"{opened.name} has a zip file that is damaged ({reason}). Fetch it again"

@@ -246,9 +246,9 @@ def shared(graph: Graph) -> SharedPipeline:
 
 
 def _build(pipeline: Any) -> None:
-    with warnings.catch_warnings():  # not apart for each thread; builds are one at a time, and few
-        warnings.filterwarnings("ignore", _NO_NPP)
-        pipeline.build()
+    # For good, as what `catch_warnings` puts back may be what another thread had put there for a moment.
+    warnings.filterwarnings("ignore", _NO_NPP)
+    pipeline.build()
 
 
 def _reason(error: BaseException) -> str:

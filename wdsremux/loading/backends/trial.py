@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wdsremux.errors import BackendError, WdsremuxError
+from wdsremux.errors import BackendError, WdsremuxError, first_line
 from wdsremux.loading.augment import WHOLE, Parameters
 from wdsremux.loading.backends.base import AUTO, CPU, GPU, Backend, Batch, Plug, Setup, find, meant
 from wdsremux.loading.backends.canary import FAR, by_the_cpu, difference
@@ -47,6 +47,7 @@ class Begun:
 
     backend: Backend
     decoder: str  #: what decodes, for people: "dali, gpu"
+    fallback: str | None = None  #: why that is not what was asked for, where it is not
 
 
 def routes(name: str, device: torch.device, decode: str) -> list[Route]:
@@ -86,7 +87,7 @@ def begin(ways: list[Route], setup: Setup, sample: Callable[[], Encoded | None])
     try:
         return _tried(first, replace(setup, decode=first.decode), sample)
     except (WdsremuxError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error)
     try:
         backend = other.plug(replace(setup, decode=other.decode))
     except BackendError as error:
@@ -96,7 +97,7 @@ def begin(ways: list[Route], setup: Setup, sample: Callable[[], Encoded | None])
         f'decoding on the GPU does not work here, so the CPU decodes{by}: {reason}. To silence this, pass decode="cpu"',
         stacklevel=2,
     )
-    return Begun(backend, str(other))
+    return Begun(backend, str(other), reason)
 
 
 def _tried(way: Route, setup: Setup, sample: Callable[[], Encoded | None]) -> Begun:
