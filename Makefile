@@ -52,7 +52,7 @@ gpu-test: $(INSTALLED)
 # All that is measured on a GPU, in ten minutes: a table, and build/gpu-report.json. OUT=FOLDER takes a converted folder
 # in place of a set that is made for it. Without a GPU it is a rehearsal of two minutes that says what it left out.
 gpu-report: $(INSTALLED)
-	$(VENV_PYTHON) scripts/gpu_report.py $(if $(filter-out file,$(origin OUT)),"$(OUT)") $(ARGS)
+	$(VENV_PYTHON) benchmarks/gpu_report.py $(if $(filter-out file,$(origin OUT)),"$(OUT)") $(ARGS)
 
 # What goes to a package index, made in an environment of its own; its metadata and README as the index would show them.
 dist: $(INSTALLED)
@@ -68,16 +68,16 @@ lint: $(INSTALLED)
 # What the benchmarks compare with, in an environment of its own (7 GB).
 peers: $(PEERS)
 
-$(PEERS): scripts/peers.txt
+$(PEERS): benchmarks/peers.txt
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement scripts/peers.txt
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers.txt
 	@touch $(PEERS)
 
 # An hour and a quarter on two cores that nothing else uses. Then the README's tables and pictures.
 bench: $(INSTALLED) $(PEERS)
-	-$(VENV_PYTHON) scripts/bench_convert.py --json build/bench-convert.json
-	-$(VENV_PYTHON) scripts/bench_load.py --json build/bench-load.json --large-source build/bench-convert/whole-large
-	.venv-peers/bin/python scripts/bench_readme.py build/bench-convert.json build/bench-load.json README.md
+	-$(VENV_PYTHON) benchmarks/bench_convert.py --json build/bench-convert.json
+	-$(VENV_PYTHON) benchmarks/bench_load.py --json build/bench-load.json --large-source build/bench-convert/whole-large
+	.venv-peers/bin/python benchmarks/bench_readme.py build/bench-convert.json build/bench-load.json README.md
 
 # Lines of wdsremux/ that `make test test-system` reaches, in all their processes. Lines for a GPU count as missed here.
 coverage: export COVERAGE_FILE := $(CURDIR)/build/coverage/data
@@ -94,7 +94,7 @@ soak: $(INSTALLED)
 	mkdir -p build && rm -f build/faults.jsonl
 	WDSREMUX_SOAK=1 WDSREMUX_FAULTS=build/faults.jsonl $(VENV_PYTHON) -m pytest -m "system or not system" --timeout=0 \
 	  $(FAULTS)
-	$(VENV_PYTHON) scripts/fault_table.py build/faults.jsonl README.md
+	$(VENV_PYTHON) benchmarks/fault_table.py build/faults.jsonl README.md
 
 clean:
 	rm -rf build .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -22,8 +22,9 @@ from hypothesis import settings
 from PIL import Image
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may ask the real Hub
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+ROOT = Path(__file__).parent.parent
+SCRIPTS, BENCHMARKS = ROOT / "scripts", ROOT / "benchmarks"
+sys.path[:0] = [str(SCRIPTS), str(BENCHMARKS)]
 
 from sample_source import write_sample  # noqa: E402  # a script, not part of the package
 
@@ -170,7 +171,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 def tally() -> Iterator[Callable[[str, str], None]]:
     """Counts a fault that was tried and what came of it, for the table in the README: (fault, what happened).
 
-    Kept where WDSREMUX_FAULTS names a file; scripts/fault_table.py makes the table of it.
+    Kept where WDSREMUX_FAULTS names a file; benchmarks/fault_table.py makes the table of it.
     """
     counts: Counter[tuple[str, str]] = Counter()
     yield lambda fault, outcome: counts.update([(fault, outcome)])

@@ -35,7 +35,7 @@ from wdsremux.errors import WdsremuxError
 from wdsremux.format import manifest, samples
 
 HOME = Path(wdsremux.__file__).parent.parent
-OURS = sorted([*(HOME / "wdsremux").rglob("*.py"), *(HOME / "scripts").glob("*.py")])
+OURS = sorted(path for folder in ("wdsremux", "scripts", "benchmarks") for path in (HOME / folder).rglob("*.py"))
 Tally = Callable[[str, str], None]
 CODE = "code planted in sources, shards, tables, states and journals"
 PATHS = "names and links that lead out of the folder of a converted set"

@@ -1,4 +1,4 @@
-"""scripts/gpu_report.py: rehearsed whole on the CPU; whatever a part does, the others have their lines."""
+"""benchmarks/gpu_report.py: rehearsed whole on the CPU; whatever a part does, the others have their lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpu_report_run import Part
 from gpu_report_speed import waited
 from gpu_report_tests import read_report, summed
 
-from tests.support.launch import SCRIPTS
+from tests.conftest import BENCHMARKS
 
 pytestmark = pytest.mark.system
 
@@ -25,7 +25,7 @@ HERE = "tests.support.report_parts"
 
 
 def start(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = ["env", "CUDA_VISIBLE_DEVICES=", sys.executable, str(SCRIPTS / "gpu_report.py"), *map(str, arguments)]
+    command = ["env", "CUDA_VISIBLE_DEVICES=", sys.executable, str(BENCHMARKS / "gpu_report.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 

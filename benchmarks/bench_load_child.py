@@ -1,6 +1,6 @@
 """One run of one contender, in a process of its own: bench_load.py starts it, and reads the file it leaves.
 
-python scripts/bench_load_child.py NAME RESULT IMAGES --out OUT --sets FOLDER --source FOLDER [--store URL]
+python benchmarks/bench_load_child.py NAME RESULT IMAGES --out OUT --sets FOLDER --source FOLDER [--store URL]
 """
 
 from __future__ import annotations

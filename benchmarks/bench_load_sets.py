@@ -1,6 +1,6 @@
 """The JPEG files of a converted split in the forms that peers read: byte for byte the same, each made once.
 
-    .venv-peers/bin/python scripts/bench_load_sets.py OUT SOURCE FOLDER FORM [FORM ...]
+    .venv-peers/bin/python benchmarks/bench_load_sets.py OUT SOURCE FOLDER FORM [FORM ...]
 
 "folder" has a file an image in a folder a class; "litdata", "mosaic" and "records" (ArrayRecord) are made from it.
 "arrow" is what load_dataset makes of the unconverted SOURCE in its cache. A form that stands in FOLDER already, whole,

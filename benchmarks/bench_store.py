@@ -1,6 +1,6 @@
 """A slow object store on this machine, for as long as a command runs: what loaders meet that read over a network.
 
-    python scripts/bench_store.py NAME=FOLDER [NAME=FOLDER ...] -- COMMAND ...
+    python benchmarks/bench_store.py NAME=FOLDER [NAME=FOLDER ...] -- COMMAND ...
 
 serves each FOLDER under /NAME/ and runs COMMAND, in which "{store}" stands for the store's URL. Each request waits for
 20 ms, and each connection gets 50 MB/s at most. Ranges are answered as HTTP asks, and as S3's clients want it when they

@@ -1,6 +1,6 @@
 """Runs the parts of gpu_report.py, each in a process of its own with a time limit, and gathers what they found.
 
-python scripts/gpu_report_run.py MODULE:FUNCTION SETTINGS FILE     # what such a process is: findings go to FILE
+python benchmarks/gpu_report_run.py MODULE:FUNCTION SETTINGS FILE     # what such a process is: findings go to FILE
 """
 
 from __future__ import annotations

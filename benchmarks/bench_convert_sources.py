@@ -1,4 +1,4 @@
-"""The photographs that scripts/bench_convert.py converts, in two sizes, as parquet: image, label and row."""
+"""The photographs that benchmarks/bench_convert.py converts, in two sizes, as parquet: image, label and row."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def repeated(source: Source, times: int) -> Source:
 
 
 def large_photos(target: Path, rows: int, photos: Path | None) -> str:
-    """Run scripts/bench_photos.py; what the photographs are, in words."""
-    command = [sys.executable, str(ROOT / "scripts/bench_photos.py"), str(target), "--rows", str(rows)]
+    """Run benchmarks/bench_photos.py; what the photographs are, in words."""
+    command = [sys.executable, str(ROOT / "benchmarks/bench_photos.py"), str(target), "--rows", str(rows)]
     command += ["--photos", str(photos)] if photos else []
     subprocess.run(command, check=True, env=environment(), stdout=sys.stderr)
     origin: str = json.loads((target / "README.json").read_text())["origin"]

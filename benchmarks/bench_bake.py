@@ -1,4 +1,4 @@
-"""What the converters of scripts/bench_convert.py do to one picture, with Pillow or with wdsremux's codec."""
+"""What the converters of benchmarks/bench_convert.py do to one picture, with Pillow or with wdsremux's codec."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """All that is to be known of a GPU, by one command, within ten minutes; also when something fails on the way.
 
-    python scripts/gpu_report.py [OUT] [--json build/gpu-report.json] [--only NAME,NAME] [--device cuda]
+    python benchmarks/gpu_report.py [OUT] [--json build/gpu-report.json] [--only NAME,NAME] [--device cuda]
 
 OUT is a converted folder with the splits train and test, of pictures of 256 px; without it, a set is made under
 build/, which needs `datasets` and scikit-image. Ten parts, the most telling first, run one after another, each in a

@@ -1,12 +1,12 @@
 """What a conversion costs: `wdsremux convert` beside what people use today, and beside its codec alone.
 
-    python scripts/bench_convert.py [--json FILE] [--rounds 5] [--peer-rounds 3] [--only NAME,NAME]
+    python benchmarks/bench_convert.py [--json FILE] [--rounds 5] [--peer-rounds 3] [--only NAME,NAME]
                                     [--sizes small,large] [--photos FOLDER]
 
 Photographs of 400-700 px and of 1,500-3,000 px on the short side become JPEGs of 256 px, q90, 4:2:0, with their labels,
 on two CPU cores:
   * `wdsremux convert` with two workers, with one, and with `--fast`;
-  * each converter of scripts/bench_converters.py, in the environment of the peers, in a process tree of its own;
+  * each converter of benchmarks/bench_converters.py, in the environment of the peers, in a process tree of its own;
   * the codec, and entropy decoding, on the same bytes with nothing around, in one thread.
 
 Each converter makes a set of all photographs and one of a few. The first gives what a user sees; the difference gives
@@ -75,7 +75,7 @@ class Bench:
             command = [sys.executable, "-m", "wdsremux", "convert", str(source.path), str(out), *OURS[name]]
             # By default a task takes 2,048 rows at least: the large photographs would make one, for one worker.
             return [*command, "--samples-per-task", str(LARGE_TASK)] if self.size == "large" else command
-        return [str(PEERS_PYTHON), str(ROOT / "scripts/bench_converters.py"), name, str(source.path), str(out)]
+        return [str(PEERS_PYTHON), str(ROOT / "benchmarks/bench_converters.py"), name, str(source.path), str(out)]
 
     def out(self, name: str) -> Path:
         """Where the few photographs go; the whole set goes to the same place, later removed."""
@@ -102,7 +102,7 @@ class Bench:
     def limit(self, name: str) -> float:
         """CPU seconds an image of a part of the work, without anything around it."""
         log = self.work / f"{self.size}-{name}.log"
-        command = [sys.executable, str(ROOT / "scripts/bench_codec.py"), str(self.whole.path), name]
+        command = [sys.executable, str(ROOT / "benchmarks/bench_codec.py"), str(self.whole.path), name]
         run_tree(command, log)
         figures = json.loads([line for line in log.read_text().splitlines() if line.startswith("{")][-1])
         return float(figures["cpu_s"]) / int(figures["images"])
@@ -116,9 +116,9 @@ class Bench:
         return peak_bytes, size_bytes / source.images
 
     def quality(self, names: list[str]) -> dict[str, dict[str, Any]]:
-        """What scripts/bench_quality.py says of what was made of the few photographs."""
+        """What benchmarks/bench_quality.py says of what was made of the few photographs."""
         python = PEERS_PYTHON if PEERS_PYTHON.exists() else sys.executable
-        command = [str(python), str(ROOT / "scripts/bench_quality.py"), str(self.few.path)]
+        command = [str(python), str(ROOT / "benchmarks/bench_quality.py"), str(self.few.path)]
         for name in names:
             command += [name, PEERS[name].format if name in PEERS else "tar", str(self.out(name))]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment())

@@ -1,4 +1,4 @@
-"""What scripts/bench_convert.py has found, held against its targets: tables and JSON."""
+"""What benchmarks/bench_convert.py has found, held against its targets: tables and JSON."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What an image costs with nothing around: CPU time of the bare codec, and of entropy decoding alone, in one thread.
 
-    python scripts/bench_codec.py SOURCE codec|entropy
+    python benchmarks/bench_codec.py SOURCE codec|entropy
 
 Prints as the last line the number of images and the CPU seconds spent in the calls alone. No converter can take less
 than `codec` as long as it decodes as much; none at all less than `entropy`: JPEGs have to be read through to the end.

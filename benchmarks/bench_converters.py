@@ -1,6 +1,6 @@
-"""The converters of scripts/bench_convert.py: what people use today, each as its own documentation writes it.
+"""The converters of benchmarks/bench_convert.py: what people use today, each as its own documentation writes it.
 
-    python scripts/bench_converters.py NAME SOURCE OUT
+    python benchmarks/bench_converters.py NAME SOURCE OUT
 
 Every one reads SOURCE/data/train-*.parquet (columns image, label, row), makes each picture's short side 256 pixels,
 saves it as a JPEG of quality 90, and keeps the label, in two processes. NAME is a key of `PEERS`. By itself a peer
@@ -36,7 +36,7 @@ BATCH = 100  #: rows that go to a pool, or into a row group, at once
 CHUNK = 8  #: rows that a pool's worker takes at once
 
 Row = dict[str, Any]  #: image: a Pillow picture, or {"bytes", "path"}; label: int
-Bake = Callable[[Any], bytes]  #: of scripts/bench_bake.py: a row's image -> JPEG
+Bake = Callable[[Any], bytes]  #: of benchmarks/bench_bake.py: a row's image -> JPEG
 
 
 # Reading.

@@ -1,6 +1,6 @@
 """Writes the README's figures of speed, and their picture, from what the two benchmarks found.
 
-    python scripts/bench_readme.py build/bench-convert.json build/bench-load.json README.md
+    python benchmarks/bench_readme.py build/bench-convert.json build/bench-load.json README.md
 
 The tables stand between two marks in the README, and are replaced whole. The picture is docs/speed.svg beside it.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from readme_part import replace_part
 
-BEGIN, END = "<!-- speed: made by scripts/bench_readme.py -->", "<!-- end of speed -->"
+BEGIN, END = "<!-- speed: made by benchmarks/bench_readme.py -->", "<!-- end of speed -->"
 PICTURE = "docs/speed.svg"
 OURS = ("wdsremux", "auto-", "rows-", "dali-")  #: what our own names begin with
 SIZES = {"small": "400-700 px", "large": "1,500-3,000 px"}

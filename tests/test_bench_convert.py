@@ -22,7 +22,7 @@ from bench_quality import READERS, Originals, psnr_db, read_tar, resized
 from bench_tree import Usage
 from PIL import Image
 
-from tests.conftest import SCRIPTS
+from tests.conftest import BENCHMARKS
 
 
 def picture(seed: int, width: int = 400, height: int = 300) -> Image.Image:
@@ -155,7 +155,7 @@ print(*[usage.cpu_s for usage in usages])
 
 def test_cpu_time_that_no_parent_waits_for_is_found(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CARELESS, str(tmp_path / "child.log")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=SCRIPTS, timeout=60)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=BENCHMARKS, timeout=60)
     without, sampled = (float(word) for word in done.stdout.split())
     assert without < 1.0 < sampled < 2.5
 
@@ -176,5 +176,5 @@ except RunError as error:
 
 def test_a_failed_command_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FAILING, str(tmp_path / "child.log")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=SCRIPTS, timeout=60)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=BENCHMARKS, timeout=60)
     assert done.stdout.strip() == "exit code 3; the end of child.log: all is lost []"

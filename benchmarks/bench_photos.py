@@ -1,6 +1,6 @@
-"""Write large photographs as Hub-style parquet, for scripts/bench_convert.py: 1,500 to 3,000 px on the short side.
+"""Write large photographs as Hub-style parquet, for benchmarks/bench_convert.py: 1,500 to 3,000 px on the short side.
 
-    python scripts/bench_photos.py build/bench-convert/photos --rows 160 [--photos FOLDER]
+    python benchmarks/bench_photos.py build/bench-convert/photos --rows 160 [--photos FOLDER]
 
 Each photograph is one class; each sample is a random window of it, at its own size where that is large enough and else
 enlarged, saved as JPEG of quality 85 to 95. FOLDER holds JPEGs of at least 3,000 x 2,000 px. Without it, they come from

@@ -72,12 +72,13 @@ def read_all(folder: Path) -> int:
 def _command(name: str, place: Place, result: Path, first_only: bool, store: bool) -> list[str]:
     data = place.data
     python = python_of(name)
-    command = [python, str(ROOT / "scripts/bench_load_child.py"), name, str(result), str(place.images)]
+    command = [python, str(ROOT / "benchmarks/bench_load_child.py"), name, str(result), str(place.images)]
     command += ["--out", str(data.out), "--sets", str(data.sets), "--source", str(data.source)]
     command += ["--first-only"] if first_only else []
     if store:
         # The server is a process of the same tree: whoever waits for a tree may have no other children.
-        serving = [sys.executable, str(ROOT / "scripts/bench_store.py"), f"out={data.out}", f"sets={data.sets}", "--"]
+        script = str(ROOT / "benchmarks/bench_store.py")
+        serving = [sys.executable, script, f"out={data.out}", f"sets={data.sets}", "--"]
         command = [*serving, *command, "--store", "{store}"]
     return command
 

@@ -1,6 +1,6 @@
 """Loaders on two CPU cores: `wdsremux.DataLoader` beside what people use today.
 
-    python scripts/bench_load.py [OUT] [--json FILE] [--only NAME,NAME] [--rounds 5] [--images 2560]
+    python benchmarks/bench_load.py [OUT] [--json FILE] [--only NAME,NAME] [--rounds 5] [--images 2560]
         [--large-source FOLDER] [--no-store]
 
 All contenders do the same work on the same JPEG files: a random resized crop to 224 px (scale 0.08 to 1, ratio 3/4 to
@@ -89,7 +89,8 @@ def make_form(data: Data, form: str, work: Path) -> str | None:
         convert(data.source, data.sets / form, "--restart-rows")
         return None
     python = str(PEERS_PYTHON if PEERS_PYTHON.exists() else sys.executable)
-    command = [python, str(ROOT / "scripts/bench_load_sets.py"), str(data.out), str(data.source), str(data.sets), form]
+    script = ROOT / "benchmarks/bench_load_sets.py"
+    command = [python, *map(str, (script, data.out, data.source, data.sets)), form]
     log = work / f"form-{form}.log"
     with log.open("w") as file:
         code = subprocess.run(command, check=False, stdout=file, stderr=subprocess.STDOUT, env=environment()).returncode

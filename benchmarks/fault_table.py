@@ -1,7 +1,7 @@
 """Makes the README's table of faults from what the tests noted.
 
     WDSREMUX_FAULTS=build/faults.jsonl python -m pytest …
-    python scripts/fault_table.py build/faults.jsonl README.md
+    python benchmarks/fault_table.py build/faults.jsonl README.md
 
 The table stands between two marks in the README, and is replaced whole.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from readme_part import replace_part
 
-BEGIN, END = "<!-- faults: made by scripts/fault_table.py -->", "<!-- end of faults -->"
+BEGIN, END = "<!-- faults: made by benchmarks/fault_table.py -->", "<!-- end of faults -->"
 
 
 def table(lines: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """What a converter wrote: how many pictures, and how close they are to the best that could be made of the source.
 
-    python scripts/bench_quality.py SOURCE NAME FORMAT OUT [NAME FORMAT OUT ...]
+    python benchmarks/bench_quality.py SOURCE NAME FORMAT OUT [NAME FORMAT OUT ...]
 
 Prints one JSON object: by NAME, the number of pictures in OUT and the mean PSNR in dB of all of them, or the reason why
 there is none. FORMAT is a key of `READERS`.
