@@ -22,6 +22,7 @@ from sample_source import photo as source_photo
 
 from tests.conftest import jpeg
 from wdsremux import codec
+from wdsremux.codec import decoding
 from wdsremux.errors import ImageError
 
 Array = np.ndarray[Any, Any]
@@ -417,9 +418,9 @@ def test_noise_is_an_image_error(data: bytes) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_too_large(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(photo(), kind)
-    monkeypatch.setattr(codec, "MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 48 - 1)
     assert error_of(lambda: codec.decode(data)).startswith("too large: 64x48 px")
-    monkeypatch.setattr(codec, "MAX_PIXELS", 64 * 48)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 48)
     assert codec.decode(data).shape == (48, 64, 3)
 
 

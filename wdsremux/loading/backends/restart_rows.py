@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdsremux.jpeg import BASELINE, Data
+from wdsremux.codec.markers import BASELINE, Data
 from wdsremux.loading.reader.encoded import Encoded
 
 Ints = NDArray[np.int64]

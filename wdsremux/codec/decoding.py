@@ -1,9 +1,7 @@
-"""Bytes to pixels and back, on the CPU: the only file that names simplejpeg or Pillow.
+"""Image files to upright 8-bit RGB.
 
-Plain JPEGs go the fast way: libjpeg-turbo with the exact DCT, scaled down in the DCT domain to no less than twice the
-target, then torch's antialiased resize. All else (PNG, WebP, GIF, CMYK, palettes, 16 bits, alpha) goes through Pillow
-to the same upright 8-bit RGB. JPEGs are written by Pillow, whose libjpeg uses the accurate DCT as well; simplejpeg's
-encoder always takes the fast one, which costs 0.1 dB.
+Plain JPEGs go the fast way, through simplejpeg: libjpeg-turbo with the exact DCT, scaled down in the DCT domain where
+fewer pixels will do. All else (PNG, WebP, GIF, CMYK, palettes, 16 bits, alpha) goes through Pillow to the same.
 """
 
 from __future__ import annotations
@@ -11,28 +9,18 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError
 
+from wdsremux.codec.base import FINE, Pixels, reason
+from wdsremux.codec.markers import BASELINE, START, Data, Header, header, scans, tidied
 from wdsremux.errors import ImageError
-from wdsremux.jpeg import BASELINE, START, plain, scans, tidied
-from wdsremux.jpeg import Data as Data
-from wdsremux.jpeg import Header as Header
-from wdsremux.jpeg import header as header
-
-Pixels = NDArray[np.uint8]  #: uint8 [H, W, 3], RGB, contiguous, upright
 
 MAX_PIXELS = 178_956_970  #: larger pictures are refused as decompression bombs; twice Pillow's warning threshold
 MAX_SCANNED_PIXELS = 20 * MAX_PIXELS  #: a JPEG's pixels times its scans; encoders make ten scans, of each picture
-MAX_SIDE = 65_500  #: of a picture that libjpeg writes, in pixels; the frame header of a JPEG could hold 65,535
-#: How many times the pixels that are wanted, a side, a JPEG is decoded to when it is scaled in the DCT domain.
-FINE, FAST = 2, 1
-SUBSAMPLINGS = {"420": 2, "444": 0}  #: name -> Pillow's number
 
 _ORIENTATION = 0x0112  #: the EXIF tag
 _STRIP_PIXELS = 2**21  #: of a picture that Pillow converts, at once
@@ -43,16 +31,6 @@ _LOST_DATA = re.compile(
 )
 # Nine times in ten the rest of a damaged scan, a fifth of all single-bit flips; else bytes that nothing was lost by.
 _STRAY = re.compile(r"extraneous bytes", re.I)
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Jpeg:
-    """An encoded picture."""
-
-    data: bytes  #: the JPEG file's content
-    width: int  #: in pixels, upright
-    height: int
 
 
 def decode(data: Data, short_side: int | None = None, spare: int = FINE) -> Pixels:
@@ -74,7 +52,7 @@ def decode(data: Data, short_side: int | None = None, spare: int = FINE) -> Pixe
         raise ImageError("empty: 0 bytes")
     if bytes(data[:2]) != START:
         return _decode_any(data)
-    head = _header_or_none(data)
+    head = header_or_none(data)
     if head is None:
         tidy = tidied(data)
         return _decode_any(data) if tidy == data else decode(tidy, short_side, spare)
@@ -88,11 +66,11 @@ def decode(data: Data, short_side: int | None = None, spare: int = FINE) -> Pixe
         if _STRAY.search(str(error)) and (tidy := tidied(data)) != data:
             return decode(tidy, short_side, spare)
         if _LOST_DATA.search(str(error)):
-            raise ImageError(f"damaged JPEG: {_reason(error)}") from error
+            raise ImageError(f"damaged JPEG: {reason(error)}") from error
     return _decode_any(data)  # odd but perhaps readable: Pillow has the last word
 
 
-def _header_or_none(data: Data) -> Header | None:
+def header_or_none(data: Data) -> Header | None:
     try:
         return header(data)
     except ImageError:
@@ -155,7 +133,7 @@ def _decode_any(data: Data) -> Pixels:
     except (
         Exception
     ) as error:  # Pillow's plugins raise whatever the file provokes: struct.error, KeyError, SyntaxError …
-        raise ImageError(f"undecodable: {_reason(error)}") from error
+        raise ImageError(f"undecodable: {reason(error)}") from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -215,61 +193,6 @@ def _strip_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resize with antialiased bilinear interpolation, as torchvision does on uint8.
-
-    Args:
-        pixels: uint8 [H, W, 3], contiguous: on a view torch takes twice as long.
-        height: of the result, in pixels.
-        width: of the result, in pixels.
-    """
-    import torch  # only here: a process that plans, and bakes nothing, does without its 200 MB
-
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    # Views are numpy's: each call of torch lets go of the interpreter, and has to wait for it among other threads.
-    whole = np.ascontiguousarray(pixels)
-    batch = torch.from_numpy(whole.reshape(1, *whole.shape).transpose(0, 3, 1, 2))
-    resized = torch.nn.functional.interpolate(batch, size=(height, width), mode="bilinear", antialias=True)
-    result: Pixels = resized.numpy().transpose(0, 2, 3, 1)[0]
-    return result
-
-
-def resize_short_side(data: Data, side: int, spare: int = FINE) -> Pixels:
-    """Decode and resize so that the short side has `side` pixels; the picture is kept whole.
-
-    Args:
-        data: an image file's content.
-        side: of the result, in pixels.
-        spare: as for `decode`.
-
-    Raises:
-        ImageError: as `decode`, and if the long side would not fit into a JPEG.
-    """
-    pixels = decode(data, side, spare)
-    height, width = pixels.shape[:2]
-    short = min(height, width)
-    long = int(side * max(height, width) / short)  # rounds down, as torchvision's Resize does
-    if long > MAX_SIDE:
-        raise ImageError(f"too long: {width}x{height} px would be resized to {long} px, where a JPEG holds {MAX_SIDE}")
-    return resize(pixels, side, long) if height == short else resize(pixels, long, side)
-
-
-def resize_square(data: Data, side: int, spare: int = FINE) -> Pixels:
-    """Decode, cut the largest square from the middle, and resize it to `side` x `side` pixels.
-
-    Args:
-        data: an image file's content.
-        side: of the result, in pixels.
-        spare: as for `decode`.
-    """
-    pixels = decode(data, side, spare)
-    height, width = pixels.shape[:2]
-    short = min(height, width)
-    top, left = (height - short) // 2, (width - short) // 2
-    return resize(pixels[top : top + short, left : left + short], side, side)
-
-
 def is_pil(value: object) -> TypeGuard[Image.Image]:
     """Whether it is one of Pillow's pictures."""
     return isinstance(value, Image.Image)
@@ -295,50 +218,4 @@ def from_pil(image: Image.Image) -> Pixels:
     except ImageError:
         raise
     except Exception as error:  # as in _decode_any
-        raise ImageError(f"undecodable: {_reason(error)}") from error
-
-
-def encode(pixels: Pixels, quality: int, subsampling: str, restart_rows: bool = False) -> Jpeg:
-    """Encode as a baseline YCbCr JPEG without metadata.
-
-    Args:
-        pixels: uint8 [H, W, 3].
-        quality: 1 to 100, of libjpeg's scale.
-        subsampling: a key of `SUBSAMPLINGS`.
-        restart_rows: put a restart marker after each row of minimum coded units, so that rows can be cut out by bytes.
-
-    Raises:
-        ImageError: if a side is longer than a JPEG can hold.
-    """
-    if max(pixels.shape[:2]) > MAX_SIDE:  # libjpeg would say so on stderr, too
-        raise ImageError(f"too long: {pixels.shape[1]}x{pixels.shape[0]} px, where a JPEG holds {MAX_SIDE}")
-    file, chroma = io.BytesIO(), SUBSAMPLINGS[subsampling]
-    try:
-        Image.fromarray(pixels).save(
-            file, "JPEG", quality=quality, subsampling=chroma, restart_marker_rows=int(restart_rows)
-        )
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be encoded at {pixels.shape[1]}x{pixels.shape[0]} px: {_reason(error)}") from error
-    return Jpeg(file.getvalue(), width=pixels.shape[1], height=pixels.shape[0])
-
-
-def keep(data: Data, quality: int, subsampling: str, restart_rows: bool = False) -> Jpeg:
-    """The JPEG as it is, if it is sound, upright and GPU-safe; otherwise decoded and encoded again.
-
-    It is decoded whole in either case: a file cut short must not reach a training loop.
-    """
-    pixels = decode(data)
-    head = _header_or_none(data)
-    if head is not None and head.gpu_safe and head.orientation == 1 and plain(data):
-        return Jpeg(bytes(data), width=head.width, height=head.height)
-    return encode(pixels, quality, subsampling, restart_rows)
-
-
-def _reason(error: Exception) -> str:
-    """An error's text without memory addresses: rejects.jsonl must be the same in every run."""
-    return _ADDRESS.sub("", str(error)).strip().rstrip(".") or type(error).__name__
-
-
-def libjpeg_version() -> str:
-    """Of the library that writes the JPEGs."""
-    return f"{'turbo ' if features.check_feature('libjpeg_turbo') else ''}{features.version_codec('jpg')}"
+        raise ImageError(f"undecodable: {reason(error)}") from error
