@@ -24,7 +24,7 @@ import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
 from wdsremux.conversion import environment
-from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
+from wdsremux.conversion.bake import Bakery, bake
 from wdsremux.conversion.engines import ENGINES, Done, make_engine, ray_worker
 from wdsremux.conversion.engines import local as local_engine
 from wdsremux.conversion.engines.attempts import MOST, Attempts
@@ -32,6 +32,7 @@ from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Extent, Task, make_plan
 from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.making import make_recipe
+from wdsremux.conversion.record import Record, journal_names
 from wdsremux.conversion.source import Rows
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import BackendError, ConversionError, OptionError, RecipeError, SourceError, WorkerError

@@ -13,15 +13,17 @@ from tests.conftest import WriteSource, tiny_jpeg
 from tests.support.kinds import write_tar
 from tests.support.reading import digests, read_tar
 from wdsremux.conversion import shard_writer
-from wdsremux.conversion.bake import Bakery, Record, bake, journal_names
+from wdsremux.conversion.bake import Bakery, bake
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Extent, Plan, make_plan
 from wdsremux.conversion.recipes.base import Settings
 from wdsremux.conversion.recipes.making import make_recipe
+from wdsremux.conversion.record import Record, journal_names
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import ConversionError, SourceError
 from wdsremux.format import archive, samples
+from wdsremux.format.rejects import RejectLine
 
 
 class Kitchen:
@@ -95,8 +97,7 @@ def test_rejects_are_written_down_in_order(write_source: WriteSource, tmp_path: 
     record = kitchen.bake()
     reasons = {3: "no image: null", 17: "empty: 0 bytes", 20: "not an image of any known format"}
     assert record.rejects == [
-        {"fragment": 0, "row": row, "part": None, "where": f"{row}.jpg", "column": "image", "reason": reason}
-        for row, reason in reasons.items()
+        RejectLine(0, row, None, f"{row}.jpg", "image", reason) for row, reason in reasons.items()
     ]
     assert (record.rows, record.ndropped) == (30, 0)
     assert sum(shard.nsamples for shard in record.shards) == 27
@@ -140,8 +141,8 @@ def test_a_label_outside_the_classes_is_a_reject(
     kitchen = Kitchen(source, tmp_path / "out", samples_per_shard=10)
     record = kitchen.bake()
     (line,) = record.rejects
-    assert (line["row"], line["column"], line["part"]) == (1, "label", None)
-    assert str(line["reason"]).startswith(f"label {bad}, where labels are {known}")
+    assert (line.row, line.column, line.part) == (1, "label", None)
+    assert line.reason.startswith(f"label {bad}, where labels are {known}")
     found = read_tar(kitchen.folder / "train-000000.tar")
     assert [found[f"000000-{row:06d}"].get("cls") for row in (0, 2)] == [b"0", None]  # no label, no file
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +21,11 @@ from wdsremux.conversion import prefetch, shard_writer
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Block, Task
 from wdsremux.conversion.recipes.base import Recipe, Reject, Sample
+from wdsremux.conversion.record import Record, journal_names
 from wdsremux.conversion.source import Rows, Source
 from wdsremux.errors import ConversionError
 from wdsremux.format import manifest, samples
+from wdsremux.format.rejects import RejectLine
 from wdsremux.format.samples import NO_LABEL
 
 _AHEAD_BYTES = 8 * 2**20  #: of images that wait to be baked, for each fragment that is read at the same time
@@ -44,34 +45,6 @@ class Bakery:
     environment: Mapping[str, Any]  #: that all workers must have
     shuffle: bool = True  #: whether samples are permuted within a block
     mended: Mapping[str, manifest.Shard] | None = None  #: by file name, where a finished split lacks files
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A finished task, as it stands in the journal: what the manifest will say of it."""
-
-    task: int
-    rows: int  #: read from the source
-    ndropped: int
-    shards: list[manifest.Shard]
-    rejects: list[dict[str, object]]  #: lines of rejects.jsonl
-
-    def dumps(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    def rejected(self) -> bytes:
-        """Its lines of rejects.jsonl."""
-        return b"".join(json.dumps(line).encode() + b"\n" for line in self.rejects)
-
-    @staticmethod
-    def loads(content: bytes) -> Record:
-        values = json.loads(content)
-        return Record(**(values | {"shards": [manifest.Shard(**shard) for shard in values["shards"]]}))
-
-
-def journal_names(work: Path, task: int) -> tuple[Path, Path]:
-    """(table rows, record) of a task in the journal; the record is written last."""
-    return work / f"task-{task:06d}.npy", work / f"task-{task:06d}.json"
 
 
 def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None:
@@ -130,7 +103,7 @@ class _Tally:
 
     read: int = 0  #: rows read from the source
     rows: int = 0  #: of them, those of which a sample or a reject came
-    rejects: list[dict[str, object]] = field(default_factory=list)
+    rejects: list[RejectLine] = field(default_factory=list)
 
     def watch(self, batches: Iterator[_Batch]) -> Iterator[tuple[int, int, Sample]]:
         """(place among the task's rows, fragment, sample)."""
@@ -152,8 +125,8 @@ class _Batch:
     items: list[Sample | Reject]
 
     @property
-    def rejects(self) -> list[dict[str, object]]:
-        return [{"fragment": self.rows.fragment} | asdict(item) for item in self.items if isinstance(item, Reject)]
+    def rejects(self) -> list[RejectLine]:
+        return [RejectLine(self.rows.fragment, **asdict(item)) for item in self.items if isinstance(item, Reject)]
 
     def progress(self, task: int) -> Progress:
         sizes = [len(item.image.data) for item in self.items if isinstance(item, Sample)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wdsremux.conversion.plan import Plan
     from wdsremux.format.manifest import Manifest
+from wdsremux.format.rejects import RejectLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Progress:
     nrejects: int
     bytes_in: int  #: of images read
     bytes_out: int  #: of images written
-    reject: dict[str, object] | None = None  #: the last of the rejects, as a line of rejects.jsonl
+    reject: RejectLine | None = None  #: the last of the rejects
 
 
 @dataclass(frozen=True, slots=True)

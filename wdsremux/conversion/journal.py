@@ -19,12 +19,11 @@ import numpy as np
 
 from wdsremux import files
 from wdsremux.conversion import environment
-from wdsremux.conversion.bake import Record, journal_names
 from wdsremux.conversion.plan import Block, Plan, Read, Task, agree
+from wdsremux.conversion.record import Record, is_count, journal_names
 from wdsremux.conversion.source.images import LISTING
 from wdsremux.errors import FormatError, OutputError, one_line, printable
 from wdsremux.format import samples
-from wdsremux.format.manifest import is_shard
 
 FOLDER = ".wdsremux"
 VERSION = 2  #: of the plan file
@@ -103,7 +102,7 @@ class Journal:
         path = journal_names(self.work, task)[1]
         try:
             record = Record.loads(path.read_bytes())
-            if not _is_record(record, task, self.work.parent.name):
+            if not record.sound(task, self.work.parent.name):
                 raise ValueError(_STRANGE)
         except _DAMAGE as error:
             raise _damaged(path, error) from error
@@ -276,7 +275,7 @@ def _is_plan(saved: dict[str, Any]) -> bool:
         and isinstance(saved.get("stamp"), str | None)
         and (saved.get("classes") is None or _are_texts(saved["classes"]))
         and [task["number"] for task in tasks] == list(range(len(tasks)))
-        and all(_is_count(task["number"]) and _is_task(task) for task in tasks)
+        and all(is_count(task["number"]) and _is_task(task) for task in tasks)
     )
 
 
@@ -293,22 +292,7 @@ def _is_task(task: dict[str, Any]) -> bool:
     reads, blocks = [Read(**read) for read in task["reads"]], [Block(**block) for block in task["blocks"]]
     known = [read.fragment for read in reads] + [count for block in blocks for count in asdict(block).values()]
     unknown = [task["limit"], *(read.rows for read in reads)]
-    return bool(blocks) and all(map(_is_count, known + [value for value in unknown if value is not None]))
-
-
-def _is_record(record: Record, task: int, split: str) -> bool:
-    return (
-        _is_count(record.task)
-        and record.task == task
-        and _is_count(record.rows)
-        and _is_count(record.ndropped)
-        and all(is_shard(shard, split) for shard in record.shards)
-        and all(_is_count(line["fragment"]) and _is_count(line["row"]) for line in record.rejects)
-    )
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
+    return bool(blocks) and all(map(is_count, known + [value for value in unknown if value is not None]))
 
 
 def _saved_plan(saved: dict[str, Any], plan: Plan) -> Plan:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.spec import Spec
 from wdsremux.errors import RejectError
+from wdsremux.format.rejects import RejectLine
 
 _LEAST_ROWS = 8_192  #: that a share of rejects is taken of where nobody knows the rows
 
@@ -25,7 +26,7 @@ class RejectCount:
         self.rejects += progress.nrejects
         self.check(progress.reject)
 
-    def check(self, last: dict[str, object] | None) -> None:
+    def check(self, last: RejectLine | None) -> None:
         """
         Raises:
             RejectError: if there are too many.
@@ -34,7 +35,7 @@ class RejectCount:
         allowed = self.spec.rejects_allowed(rows)
         if self.rejects <= allowed:
             return
-        example = f", for example row {last['row']} of fragment {last['fragment']}: {last['reason']}" if last else ""
+        example = f", for example row {last.row} of fragment {last.fragment}: {last.reason}" if last else ""
         raise RejectError(
             f"{self.rejects} rows could not be baked, where {allowed} are allowed{example}. "
             "Look at the source, or allow more with --max-rejects and run the command again"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from wdsremux import codec, files
-from wdsremux.conversion.bake import Record
 from wdsremux.conversion.plan import Plan, Task
+from wdsremux.conversion.record import Record
 from wdsremux.errors import OutputError
 from wdsremux.format import archive, contents, manifest, samples
 from wdsremux.format.manifest import Manifest

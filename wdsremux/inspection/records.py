@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdsremux.errors import FormatError
-from wdsremux.format import archive, manifest, samples
+from wdsremux.format import archive, manifest, rejects, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import MEND
 from wdsremux.inspection.reading import readable, said, size_of
@@ -97,30 +95,11 @@ def check_rejects(path: Path, count: int, places: Places | None) -> None:
     with readable(path), open(path, "rb") as file:
         while line := file.readline(LINE_BYTES):
             number += 1
-            place = _reject(line)
-            if place is None:
+            reject = rejects.loads(line)
+            if reject is None:
                 raise FormatError(f"{path.name} is damaged in line {number}: it is no reject. {MEND}")
-            if places is not None and places.holds(*place):
-                key = archive.key(place[0], place[1], place[2] or 0)
+            if places is not None and places.holds(reject.fragment, reject.row, reject.part):
+                key = archive.key(reject.fragment, reject.row, reject.part or 0)
                 raise FormatError(f"{path.name} rejects in line {number} what is also a sample, {key}. {MEND}")
     if number != count:
         raise FormatError(f"{path.name} holds {number} rejects, where the manifest says {count}. {MEND}")
-
-
-def _reject(line: bytes) -> tuple[int, int, int | None] | None:
-    """The place that a line of rejects.jsonl names; None if it is not such a line."""
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(values, dict) or not line.endswith(b"\n"):
-        return None
-    fragment, row, part = (values.get(name) for name in ("fragment", "row", "part"))
-    if not (_is_number(fragment) and _is_number(row) and (part is None or _is_number(part))):
-        return None
-    described = all(isinstance(values.get(name, 0), str | None) for name in ("where", "column"))
-    return (fragment, row, part) if described and isinstance(values.get("reason"), str) else None
-
-
-def _is_number(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and 0 <= value < _U4
