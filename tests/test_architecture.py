@@ -43,6 +43,21 @@ STAGES: dict[str, set[str]] = {
     "journal": {"record", "plan", "environment", "source"},
     "folder": {"journal"},
     "classes": {"folder", "journal", "source"},
+    "situation": {"folder", "repair"},
+    "run": {
+        "spec",
+        "engines",
+        "bake",
+        "plan",
+        "events",
+        "environment",
+        "journal",
+        "repair",
+        "source",
+        "recipes",
+        "space",
+        "reject_count",
+    },
     "repair": {"record", "plan"},
 }
 INSPECTION = "wdsremux.inspection"

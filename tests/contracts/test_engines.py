@@ -36,6 +36,7 @@ from wdsremux.conversion.record import Record, journal_names
 from wdsremux.conversion.source import Rows
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import BackendError, ConversionError, OptionError, RecipeError, SourceError, WorkerError
+from wdsremux.format.rejects import RejectLine
 
 ROWS = 120
 PATIENCE_S = 30.0
@@ -398,7 +399,7 @@ def test_attempts(job: Job, tmp_path: Path) -> None:
     attempts.put_back(first)
     assert attempts.take() == first
     for progress in (
-        Progress(0, 5, 3, 2, 70, 40, {"row": 1}),
+        Progress(0, 5, 3, 2, 70, 40, RejectLine(0, 1, None, None, None, "empty")),
         Progress(0, 5, 5, 0, 80, 50),
         Progress(1, 9, 9, 0, 9, 9),
     ):

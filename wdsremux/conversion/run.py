@@ -1,0 +1,183 @@
+"""One run of a conversion: the tasks that are not done are baked, and what all have made is put together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wdsremux import files
+from wdsremux.conversion import environment, repair, space
+from wdsremux.conversion.bake import Bakery
+from wdsremux.conversion.engines import Done, Engine
+from wdsremux.conversion.events import Event, Noted, Planned, Progress, Warned
+from wdsremux.conversion.journal import Journal, Request
+from wdsremux.conversion.plan import Task
+from wdsremux.conversion.recipes.base import Recipe
+from wdsremux.conversion.reject_count import RejectCount
+from wdsremux.conversion.source import Source
+from wdsremux.conversion.space import Estimate
+from wdsremux.conversion.spec import Spec
+from wdsremux.errors import OutputError
+from wdsremux.format import manifest, samples
+from wdsremux.format.manifest import Manifest
+from wdsremux.format.samples import NO_LABEL
+
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the steps of one run have in common."""
+
+    spec: Spec
+    engine: Engine
+    source: Source
+    recipe: Recipe
+    request: Request
+    begun: Journal
+    environment: dict[str, Any]  #: that of the workers, now
+    tell: Tell
+
+    def finish(self) -> tuple[Manifest, int]:
+        """Bake what is not baked yet, and put all together.
+
+        Returns:
+            The manifest, and how many samples have no label.
+
+        Raises:
+            WdsremuxError: what went wrong; what is finished stays.
+        """
+        self._tell_of_source()
+        self._check_environment(self.begun.changed)
+        self._check_source()
+        self._bake(self.begun.plan.tasks, self._bakery(None))
+        return self._assemble()
+
+    def mend(self, done: Manifest, lacking: frozenset[str]) -> Manifest:
+        """Make the missing files of a finished split again.
+
+        Raises:
+            WdsremuxError: what went wrong; a file is put in place only if it is what the manifest says.
+        """
+        self._tell_of_source()
+        self._check_environment(environment.difference(done.environment, self.environment))
+        self.tell(Warned(f"{len(lacking)} files of {self.spec.folder} are missing or damaged, and are made again"))
+        tasks = repair.tasks(self.begun.plan, done, lacking, self.begun.recorded)
+        self._bake(tasks, self._bakery(done))
+        repair.rebuild(self.spec.folder, done, lacking, self.begun.records)
+        return done
+
+    def _bakery(self, mended: Manifest | None) -> Bakery:
+        return Bakery(
+            source=self.source,
+            recipe=self.recipe,
+            folder=self.spec.folder,
+            work=self.begun.work,
+            split=self.spec.split,
+            seed=self.spec.seed,
+            environment=self.environment,
+            shuffle=not self.spec.no_shuffle,
+            mended=None if mended is None else {shard.url: shard for shard in mended.shards},
+        )
+
+    def _tell_of_source(self) -> None:
+        """Say what is not taken of the source, and what should be known of it."""
+        for text in self.source.warnings:
+            self.tell(Warned(text))
+        for text in self.source.notes:
+            self.tell(Noted(text))
+
+    def _check_environment(self, changed: str) -> None:
+        """Say that it changed since the conversion began.
+
+        Raises:
+            OutputError: with --strict.
+        """
+        if not changed:
+            return
+        if self.spec.strict:
+            raise OutputError(
+                f"{self.spec.folder} was begun in another environment: {changed}. Install what it was begun with, "
+                "go on without --strict, or begin anew with --overwrite"
+            )
+        self.tell(Warned(f"the environment changed since this conversion began: {changed}. Bytes may differ"))
+
+    def _check_source(self) -> None:
+        """Say that its files may have changed since the conversion began.
+
+        Raises:
+            OutputError: with --strict.
+        """
+        if not self.begun.touched:
+            return
+        what = (
+            f"files of the source were written to since {self.spec.folder} was begun, though names and sizes are the "
+            "same: if their content changed, it will hold some of either. Begin anew with --overwrite to have it of one"
+        )
+        if self.spec.strict:
+            raise OutputError(f"{what}, or go on without --strict")
+        self.tell(Warned(what))
+
+    def _bake(self, tasks: Sequence[Task], bakery: Bakery) -> None:
+        """Run those of the tasks that are not done."""
+        begun, spec = self.begun, self.spec
+        pending = [task for task in tasks if bakery.mended is not None or not begun.has(task, spec.folder)]
+        waiting = {task.number for task in pending}
+        records = [
+            begun.record(task.number)
+            for task in begun.plan.tasks
+            if begun.recorded(task) and task.number not in waiting
+        ]
+        rows_done = sum(record.rows for record in records)
+        self.tell(Planned(begun.plan, rows_done, self.source.size_bytes))
+        tally = RejectCount(spec, begun.plan.rows, rows_done, sum(len(record.rejects) for record in records))
+        tally.check(None)
+        estimate = Estimate.of(pending, self.source, spec.folder, begun.plan.samples_per_shard)
+        if spec.engine == "local":
+            space.check_open_files(min(spec.workers, len(pending)))
+        with contextlib.closing(self.engine.map(pending, bakery)) as messages:
+            for message in messages:
+                if isinstance(message, Done):
+                    continue
+                self.tell(message)
+                if isinstance(message, Progress):
+                    tally.add(message)
+                    estimate.add(message)
+
+    def _assemble(self) -> tuple[Manifest, int]:
+        """Put the journal's records together: the sample table, the rejects, and last the manifest."""
+        folder, begun, request = self.spec.folder, self.begun, self.request
+        shards = [shard for record in begun.records() for shard in record.shards]
+        unlabelled = 0
+
+        def counted() -> Iterator[samples.Table]:
+            nonlocal unlabelled
+            for table in begun.tables():
+                unlabelled += int((table["label"] == NO_LABEL).sum())
+                yield table
+
+        nsamples = sum(shard.nsamples for shard in shards)
+        with files.atomic(folder / samples.NAME) as file:
+            samples.write(file, counted(), nsamples)
+        with files.atomic(folder / manifest.REJECTS) as file:
+            for record in begun.records():
+                file.write(record.rejected())
+        result = Manifest(
+            split=self.spec.split,
+            nsamples=nsamples,
+            nrejects=sum(len(record.rejects) for record in begun.records()),
+            ndropped=sum(record.ndropped for record in begun.records()),
+            classes=self.source.classes,
+            source=request.source,
+            recipe=request.recipe,
+            options=request.options,
+            seed=request.seed,
+            environment=begun.environment,
+            shards=shards,
+            files={name: {"sha256": files.sha256(folder / name)} for name in (manifest.REJECTS, samples.NAME)},
+        )
+        with files.atomic(folder / manifest.NAME) as file:
+            file.write(result.dumps())
+        return result, unlabelled
