@@ -511,13 +511,13 @@ def test_the_first_stream_with_samples_is_looked_at(tmp_path: Path) -> None:
 REMOTE = """
 import importlib, sys
 from huggingface_hub.errors import HfHubHTTPError
-from wdsremux.conversion.source import patience, tars
+from wdsremux.conversion.source import retry, tars
 from wdsremux.conversion.source.base import Opened
 root, *names = sys.argv[1:]
 files = tuple(f"{root}/{name}" for name in names)
 opened = Opened("tars", "ours/photos", root, "train", {"train": files}, revision=root.rpartition("@")[2])
 transport = importlib.import_module(HfHubHTTPError.__bases__[0].__module__)  # the HTTP library of the Hub's client
-found = tars.survey(opened, patience.Faults((OSError, transport.HTTPError), patience_s=20, wait_s=0.1))
+found = tars.survey(opened, retry.Faults((OSError, transport.HTTPError), patience_s=20, wait_s=0.1))
 print(list(found.columns), found.partial, [(f.rows, f.size_bytes) for f in found.fragments])
 for fragment in found.fragments:
     for piece in found.reader.pieces(fragment, ["jpg", "cls"], 100):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wdsremux.conversion.recipes import builtin, user
 from wdsremux.conversion.recipes.base import BUILT_IN, USERS, Recipe, Settings
 from wdsremux.errors import OptionError
 
@@ -39,5 +38,9 @@ def make_recipe(recipe: str | Callable[..., Any], settings: Settings) -> Recipe:
     if isinstance(recipe, str):
         check_name(recipe)
         if BUILT_IN.fullmatch(recipe):
+            from wdsremux.conversion.recipes import builtin
+
             return builtin.make(recipe, settings)
+    from wdsremux.conversion.recipes import user  # which loads torch, and that a process that only plans does without
+
     return user.make(recipe, settings)
