@@ -48,7 +48,7 @@ class Canary:
         """
         if batch.watch is not None:
             batch.watch(pixels)
-            return  # whoever watches looks for himself
+            return  # the trial compares it itself
         for i in np.flatnonzero(batch.encoded.ids % PERIOD == 0).tolist():
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "wdsremux-canary")
