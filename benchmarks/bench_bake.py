@@ -47,5 +47,6 @@ def bake_codec(encoded: bytes) -> bytes:
     from wdsremux import codec
 
     open_codec()
-    baked: bytes = codec.encode(codec.resize_short_side(encoded, SIDE), QUALITY, SUBSAMPLING).data
+    encoding = codec.Encoding(quality=QUALITY, subsampling=SUBSAMPLING)
+    baked: bytes = codec.encode(codec.resize_short_side(encoded, SIDE), encoding).data
     return baked

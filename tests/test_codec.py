@@ -142,7 +142,7 @@ def test_memoryview() -> None:
     data = saved(photo(), "JPEG")
     for content in (data, saved(photo(), "PNG")):
         assert np.array_equal(codec.decode(memoryview(content)), codec.decode(content))
-    assert codec.keep(memoryview(data), 90, "420").data == data
+    assert codec.keep(memoryview(data), codec.Encoding()).data == data
 
 
 # Upright
@@ -159,7 +159,7 @@ def test_exif_turns_upright(orientation: int, kind: str) -> None:
     decoded = codec.decode(data)
     assert np.array_equal(decoded, upright)
     assert decoded.flags.c_contiguous
-    kept = codec.keep(data, 90, "420")
+    kept = codec.keep(data, codec.Encoding())
     assert (kept.height, kept.width) == upright.shape[:2]
     assert codec.decode(kept.data).shape == upright.shape
     assert (kept.data == data) == (kind == "JPEG" and orientation == 1)
@@ -198,7 +198,7 @@ def test_scaled_decode_costs_little_quality(spare: int, mean_db: float, most_db:
         height, width = scaled.shape[:2]
         whole = codec.resize(full, height, width)
         wanted = np.asarray(Image.fromarray(full).resize((width, height), Image.Resampling.BILINEAR))
-        after = [psnr(codec.decode(codec.encode(pixels, 90, "420").data), wanted) for pixels in (whole, scaled)]
+        after = [psnr(codec.decode(codec.encode(pixels, codec.Encoding()).data), wanted) for pixels in (whole, scaled)]
         losses.append(after[0] - after[1])
     assert np.mean(losses) < mean_db
     assert max(losses) < most_db
@@ -257,7 +257,7 @@ def test_encoded_is_plain(subsampling: str, factors: tuple[int, int]) -> None:
     exif = Image.Exif()
     exif[0x010E] = "description"
     source = saved(photo(), "JPEG", exif=exif, comment=b"a comment", icc_profile=b"p" * 200, quality=95)
-    encoded = codec.encode(codec.resize_short_side(source, 32), 90, subsampling)
+    encoded = codec.encode(codec.resize_short_side(source, 32), codec.Encoding(subsampling=subsampling))
     assert set(segments(encoded.data)) == {0xE0, 0xDB, 0xC0, 0xC4}
     head = codec.header(encoded.data)
     assert head.gpu_safe
@@ -271,13 +271,13 @@ def test_encoded_is_plain(subsampling: str, factors: tuple[int, int]) -> None:
 
 def test_quality_counts() -> None:
     pixels = np.asarray(photo())
-    sizes = [len(codec.encode(pixels, quality, "420").data) for quality in (50, 75, 95)]
+    sizes = [len(codec.encode(pixels, codec.Encoding(quality=quality)).data) for quality in (50, 75, 95)]
     assert sizes == sorted(sizes)
-    assert psnr(codec.decode(codec.encode(pixels, 95, "444").data), pixels) > 36
+    assert psnr(codec.decode(codec.encode(pixels, codec.Encoding(quality=95, subsampling="444")).data), pixels) > 36
 
 
 def test_too_long_for_a_jpeg() -> None:
-    assert "65536x1" in error_of(lambda: codec.encode(np.zeros((1, 65_536, 3), np.uint8), 90, "420"))
+    assert "65536x1" in error_of(lambda: codec.encode(np.zeros((1, 65_536, 3), np.uint8), codec.Encoding()))
     flat = saved(Image.new("RGB", (3_000, 2)), "PNG")
     assert error_of(lambda: codec.resize_short_side(flat, 64)).startswith("too long: 3000x2 px")
     assert codec.resize_short_side(flat, 43).shape == (43, 64_500, 3)
@@ -290,7 +290,7 @@ def test_too_long_for_a_jpeg() -> None:
 def test_keep_keeps_a_sound_baseline_jpeg(options: dict[str, Any]) -> None:
     for image in (photo(), photo().convert("L")):
         data = saved(image, "JPEG", **options)
-        assert codec.keep(data, 90, "420") == codec.Jpeg(data, 64, 48)
+        assert codec.keep(data, codec.Encoding()) == codec.Jpeg(data, 64, 48)
 
 
 RGB_CODED = {
@@ -310,7 +310,7 @@ def test_keep_encodes_rgb_coded_again(kind: str) -> None:
     with Image.open(io.BytesIO(data)) as image:
         wanted = np.asarray(image.convert("RGB"))
     assert np.array_equal(codec.decode(data), wanted)
-    kept = codec.keep(data, 95, "444")
+    kept = codec.keep(data, codec.Encoding(quality=95, subsampling="444"))
     assert kept.data != data
     assert codec.header(kept.data).gpu_safe
     assert psnr(codec.decode(kept.data), wanted) > 25
@@ -327,7 +327,7 @@ def test_keep_encodes_rgb_coded_again(kind: str) -> None:
     ids=["progressive", "CMYK", "PNG", "WebP"],
 )
 def test_keep_encodes_the_rest_again(data: bytes) -> None:
-    kept = codec.keep(data, 90, "420")
+    kept = codec.keep(data, codec.Encoding())
     assert kept.data != data
     assert codec.header(kept.data).gpu_safe
     assert psnr(codec.decode(kept.data), codec.decode(data)) > 25
@@ -345,7 +345,7 @@ DAMAGED = {
     "GIF": saved(photo(), "GIF"),
 }
 ENTRANCES: list[Callable[[bytes], object]] = [
-    lambda data: codec.keep(data, 90, "420"),
+    lambda data: codec.keep(data, codec.Encoding()),
     lambda data: codec.resize_short_side(data, 16),
     lambda data: codec.resize_square(data, 8),
 ]

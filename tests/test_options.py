@@ -12,6 +12,7 @@ import typer
 
 import wdsremux
 from wdsremux import cli
+from wdsremux.codec import Encoding
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.spec import Spec
 
@@ -29,8 +30,9 @@ def test_signature() -> None:
 
 
 def test_spec_has_the_same_fields_and_defaults() -> None:
-    fields = {field.name: field.default for field in dataclasses.fields(Spec)}
-    assert set(fields) == {"source", "out", *NAMES}
+    """How pictures are encoded is one of its fields, and passed on whole."""
+    fields = {field.name: field.default for held in (Spec, Encoding) for field in dataclasses.fields(held)}
+    assert set(fields) == {"source", "out", "encoding", *NAMES}
     parameters = inspect.signature(wdsremux.convert).parameters
     for name in set(NAMES) - READ:
         assert parameters[name].default == fields[name], name

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import jpeg, tiny_jpeg
 from wdsremux import codec
+from wdsremux.codec import Encoding
 from wdsremux.conversion.recipes.base import Recipe, Reject, Sample, Settings
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source import Fault, Rows
@@ -66,7 +67,7 @@ def test_fast(name: str) -> None:
 
 def test_quality_and_subsampling_are_used() -> None:
     sizes = [
-        len(bake_one(make_recipe("resize:30", Settings(quality=q, subsampling=s)), WIDE).data)
+        len(bake_one(make_recipe("resize:30", Settings(encoding=Encoding(quality=q, subsampling=s))), WIDE).data)
         for q, s in ((50, "420"), (90, "420"), (90, "444"))
     ]
     assert sizes == sorted(set(sizes))
@@ -118,7 +119,7 @@ def test_identity_tells_recipes_apart() -> None:
     identities = [make_recipe(name, Settings()).identity for name in ("copy", "resize:9", "resize:10", "square:9")]
     assert len({identity["sha256"] for identity in identities}) == 4
     assert (
-        identities[0] == make_recipe("copy", Settings(quality=50, subsampling="444")).identity
+        identities[0] == make_recipe("copy", Settings(encoding=Encoding(quality=50, subsampling="444"))).identity
     )  # quality and subsampling stand in the options
     assert identities[0]["name"] == "copy"
 

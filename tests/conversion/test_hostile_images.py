@@ -297,7 +297,7 @@ def costs(files: Iterator[tuple[str, bytes]] | Sequence[tuple[str, bytes]]) -> l
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew at what is resident (proc(5))
         before, start = _peak_mib(), time.process_time()
         with contextlib.suppress(ImageError):
-            codec.encode(codec.resize_short_side(data, SIDE), 90, "420")
+            codec.encode(codec.resize_short_side(data, SIDE), codec.Encoding())
         found.append(Cost(name, time.process_time() - start, _peak_mib() - before))
     return found
 

@@ -538,10 +538,10 @@ def png(image: Image.Image) -> bytes:
 def test_forms_of_pictures(value: Any, pixels: np.ndarray[Any, Any]) -> None:
     rgb = np.ascontiguousarray(np.broadcast_to(pixels[..., None], (*pixels.shape, 3)) if pixels.ndim == 2 else pixels)
     (sample,) = samples(bake(returning(img=[value]), rows(THREE[:1])))
-    assert sample.image == codec.encode(rgb, 90, "420")
-    options: dict[str, Any] = {"quality": 60, "subsampling": "444", "restart_rows": True}
-    (other,) = samples(bake(returning(img=[value]), rows(THREE[:1]), **options))
-    assert other.image == codec.encode(rgb, **options)
+    assert sample.image == codec.encode(rgb, codec.Encoding())
+    encoding = codec.Encoding(quality=60, subsampling="444", restart_rows=True)
+    (other,) = samples(bake(returning(img=[value]), rows(THREE[:1]), encoding=encoding))
+    assert other.image == codec.encode(rgb, encoding)
     assert b"\xff\xdd" in other.image.data
     assert b"\xff\xdd" not in sample.image.data
 
@@ -549,7 +549,7 @@ def test_forms_of_pictures(value: Any, pixels: np.ndarray[Any, Any]) -> None:
 @pytest.mark.parametrize("column", [np.stack([COLOURS] * 3), torch.stack([CHW] * 3) / 255, (CHW,) * 3])
 def test_stacked_pictures(column: Any) -> None:
     items = samples(bake(returning(img=column), rows(THREE)))
-    assert [sample.image for sample in items] == [codec.encode(COLOURS, 90, "420")] * 3
+    assert [sample.image for sample in items] == [codec.encode(COLOURS, codec.Encoding())] * 3
 
 
 def test_bytes_of_a_sound_jpeg_are_kept() -> None:

@@ -122,7 +122,7 @@ def test_noise(data: bytes, tally: Tally) -> None:
 @given(data=changed([*JPEGS, *OTHERS], [*MARKERS, *CHUNKS]))
 def test_what_recipes_make_of_it(data: bytes, tally: Tally) -> None:
     """What comes out is a JPEG that a GPU decoder takes, and decodes to the size that is said."""
-    jpeg = survives(lambda: codec.keep(data, 90, "420"), tally)
+    jpeg = survives(lambda: codec.keep(data, codec.Encoding()), tally)
     if isinstance(jpeg, codec.Jpeg):
         assert codec.header(jpeg.data).gpu_safe
         assert codec.decode(jpeg.data).shape == (jpeg.height, jpeg.width, 3)

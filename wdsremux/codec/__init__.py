@@ -6,9 +6,9 @@ resizing.py    in another size
 encoding.py    -> JPEG, of the accurate DCT: simplejpeg's encoder takes the fast one, which costs 0.1 dB
 """
 
-from wdsremux.codec.base import FAST, FINE, Jpeg, Pixels
+from wdsremux.codec.base import FAST, FINE, SUBSAMPLINGS, Encoding, Jpeg, Pixels
 from wdsremux.codec.decoding import decode, from_pil, is_pil, to_pil
-from wdsremux.codec.encoding import SUBSAMPLINGS, encode, keep, libjpeg_version
+from wdsremux.codec.encoding import encode, keep, libjpeg_version
 from wdsremux.codec.markers import Data, Header, header
 from wdsremux.codec.resizing import resize, resize_short_side, resize_square
 
@@ -17,6 +17,7 @@ __all__ = [
     "FINE",
     "SUBSAMPLINGS",
     "Data",
+    "Encoding",
     "Header",
     "Jpeg",
     "Pixels",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Unpack
 
 from wdsremux import machine
-from wdsremux.codec import SUBSAMPLINGS
+from wdsremux.codec import Encoding
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.engines import ENGINES
 from wdsremux.conversion.plan import Plan
@@ -45,9 +45,7 @@ class Spec:
     recipe: str | Callable[..., Any] = "resize:256"
     recipe_version: str | None = None  #: stands in for the source text of a user's recipe
     batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once
-    quality: int = 90
-    subsampling: str = "420"
-    restart_rows: bool = False  #: lets a loader decode the rows of a crop only
+    encoding: Encoding = field(default_factory=Encoding)  #: its fields are options of their own
     fast: bool = False  #: quicker, and 0.2 to 2 dB worse; of resize:N and square:N
     samples_per_shard: int | None = None
     samples_per_task: int | None = None
@@ -67,10 +65,6 @@ class Spec:
             raise OptionError(
                 f"Invalid split (got {self.split!r}). Letters, digits, underscores and single dots only{limit}"
             )
-        if not 1 <= self.quality <= 100:
-            raise OptionError(f"Invalid quality (got {self.quality}). Supported: 1 to 100")
-        if self.subsampling not in SUBSAMPLINGS:
-            raise OptionError(f"Invalid subsampling (got {self.subsampling!r}). Supported: {', '.join(SUBSAMPLINGS)}")
         if self.engine not in ENGINES:
             raise OptionError(f"Invalid engine (got {self.engine!r}). Supported: {', '.join(ENGINES)}")
         for name in ("samples_per_shard", "samples_per_task", "workers", "batch_size", "limit"):
@@ -84,7 +78,7 @@ class Spec:
             check_name(self.recipe)
         if self.fast and not (isinstance(self.recipe, str) and SIZED.fullmatch(self.recipe)):
             raise OptionError("Invalid fast: it is for the recipes resize:N and square:N. Leave it out")
-        if self.restart_rows and self.recipe == COPY:
+        if self.encoding.restart_rows and self.recipe == COPY:
             raise OptionError("Invalid restart_rows: the recipe copy leaves JPEGs as they are. Leave it out")
 
     @property
@@ -104,13 +98,12 @@ class Spec:
     def shaping(self, columns: Columns, plan: Plan) -> dict[str, Any]:
         """The options that shape bytes, beside recipe and seed: what the manifest says and a resume must repeat."""
         # Not named where they are not asked for: sets made before they were known can go on.
-        later = {name: True for name in ("fast", "restart_rows") if getattr(self, name)}
+        later = ({"fast": True} if self.fast else {}) | self.encoding.more
         return later | {
             "image_column": columns.image,
             "label_column": columns.label,
             "keep": list(self.keep),
-            "quality": self.quality,
-            "subsampling": self.subsampling,
+            **self.encoding.always,
             "samples_per_shard": plan.samples_per_shard,
             "samples_per_task": plan.samples_per_task,
             "shuffle": not self.no_shuffle,
@@ -121,9 +114,7 @@ class Spec:
     def settings(self) -> Settings:
         """What the recipe is made with."""
         return Settings(
-            quality=self.quality,
-            subsampling=self.subsampling,
-            restart_rows=self.restart_rows,
+            encoding=self.encoding,
             fast=self.fast,
             seed=self.seed,
             batch_size=self.batch_size,
@@ -143,8 +134,10 @@ def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **opt
         raise OptionError(f"Invalid out (got {os.fspath(out)!r}): it is an address, and sets are written to a folder")
     keep, workers = options.get("keep") or (), options.get("workers")
     listed = [keep] if isinstance(keep, str) else keep
-    values: dict[str, Any] = {
-        **options,
+    given: dict[str, Any] = {**options}
+    encoding = {field.name: given.pop(field.name) for field in fields(Encoding) if field.name in given}
+    values = given | {
+        "encoding": Encoding(**encoding),
         "keep": tuple(dict.fromkeys(name for text in listed for name in text.split(",") if name)),
         "classes": _class_list(options.get("classes")),
         "max_rejects": str(options.get("max_rejects", MAX_REJECTS)),

@@ -8,7 +8,7 @@ every process.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from wdsremux import codec
@@ -54,9 +54,7 @@ def reject_of(rows: Rows, place: int) -> Reject:
 class Settings:
     """What a recipe is made with, beside its name."""
 
-    quality: int = 90  #: of the JPEGs, 1 to 100
-    subsampling: str = "420"  #: of their chroma
-    restart_rows: bool = False  #: whether a restart marker ends each row of units of a JPEG that is encoded
+    encoding: codec.Encoding = field(default_factory=codec.Encoding)  #: of the JPEGs
     fast: bool = False  #: whether a built-in recipe decodes JPEGs to fewer pixels before it resizes them
     seed: int = 0  #: what a user's random transforms are seeded from
     batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once

@@ -54,12 +54,12 @@ def make(name: str, settings: Settings) -> BuiltIn:
     if match is None:
         raise ValueError(f"{name!r} is no built-in recipe")
     if match[3]:
-        return BuiltIn(name, functools.partial(codec.keep, quality=settings.quality, subsampling=settings.subsampling))
+        return BuiltIn(name, functools.partial(codec.keep, encoding=settings.encoding))
     pixels = {"resize": codec.resize_short_side, "square": codec.resize_square}[match[1]]
     sized = functools.partial(pixels, side=int(match[2]), spare=codec.FAST if settings.fast else codec.FINE)
-    return BuiltIn(name, functools.partial(_resize, sized, settings))
+    return BuiltIn(name, functools.partial(_resize, sized, settings.encoding))
 
 
-def _resize(pixels: Callable[[codec.Data], codec.Pixels], settings: Settings, data: codec.Data) -> codec.Jpeg:
+def _resize(pixels: Callable[[codec.Data], codec.Pixels], encoding: codec.Encoding, data: codec.Data) -> codec.Jpeg:
     """Top-level, because recipes travel to workers."""
-    return codec.encode(pixels(data), settings.quality, settings.subsampling, settings.restart_rows)
+    return codec.encode(pixels(data), encoding)

@@ -13,31 +13,29 @@ from wdsremux.errors import RecipeError
 _ROUNDING = 1e-3  #: how far from 0..1 half-precision arithmetic strays
 
 
-def encode(value: object, quality: int, subsampling: str, restart_rows: bool = False) -> codec.Jpeg:
+def encode(value: object, encoding: codec.Encoding) -> codec.Jpeg:
     """Encode a picture of any supported form.
 
     Args:
         value: an image file's content (kept as it is where every decoder takes it), a PIL image, a tensor (uint8, or
             float from 0 to 1; [3, H, W], [1, H, W] or [H, W]) or an array (the same; [H, W, 3], [H, W, 1] or [H, W]).
-        quality: of the JPEG, 1 to 100.
-        subsampling: of its chroma.
-        restart_rows: as for `codec.encode`.
+        encoding: of what has to be encoded.
 
     Raises:
         ImageError: if the bytes are no image, or a JPEG cannot hold the picture.
         RecipeError: if it is no picture at all; the text goes on after "returned".
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        return codec.keep(bytes(value), quality, subsampling, restart_rows)
+        return codec.keep(bytes(value), encoding)
     if codec.is_pil(value):
-        return codec.encode(codec.from_pil(value), quality, subsampling, restart_rows)
+        return codec.encode(codec.from_pil(value), encoding)
     if isinstance(value, torch.Tensor):
         pixels = _grey_to_rgb(_levels(_from_tensor(value)), f"a tensor of shape {tuple(value.shape)}", "[C, H, W]")
     elif isinstance(value, np.ndarray):
         pixels = _grey_to_rgb(_levels(value), f"an array of shape {value.shape}", "[H, W, C]")
     else:
         raise RecipeError(f"a {type(value).__name__} as an image, where bytes, PIL, tensors and arrays are known")
-    return codec.encode(pixels, quality, subsampling, restart_rows)
+    return codec.encode(pixels, encoding)
 
 
 def _from_tensor(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

@@ -109,9 +109,7 @@ def _sample(
     label = _label(values[rows.label_column], row) if rows.label_column in values else label_of(rows, place)
     content = _kept(values, original, rows.label_column, row, settings)
     try:
-        image = pictures.encode(
-            values[rows.image_column], settings.quality, settings.subsampling, settings.restart_rows
-        )
+        image = pictures.encode(values[rows.image_column], settings.encoding)
     except ImageError as error:
         return Reject(row, part, rows.paths[place].as_py(), rows.image_column, str(error))
     except RecipeError as error:
