@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ def test_every_picture_of_an_epoch_stands_up_to_the_cpus(
 
     monkeypatch.setattr(canary, "PERIOD", 1)
     monkeypatch.setattr(canary, "difference", noted)
+    deadline_s = time.monotonic() + 60
     with machine.loader(converted, way, 20, split="test") as loader:
-        assert sum(len(images) for images, _ in loader) == 60
+        while len(seen) < 60 and time.monotonic() < deadline_s:  # they are compared behind the loader's work
+            assert sum(len(images) for images, _ in loader) == 60
         assert (loader.stats().decoder or "").startswith("-".join(way).replace("-", ", "))
-    assert len(seen) >= 40  # the last ones may not have been waited for
+    assert len(seen) >= 60
     print(f"{'-'.join(way)}, on {machine.device}: at most {max(seen):.2f} of 255 from the CPU's")
     assert max(seen) < canary.FAR / 2
 

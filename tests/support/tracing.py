@@ -55,7 +55,7 @@ def environment(folder: Path, log: Path, strike: Strike | None = None) -> dict[s
         strike: when to kill; by a process that descends from the one that calls this.
     """
     log.mkdir(parents=True)
-    (log / "sitecustomize.py").write_text("from tests.system import tracing\n\ntracing.install()\n")
+    (log / "sitecustomize.py").write_text("from tests.support import tracing\n\ntracing.install()\n")
     return {
         "PYTHONPATH": os.pathsep.join([str(log), str(ROOT)]),
         _FOLDER: str(folder),
