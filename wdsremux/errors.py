@@ -15,7 +15,7 @@
     ├── StateError           a loader state does not belong to this loader
     └── BackendError         a decoding backend is missing or failed
 
-A row that cannot be baked is no error but a value (`wdsremux.conversion.recipe.Reject`).
+A row that cannot be baked is no error but a value (`wdsremux.conversion.recipes.base.Reject`).
 """
 
 

@@ -303,3 +303,4 @@ def test_a_cpu_has_no_side_stream() -> None:
     side, values = Destination(torch.device("cpu")).side(), torch.ones(3)
     with side.working():
         side.hand_over([values])
+    assert (side._stream, side._readers) == (None, None)

@@ -1,7 +1,7 @@
 """One task -> its shards, table rows and rejects. Runs in a worker; nothing but a short report leaves it.
 
-Its rows are baked in their order and handed to `shards`, block by block. Files get their final names when the whole
-task is done; its record in the journal comes last and says that it is.
+Its rows are baked in their order and handed to `shard_writer`, block by block. Files get their final names when the
+whole task is done; its record in the journal comes last and says that it is.
 """
 
 from __future__ import annotations
