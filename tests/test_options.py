@@ -14,6 +14,7 @@ import wdsremux
 from wdsremux import cli
 from wdsremux.codec import Encoding
 from wdsremux.conversion.convert_options import ConvertOptions
+from wdsremux.conversion.source.selection import Selection
 from wdsremux.conversion.spec import Spec
 
 NAMES = list(get_type_hints(ConvertOptions))
@@ -30,9 +31,9 @@ def test_signature() -> None:
 
 
 def test_spec_has_the_same_fields_and_defaults() -> None:
-    """How pictures are encoded is one of its fields, and passed on whole."""
-    fields = {field.name: field.default for held in (Spec, Encoding) for field in dataclasses.fields(held)}
-    assert set(fields) == {"source", "out", "encoding", *NAMES}
+    """What is read, and how pictures are encoded, are each one of its fields, and passed on whole."""
+    fields = {field.name: field.default for held in (Spec, Selection, Encoding) for field in dataclasses.fields(held)}
+    assert set(fields) == {"source", "out", "selection", "encoding", *NAMES}
     parameters = inspect.signature(wdsremux.convert).parameters
     for name in set(NAMES) - READ:
         assert parameters[name].default == fields[name], name

@@ -23,6 +23,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
+from tests.support.sources import open_source
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery, bake
 from wdsremux.conversion.engines import ENGINES, Done, make_engine, ray_worker
@@ -34,7 +35,6 @@ from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.record import Record, journal_names
 from wdsremux.conversion.source import Rows
-from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import BackendError, ConversionError, OptionError, RecipeError, SourceError, WorkerError
 from wdsremux.format.rejects import RejectLine
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import tiny_jpeg
-from wdsremux.conversion.source.arrow import ArrowReader
-from wdsremux.conversion.source.opening import open_source
+from tests.support.sources import open_source
+from wdsremux.conversion.source.kinds.arrow import ArrowReader
 
 ROWS = 40
 

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import WriteSource, tiny_jpeg
 from tests.support.kinds import write_tar
 from tests.support.reading import digests, read_tar
+from tests.support.sources import open_source
 from wdsremux.conversion import shard_writer
 from wdsremux.conversion.bake import Bakery, bake
 from wdsremux.conversion.events import Progress
@@ -20,7 +21,6 @@ from wdsremux.conversion.recipes.base import Settings
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.record import Record, journal_names
 from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import ConversionError, SourceError
 from wdsremux.format import archive, samples
 from wdsremux.format.rejects import RejectLine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -102,28 +101,7 @@ def test_a_slice_of_an_array_gives_its_own_bytes() -> None:
     assert [sample.image.data for sample in samples if isinstance(sample, Sample)] == [tiny_jpeg(3), tiny_jpeg(4)]
 
 
-def test_kept_columns_go_along() -> None:
-    kept = pa.table({"id": [7, 8], "tags": [["a", None], None]})
-    samples = make_recipe("copy", Settings()).bake(rows([tiny_jpeg(1), tiny_jpeg(2)], kept=kept))
-    contents = [sample.kept for sample in samples if isinstance(sample, Sample)]
-    assert contents == [b'{"id":7,"tags":["a",null]}', b'{"id":8,"tags":null}']
-
-
 def test_the_fault_of_a_missing_image_is_its_reason() -> None:
     batch = replace(rows([None, None]), faults={1: Fault("img", "no image: gone")})
     items = make_recipe("copy", Settings()).bake(batch)
     assert [item.reason for item in items if isinstance(item, Reject)] == ["no image: null", "no image: gone"]
-
-
-def test_identity_tells_recipes_apart() -> None:
-    identities = [make_recipe(name, Settings()).identity for name in ("copy", "resize:9", "resize:10", "square:9")]
-    assert len({identity["sha256"] for identity in identities}) == 4
-    assert (
-        identities[0] == make_recipe("copy", Settings(encoding=Encoding(quality=50, subsampling="444"))).identity
-    )  # quality and subsampling stand in the options
-    assert identities[0]["name"] == "copy"
-
-
-def test_recipes_travel_to_workers() -> None:
-    recipe = make_recipe("resize:15", Settings())
-    assert bake_one(pickle.loads(pickle.dumps(recipe)), WIDE) == bake_one(recipe, WIDE)

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
+from tests.support.sources import open_source
 from wdsremux.conversion.recipes.base import Sample, Settings
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source.base import Column, Survey, fixed
 from wdsremux.conversion.source.columns import Columns, choose
-from wdsremux.conversion.source.opening import open_source
+from wdsremux.conversion.source.selection import Selection
 from wdsremux.errors import SourceError
 
 LABEL = datasets.ClassLabel(names=["x"])
@@ -37,8 +38,14 @@ def chosen(columns: datasets.Features, **options: Any) -> Columns:
 
 
 def warned(columns: datasets.Features, **options: Any) -> tuple[Columns, list[str]]:
-    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False} | options
-    return choose(survey(columns), "flowers", **given)
+    return chosen_of(survey(columns), **options)
+
+
+def chosen_of(
+    found: Survey, image: str | None = None, label: str | None = None, keep: tuple[str, ...] = (), made: bool = False
+) -> tuple[Columns, list[str]]:
+    selection = Selection(source="flowers", image_column=image, label_column=label, keep=keep)
+    return choose(found, selection, recipe_makes=made)
 
 
 def refused(columns: datasets.Features, **options: Any) -> str:
@@ -226,18 +233,17 @@ BYTES, PATH = datasets.Value("binary"), datasets.Value("string")
 )
 def test_the_image_column_without_metadata(columns: dict[str, Any], image: str) -> None:
     label = {"label": NUMBER}
-    for options in ({}, {"image": image}):
-        given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False} | options
-        reader: Any = None
-        found = Survey((), fixed(""), {n: Column(f) for n, f in (columns | label).items()}, reader)
-        assert choose(found, "flowers", **given)[0] == Columns(image, "label")
+    reader: Any = None
+    found = Survey((), fixed(""), {n: Column(f) for n, f in (columns | label).items()}, reader)
+    for named in (None, image):
+        assert chosen_of(found, image=named)[0] == Columns(image, "label")
 
 
 def test_two_columns_that_may_be_the_image() -> None:
     reader: Any = None
     found = Survey((), fixed(""), {"front": Column(BYTES), "back": Column(BYTES)}, reader)
     with pytest.raises(SourceError, match=r"2 image columns: front, back\. Choose one with --image-column"):
-        choose(found, "flowers", None, None, (), made=False)
+        chosen_of(found)
 
 
 # Files that differ
@@ -256,6 +262,5 @@ def test_a_column_that_not_every_file_has(option: dict[str, Any]) -> None:
         },
         reader,
     )
-    given: dict[str, Any] = {"image": None, "label": None, "keep": (), "made": False} | option
     with pytest.raises(SourceError, match=r"b\.parquet has no column '(label|id)', which other files have"):
-        choose(found, "flowers", **given)
+        chosen_of(found, **option)

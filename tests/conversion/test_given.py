@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import tiny_jpeg
 from tests.support.kinds import KINDS, Photos, write_tar
+from tests.support.sources import open_source
 from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 
 PHOTOS = Photos(tuple(tiny_jpeg(i) for i in range(8)), tuple(i // 4 for i in range(8)))

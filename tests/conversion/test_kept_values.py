@@ -15,7 +15,7 @@ import wdsremux
 from tests.conftest import tiny_jpeg
 from tests.support.kinds import write_tar
 from tests.support.reading import check_split, read_split
-from wdsremux.conversion.source.opening import open_source
+from tests.support.sources import open_source
 from wdsremux.errors import SourceError
 
 NANOSECOND = pa.array([1, None, 86_399_999_999_999, 1_000], pa.int64()).cast(pa.time64("ns"))

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import tiny_jpeg
+from tests.support.sources import open_source
 from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 
 Values = Sequence[Any]

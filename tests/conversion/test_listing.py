@@ -17,9 +17,11 @@ from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from tests.support.folders import FAULTS, found, labels, refused, surveyed, write
-from wdsremux.conversion.source import hub_files, images, listing
+from wdsremux.conversion.source import hub_files
 from wdsremux.conversion.source.base import Opened, Survey
-from wdsremux.conversion.source.splits import split_folders
+from wdsremux.conversion.source.finding import listing
+from wdsremux.conversion.source.finding.splits import split_folders
+from wdsremux.conversion.source.kinds.images import image_survey as images
 from wdsremux.errors import SourceError
 
 PLAIN = {  # folders of pictures of which `datasets` finds the same files in the same splits
@@ -91,7 +93,7 @@ def test_data_of_two_kinds(names: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [["1.txt"], [], ["metadata.csv"], ["README.md"], [".1.jpg"]])
 def test_no_data(names: list[str], tmp_path: Path) -> None:
-    assert listing.find(str(tmp_path), write(tmp_path, names), "train", None) is None
+    assert listing.find(str(tmp_path), write(tmp_path, names), "train") is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_metadata_in_parquet_describes_pictures_only_where_they_lie(
 def test_a_card_that_says_where_the_data_is(card: str, key: str, tmp_path: Path) -> None:
     folder = write(tmp_path, ["1.jpg"])
     (folder / card).write_text(f"---\nlicense: mit\n{key}:\n- config_name: default\n---\n")
-    assert listing.find(str(folder), folder, "train", None) is None
+    assert listing.find(str(folder), folder, "train") is None
 
 
 def test_the_hubs_cache(tmp_path: Path) -> None:
@@ -419,12 +421,14 @@ def test_files_beside_pictures(tmp_path: Path) -> None:
         "a dog",
         None,
     ]
+    assert survey.unread == {
+        "txt": ("1.txt", "2.TXT", "3.txt"),
+        "json": ("1.json", "2.json"),
+        "cls": ("1.cls",),
+        "npy": ("1.npy",),
+        "label": ("3.label",),
+    }
     assert survey.untaken == {
-        "beside a picture (--keep txt)": ("1.txt", "2.TXT", "3.txt"),
-        "beside a picture (--keep json)": ("1.json", "2.json"),
-        "beside a picture (--keep cls)": ("1.cls",),
-        "beside a picture (--keep npy)": ("1.npy",),
-        "beside a picture (--keep label)": ("3.label",),
         "beside a picture, under the name of another column (.image)": ("2.image",),
         "a second .txt beside a picture": ("2.txt",),
         "of another kind": ("1.a.txt", "notes.txt"),

@@ -19,10 +19,10 @@ import pytest
 
 from tests.conftest import tiny_jpeg
 from tests.support.kinds import KINDS, Photos, table, write_tar
+from tests.support.sources import open_source
 from wdsremux.conversion.source import Fault, Source
 from wdsremux.conversion.source.base import relative
 from wdsremux.conversion.source.image_files import Files
-from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 
 PHOTOS = Photos(tuple(tiny_jpeg(i) for i in range(12)), tuple(i // 4 for i in range(12)))

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import tiny_jpeg
+from tests.support.sources import open_source
 from wdsremux import files
-from wdsremux.conversion.source.opening import open_source
 
 MOST = 2**31 - 1
 

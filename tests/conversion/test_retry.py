@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RemoteEntryNotFoundError
 
-from wdsremux.conversion.source import opening, retry, tar_files
+from wdsremux.conversion.source import opening, retry
+from wdsremux.conversion.source.kinds.tars import tar_files
 from wdsremux.conversion.source.retry import Faults
 from wdsremux.errors import SourceError
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
+from tests.support.sources import open_source
 from wdsremux.conversion.source import Fragment, Source
-from wdsremux.conversion.source.opening import open_source
 from wdsremux.errors import SourceError
 
 IMAGES = [tiny_jpeg(i) for i in range(7)]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
+from tests.support.sources import open_source
 from wdsremux import files
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Extent, make_plan
 from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.opening import open_source
 from wdsremux.conversion.space import Estimate
 from wdsremux.errors import SpaceError
 

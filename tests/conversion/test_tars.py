@@ -23,8 +23,9 @@ import pytest
 from tests.conftest import tiny_jpeg
 from tests.support.hub import Fault as HubFault
 from tests.support.hub import Hub
-from wdsremux.conversion.source import retry, tars
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Fault, Opened, Survey
+from wdsremux.conversion.source.kinds.tars import tar_survey as tars
 from wdsremux.errors import SourceError
 
 FAULTS = retry.Faults((OSError,))
@@ -511,7 +512,8 @@ def test_the_first_stream_with_samples_is_looked_at(tmp_path: Path) -> None:
 REMOTE = """
 import importlib, sys
 from huggingface_hub.errors import HfHubHTTPError
-from wdsremux.conversion.source import retry, tars
+from wdsremux.conversion.source import retry
+from wdsremux.conversion.source.kinds.tars import tar_survey as tars
 from wdsremux.conversion.source.base import Opened
 root, *names = sys.argv[1:]
 files = tuple(f"{root}/{name}" for name in names)

@@ -12,9 +12,11 @@ from pathlib import Path
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from wdsremux.conversion.source import images, listing, retry
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Opened, Survey
-from wdsremux.conversion.source.tree import CARDS
+from wdsremux.conversion.source.finding import listing
+from wdsremux.conversion.source.finding.tree import CARDS
+from wdsremux.conversion.source.kinds.images import image_survey as images
 from wdsremux.errors import SourceError
 
 FOLDERS = ["cat", "Dog", "train", "Train", "TEST", "val", "dev", "a.b", "c d", "test_1", "train images", "ä[1]*", "_x"]
@@ -82,7 +84,7 @@ def walked(root: Path, at: str = "", above: tuple[str, ...] = ()) -> set[str]:
 def opened_splits(root: Path) -> Mapping[str, tuple[Opened, Survey]] | None:
     """All splits; None if the folder holds no pictures."""
     try:
-        first = listing.find(str(root), root, "none", None)
+        first = listing.find(str(root), root, "none")
     except SourceError as error:
         if "has no split" not in str(error):
             raise
@@ -92,7 +94,7 @@ def opened_splits(root: Path) -> Mapping[str, tuple[Opened, Survey]] | None:
         return None
     found = {}
     for split in names:
-        opened = listing.find(str(root), root, split, None)
+        opened = listing.find(str(root), root, split)
         assert opened is not None
         found[split] = opened, images.survey(opened, retry.Faults((OSError,)))
     return found

@@ -24,12 +24,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import tiny_jpeg
+from tests.support.sources import open_source
 from wdsremux.conversion.recipes.base import Reject, Sample
 from wdsremux.conversion.recipes.base import Settings as RecipeSettings
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.columns import looks_like_label
-from wdsremux.conversion.source.opening import open_source
+from wdsremux.conversion.source.features import looks_like_label
 from wdsremux.errors import WdsremuxError
 
 CASES = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import tiny_jpeg
-from wdsremux.conversion.source import images, listing, retry
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Opened, Survey
+from wdsremux.conversion.source.finding import listing
+from wdsremux.conversion.source.kinds.images import image_survey as images
 from wdsremux.errors import SourceError
 
 FAULTS = retry.Faults((OSError,))
@@ -24,7 +26,7 @@ def write(root: Path, names: Iterable[str]) -> Path:
 
 
 def found(folder: Path, split: str = "train") -> Opened:
-    opened = listing.find(str(folder), folder, split, None)
+    opened = listing.find(str(folder), folder, split)
     assert opened is not None
     return opened
 

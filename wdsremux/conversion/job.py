@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wdsremux.conversion import classes, folder, journal, overlap, situation
 from wdsremux.conversion.engines import Engine, make_engine
@@ -20,9 +21,10 @@ from wdsremux.conversion.plan import Extent, Plan, make_plan
 from wdsremux.conversion.recipes.base import BUILT_IN, Recipe
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.run import Run, Tell
-from wdsremux.conversion.situation import Incomplete, Unfinished, Whole
+from wdsremux.conversion.situation import Incomplete, ReadOnly, Unfinished, Whole
 from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.opening import Asked, open_asked
+from wdsremux.conversion.source.opening import open_source
+from wdsremux.conversion.source.selection import Settled
 from wdsremux.conversion.spec import Spec
 from wdsremux.errors import ConversionError, OutputError
 from wdsremux.format import card
@@ -52,69 +54,77 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         WdsremuxError: one sentence; what is finished stays, and the same call goes on from there.
     """
     job = _prepared(spec)
-    if (sealed := _sealed(job)) is not None:
-        tell(Finished(sealed, True, job.source.size_bytes, spec.folder))
-        return sealed
-    with _disk_faults(spec.folder), folder.held(spec.folder, spec.overwrite) as work:
-        match situation.found(spec.folder):
+    with _disk_faults(spec.folder), situation.held(spec.folder, spec.overwrite) as found:
+        match found:
+            case ReadOnly(done):
+                finished = _as_it_is(job, done)
             case Whole(done):
-                _check_request(job, done)
-                finished = Finished(done, True, job.source.size_bytes, spec.folder)
+                finished = _as_it_is(job, done)
+                _tidy(spec)
             case Incomplete(done, lacking):
-                _check_request(job, done)
-                result = _begun(job, work, tell, done).mend(done, lacking)
-                finished = Finished(result, False, job.source.size_bytes, spec.folder)
+                finished = _mended(job, done, lacking, tell)
+                _tidy(spec)
             case Unfinished():
-                result, unlabelled = _begun(job, work, tell, None).finish()
-                finished = Finished(result, False, job.source.size_bytes, spec.folder, unlabelled)
-        journal.clear(work)
-        card.write(spec.out)  # each time: a kill may have come between manifest and card
+                finished = _finished(job, tell)
+                _tidy(spec)
     tell(finished)
     return finished.manifest
 
 
 def _prepared(spec: Spec) -> _Job:
     """Look at the source and plan; nothing is written."""
-    overlap.check_places(spec.source, spec.out, spec.folder)
+    overlap.check_places(spec.selection.source, spec.out, spec.folder)
     card.check_ours(spec.out)
     engine = make_engine(spec.engine, spec.workers)
     recipe = make_recipe(spec.recipe, spec.settings)
     source = _open(spec)
-    overlap.check_files(spec.source, source.local_files, spec.out, spec.folder)
+    overlap.check_files(spec.selection.source, source.local_files, spec.out, spec.folder)
     plan = _plan(spec, source)
     request = Request(source.description, recipe.identity, spec.shaping(source.columns, plan), spec.seed)
     return _Job(spec, engine, recipe, source, plan, request)
 
 
-def _sealed(job: _Job) -> Manifest | None:
-    """The manifest of a split that is whole and cannot be written to, nor locked; None of any other.
+def _as_it_is(job: _Job, done: Manifest) -> Finished:
+    """Nothing is left to do."""
+    _check_request(job, done)
+    return Finished(done, True, job.source.size_bytes, job.spec.folder)
 
-    Raises:
-        OutputError: if it was asked for otherwise.
+
+def _mended(job: _Job, done: Manifest, lacking: frozenset[str], tell: Tell) -> Finished:
+    """The missing files are made again."""
+    _check_request(job, done)
+    result = _begun(job, tell, done.environment).mend(done, lacking)
+    return Finished(result, False, job.source.size_bytes, job.spec.folder)
+
+
+def _finished(job: _Job, tell: Tell) -> Finished:
+    """What is not baked yet is baked, and all put together."""
+    result, unlabelled = _begun(job, tell, None).finish()
+    return Finished(result, False, job.source.size_bytes, job.spec.folder, unlabelled)
+
+
+def _begun(job: _Job, tell: Tell, before: dict[str, Any] | None) -> Run:
+    """The run that goes on from what an earlier one left, or is the first.
+
+    Args:
+        job: what is asked for.
+        tell: is called with every event.
+        before: the environment of a finished split; None where none is finished.
     """
-    spec = job.spec
-    if spec.overwrite or not folder.sealed(spec.folder):
-        return None
-    with _disk_faults(spec.folder):
-        match situation.found(spec.folder):
-            case Unfinished():
-                return None
-            case Incomplete(done, _):
-                _check_request(job, done)
-                return None
-            case Whole(done):
-                _check_request(job, done)
-                return done
-
-
-def _begun(job: _Job, work: Path, tell: Tell, done: Manifest | None) -> Run:
-    """The run that goes on from what an earlier one left, or is the first."""
     spec, now = job.spec, job.engine.environment()
+    work = spec.folder / journal.FOLDER
     with card.held(spec.out):  # another split that begins beside this one has to find its classes
         source = _settled(spec, job.source)
-        before = done.environment if done else now
-        begun = journal.begin(work, job.request, job.plan, before, source.stamp, source.classes)
+        begun = journal.begin(
+            work, job.request, job.plan, now if before is None else before, source.stamp, source.classes
+        )
     return Run(spec, job.engine, source.stored(work), job.recipe, job.request, begun, now, tell)
+
+
+def _tidy(spec: Spec) -> None:
+    """Clear what attempts have left, and say in the dataset card what is there: a kill may have come before that."""
+    journal.clear(spec.folder / journal.FOLDER)
+    card.write(spec.out)
 
 
 def _check_request(job: _Job, done: Manifest) -> None:
@@ -131,7 +141,7 @@ def _check_classes(spec: Spec, names: tuple[str, ...] | None) -> None:
     Raises:
         OutputError: if the user asks for other classes than a split was begun with.
     """
-    if spec.classes is not None and names != spec.classes:
+    if spec.selection.classes is not None and names != spec.selection.classes:
         raise OutputError(
             f"{spec.folder} was begun with other classes than --classes names now. Ask for the same, choose another "
             "OUT, or begin anew with --overwrite"
@@ -143,40 +153,29 @@ def _settled(spec: Spec, source: Source) -> Source:
     own = classes.of_split(spec.folder)
     if own is not None and own.stated:
         _check_classes(spec, own.names)
-    return classes.settle(source, spec.folder, own, classes.of_others(spec.out, spec.split))
+    return classes.settle(source, spec.folder, own, classes.of_others(spec.out, spec.selection.split))
 
 
 def _open(spec: Spec) -> Source:
     """The source; where an earlier run of the same has pinned its commit, at that one."""
-    pinned = None
-    if not spec.overwrite:
-        done = folder.finished(spec.folder)
-        begun = journal.begun(spec.folder / journal.FOLDER)
-        before = done.source if done is not None else begun.source if begun is not None else None
-        # A short id such as "mnist" is what the Hub has under another name.
-        same = before is not None and f"/{before['name']}".endswith(f"/{spec.source}")
-        pinned = before["revision"] if before and same else None
-    return open_asked(
-        Asked(
-            source=spec.source,
-            split=spec.split,
-            config=spec.config,
-            revision=spec.revision,
-            pinned=pinned,
-            image_column=spec.image_column,
-            label_column=spec.label_column,
-            classes=spec.classes,
-            classes_before=_classes_before(spec),
-            keep=spec.keep,
-            columns_made=not (isinstance(spec.recipe, str) and BUILT_IN.fullmatch(spec.recipe)),
-            patience_s=spec.patience,
-        )
-    )
+    recipe_makes = not (isinstance(spec.recipe, str) and BUILT_IN.fullmatch(spec.recipe))
+    return open_source(spec.selection, Settled(_commit_before(spec), _classes_before(spec)), recipe_makes)
+
+
+def _commit_before(spec: Spec) -> str | None:
+    """What an earlier run has recorded as the revision of the same source."""
+    if spec.overwrite:
+        return None
+    done, begun = folder.finished(spec.folder), journal.begun(spec.folder / journal.FOLDER)
+    before = done.source if done is not None else begun.source if begun is not None else None
+    # A short id such as "mnist" is what the Hub has under another name.
+    same = before is not None and f"/{before['name']}".endswith(f"/{spec.selection.source}")
+    return before["revision"] if before and same else None
 
 
 def _classes_before(spec: Spec) -> tuple[str, ...] | None:
     """The list that OUT has already: what a source that cannot count its classes goes by."""
-    lists = classes.of_others(spec.out, spec.split)
+    lists = classes.of_others(spec.out, spec.selection.split)
     own = None if spec.overwrite else classes.of_split(spec.folder)
     found = [each.names for each in (own, *lists.values()) if each is not None and each.names]
     return found[0] if found else None

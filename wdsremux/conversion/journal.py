@@ -21,7 +21,7 @@ from wdsremux import files
 from wdsremux.conversion import environment
 from wdsremux.conversion.plan import Block, Plan, Read, Task, agree
 from wdsremux.conversion.record import Record, is_count, journal_names
-from wdsremux.conversion.source.images import LISTING
+from wdsremux.conversion.source.base import STORED
 from wdsremux.errors import FormatError, OutputError, one_line, printable
 from wdsremux.format import samples
 
@@ -33,7 +33,7 @@ _LONGEST = 200  #: characters of a value in a sentence
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  #: what comes of reading a damaged file
 _STRANGE = "it holds values that no conversion writes"
 _OF_FILES = ("source files", "source revision")  #: what a folder of this machine may change by itself
-_KEPT = re.compile(rf"plan\.json|lock|{re.escape(LISTING)}|task-\d{{6,}}\.(?:json|npy)")
+_KEPT = re.compile(rf"plan\.json|lock|{re.escape(STORED)}|task-\d{{6,}}\.(?:json|npy)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Run:
             recipe=self.recipe,
             folder=self.spec.folder,
             work=self.begun.work,
-            split=self.spec.split,
+            split=self.spec.selection.split,
             seed=self.spec.seed,
             environment=self.environment,
             shuffle=not self.spec.no_shuffle,
@@ -165,7 +165,7 @@ class Run:
             for record in begun.records():
                 file.write(record.rejected())
         result = Manifest(
-            split=self.spec.split,
+            split=self.spec.selection.split,
             nsamples=nsamples,
             nrejects=sum(len(record.rejects) for record in begun.records()),
             ndropped=sum(record.ndropped for record in begun.records()),

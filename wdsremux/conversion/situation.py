@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,16 +31,39 @@ class Whole:
     done: Manifest
 
 
-Situation = Unfinished | Incomplete | Whole
+@dataclass(frozen=True, slots=True)
+class ReadOnly:
+    """A finished split where nothing can be written, nor locked."""
+
+    done: Manifest
 
 
-def found(split: Path) -> Situation:
-    """How it stands in OUT/SPLIT.
+Situation = Unfinished | Incomplete | Whole | ReadOnly
+
+
+@contextlib.contextmanager
+def held(split: Path, overwrite: bool) -> Iterator[Situation]:
+    """Lock OUT/SPLIT, and find out how it stands there.
+
+    Args:
+        split: OUT/SPLIT.
+        overwrite: whether what is there is to be removed first.
 
     Raises:
+        OutputError: if it cannot be made, holds files of others, or another process is converting into it.
         VersionError: if it is of a version of the format that this wdsremux does not know.
         FormatError: if something that is no file stands under the name of one.
     """
+    if not overwrite and folder.sealed(split):
+        match _found(split):
+            case Whole(done):
+                yield ReadOnly(done)
+                return
+    with folder.held(split, overwrite):
+        yield _found(split)
+
+
+def _found(split: Path) -> Situation:
     done = folder.finished(split)
     if done is None:
         return Unfinished()

@@ -17,10 +17,10 @@ from wdsremux.conversion.plan import Plan
 from wdsremux.conversion.recipes.base import COPY, ROWS_A_BATCH, SIZED, Settings
 from wdsremux.conversion.recipes.making import check_name
 from wdsremux.conversion.source.columns import Columns
+from wdsremux.conversion.source.selection import Selection
 from wdsremux.errors import OptionError, SourceError
 
 MAX_REJECTS = "1%"
-_SPLIT = re.compile(r"\w+(\.\w+)*")  # what `datasets` allows as a split's name; it stands in file names
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  #: pathlib makes s3:/bucket of s3://bucket
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
@@ -33,15 +33,8 @@ class Spec:
         OptionError: when made with a value that no source could make right.
     """
 
-    source: str
+    selection: Selection  #: what of a source is converted; its fields are options of their own
     out: Path
-    config: str | None = None
-    split: str = "train"
-    revision: str | None = None
-    image_column: str | None = None
-    label_column: str | None = None
-    classes: tuple[str, ...] | None = None  #: the class list of OUT, where the source's own is not to hold
-    keep: tuple[str, ...] = ()
     recipe: str | Callable[..., Any] = "resize:256"
     recipe_version: str | None = None  #: stands in for the source text of a user's recipe
     batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once
@@ -55,24 +48,16 @@ class Spec:
     engine: str = "local"
     max_rejects: str = MAX_REJECTS  #: a share of the planned rows, or a number
     limit: int | None = None
-    patience: float = 600.0  #: in seconds, for faults of the network
     strict: bool = False  #: refuse to go on in another environment
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if not _SPLIT.fullmatch(self.split):
-            limit = ". For a part of a split, use --limit" if "[" in self.split else ""
-            raise OptionError(
-                f"Invalid split (got {self.split!r}). Letters, digits, underscores and single dots only{limit}"
-            )
         if self.engine not in ENGINES:
             raise OptionError(f"Invalid engine (got {self.engine!r}). Supported: {', '.join(ENGINES)}")
         for name in ("samples_per_shard", "samples_per_task", "workers", "batch_size", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise OptionError(f"Invalid {name} (got {value}). Supported: 1 or more")
-        if self.patience < 0:
-            raise OptionError(f"Invalid patience (got {self.patience:g}). Supported: 0 seconds or more")
         self.rejects_allowed(0)
         if isinstance(self.recipe, str):
             check_name(self.recipe)
@@ -84,7 +69,7 @@ class Spec:
     @property
     def folder(self) -> Path:
         """OUT/SPLIT."""
-        return self.out / self.split
+        return self.out / self.selection.split
 
     def rejects_allowed(self, rows: int) -> int:
         """How many rejects are allowed of so many planned rows."""
@@ -102,7 +87,7 @@ class Spec:
         return later | {
             "image_column": columns.image,
             "label_column": columns.label,
-            "keep": list(self.keep),
+            "keep": list(self.selection.keep),
             **self.encoding.always,
             "samples_per_shard": plan.samples_per_shard,
             "samples_per_task": plan.samples_per_task,
@@ -119,7 +104,7 @@ class Spec:
             seed=self.seed,
             batch_size=self.batch_size,
             version=self.recipe_version,
-            keep=self.keep,
+            keep=self.selection.keep,
         )
 
 
@@ -134,17 +119,23 @@ def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **opt
         raise OptionError(f"Invalid out (got {os.fspath(out)!r}): it is an address, and sets are written to a folder")
     keep, workers = options.get("keep") or (), options.get("workers")
     listed = [keep] if isinstance(keep, str) else keep
-    given: dict[str, Any] = {**options}
-    encoding = {field.name: given.pop(field.name) for field in fields(Encoding) if field.name in given}
-    values = given | {
-        "encoding": Encoding(**encoding),
+    given: dict[str, Any] = {
+        **options,
+        "source": os.fspath(source),
+        # Absolute, because the workers of a cluster have other working directories.
+        "out": Path(out).expanduser().absolute(),
         "keep": tuple(dict.fromkeys(name for text in listed for name in text.split(",") if name)),
         "classes": _class_list(options.get("classes")),
         "max_rejects": str(options.get("max_rejects", MAX_REJECTS)),
         "workers": max(1, int(machine.cores())) if workers is None else workers,
     }
-    # Absolute, because the workers of a cluster have other working directories.
-    return Spec(source=os.fspath(source), out=Path(out).expanduser().absolute(), **values)
+    selection, encoding = _taken(given, Selection), _taken(given, Encoding)
+    return Spec(selection=Selection(**selection), encoding=Encoding(**encoding), **given)
+
+
+def _taken(given: dict[str, Any], part: type[Selection | Encoding]) -> dict[str, Any]:
+    """The options that are fields of one part of a Spec, taken out of all that are given."""
+    return {field.name: given.pop(field.name) for field in fields(part) if field.name in given}
 
 
 def _class_list(given: str | Sequence[str] | None) -> tuple[str, ...] | None:

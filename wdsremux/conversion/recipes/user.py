@@ -27,7 +27,7 @@ class UserRecipe:
 
     name: str
     sha256: str
-    images: str  #: a member of `asking.IMAGES`
+    images: str  #: a member of `decorator.IMAGES`
     settings: Settings
     folder: str | None  #: where its imports at a call may lie
     payload: bytes = field(repr=False)  #: the function, pickled

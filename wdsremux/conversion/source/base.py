@@ -11,6 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from wdsremux.conversion.source.retry import Faults
+
+STORED = "listing.arrow"  #: the file in which a reader keeps what is large in it, in the folder of the journal
 Untaken = Mapping[str, Sequence[str]]  #: names of files that are not converted, by the reason, such as "hidden"
 
 
@@ -18,7 +21,7 @@ Untaken = Mapping[str, Sequence[str]]  #: names of files that are not converted,
 class Opened:
     """A split of which the files are known; nothing has been read of them yet but a listing."""
 
-    kind: str  #: the module that reads them: "parquet", "arrow", "images" or "tars"
+    kind: str  #: of source: a name in the table of file_kinds.py
     name: str  #: of the folder, or the Hub id
     root: str  #: what file names are relative to: a folder, or hf://datasets/ORG/NAME@SHA
     split: str
@@ -131,7 +134,19 @@ class Survey:
     partial: bool = False  #: whether rows may have columns that are not among these: only the first were looked at
     ragged: bool = False  #: whether rows may lack columns, being files side by side: then a Json is the text of one
     untaken: Untaken = field(default_factory=dict)
+    unread: Untaken = field(default_factory=dict)  #: by column: files that are taken only where it is asked for
     warnings: tuple[str, ...] = ()  #: what the user should know of it, though it can be read
+
+
+class SourceKind(Protocol):
+    """What the module of a kind gives: see the table in file_kinds.py."""
+
+    def survey(self, opened: Opened, faults: Faults) -> Survey:
+        """Look at all files of a split, without reading images from a remote one.
+
+        Raises:
+            SourceError: if they are not what they seem, or damaged.
+        """
 
 
 @dataclass(frozen=True, slots=True)

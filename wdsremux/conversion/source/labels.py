@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from wdsremux.conversion.source.arrow_values import plain
 from wdsremux.conversion.source.base import Fault
-from wdsremux.conversion.source.columns import plain
 from wdsremux.errors import SourceError
 
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")  #: a text that is the only way to write an integer

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from wdsremux.conversion.source.arrow_values import plain
 from wdsremux.conversion.source.base import Column, Reader, Survey
-from wdsremux.conversion.source.columns import kind_of_label, plain, unfit
+from wdsremux.conversion.source.features import kind_of_label, unfit
 from wdsremux.conversion.source.labels import INTEGER, Labels, bytes_of, decoded, integers_of, is_integer
 from wdsremux.errors import SourceError
 

@@ -1,11 +1,5 @@
 """WebDataset tars: a fragment is a tar. Those on this machine are counted by their headers; streams are not.
 
-    tar_files.py     tars as they lie: plain or compressed, here or on the Hub; what damage is
-    tar_members.py   their members, and to which sample each belongs
-    tar_fields.py    what a field holds, and its values
-    tar_samples.py   the samples of a tar, in each of the ways in which one is read
-    tars.py          what a look at all of them tells
-
 A stream is a tar that is read only from front to end, being remote or compressed. Of streams only the first samples are
 looked at; what turns up later and would have changed the outcome is an error there.
 """
@@ -20,12 +14,13 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 
-from wdsremux.conversion.source import retry, tar_fields
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey, fixed
-from wdsremux.conversion.source.folders import class_names
-from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles, tar_files
-from wdsremux.conversion.source.tar_looks import TarLook, look_at_first_samples, look_at_headers
-from wdsremux.conversion.source.tar_samples import TarLayout, TarSample, samples
+from wdsremux.conversion.source.kinds.class_folders import class_names
+from wdsremux.conversion.source.kinds.tars import tar_fields
+from wdsremux.conversion.source.kinds.tars.tar_files import DAMAGE, TarFiles, tar_files
+from wdsremux.conversion.source.kinds.tars.tar_looks import TarLook, look_at_first_samples, look_at_headers
+from wdsremux.conversion.source.kinds.tars.tar_samples import TarLayout, TarSample, samples
 from wdsremux.errors import SourceError
 
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")

@@ -23,7 +23,6 @@ from wdsremux.files import NotPlain
 
 _AT_ONCE = 16  #: of a remote source: each file is a request of a tenth of a second
 _TAKEN = "beside a picture, under the name of another column (.{})"
-_UNUSED = "beside a picture (--keep {})"
 _TWICE = "a second .{} beside a picture"
 
 
@@ -33,7 +32,8 @@ class SideFiles:
 
     paths: Mapping[str, pa.Array]  #: by column: path or address, null where a row has none; string [N]
     columns: Mapping[str, Column]
-    untaken: Mapping[str, Sequence[str]]  #: paths by the reason
+    unread: Mapping[str, Sequence[str]]  #: paths by the column that they would be read for
+    untaken: Mapping[str, Sequence[str]]  #: paths of others by the reason
     rest: Sequence[str]  #: paths of files that lie beside no picture
 
 
@@ -49,9 +49,10 @@ def find(
         taken: names of columns that there are already.
     """
     if not beside:
-        return SideFiles({}, {}, {}, [])
+        return SideFiles({}, {}, {}, {}, [])
     stems = {os.path.splitext(path)[0] for path in (*rows, *pictures) if path is not None}
     found: dict[str, dict[str, str]] = {}
+    unread: dict[str, list[str]] = {}
     untaken: dict[str, list[str]] = {}
     rest = []
     for path in sorted(beside):
@@ -62,22 +63,16 @@ def find(
             continue
         of_column = found.setdefault(column, {})
         if column in taken:
-            why = _TAKEN.format(column)
+            untaken.setdefault(_TAKEN.format(column), []).append(path)
         elif stem in of_column:
-            why = _TWICE.format(column)
+            untaken.setdefault(_TWICE.format(column), []).append(path)
         else:
             of_column[stem] = path
-            why = reason(column)
-        untaken.setdefault(why, []).append(path)
+            unread.setdefault(column, []).append(path)
     keys = [path and os.path.splitext(path)[0] for path in rows]
     paths = {column: pa.array([files.get(key or "") for key in keys], pa.string()) for column, files in found.items()}
     paths = {column: array for column, array in paths.items() if array.null_count < len(array)}
-    return SideFiles(paths, {column: _column(column) for column in paths}, untaken, rest)
-
-
-def reason(column: str) -> str:
-    """Why files of that column are not taken, unless it is asked for."""
-    return _UNUSED.format(column)
+    return SideFiles(paths, {column: _column(column) for column in paths}, unread, untaken, rest)
 
 
 def _column(name: str) -> Column:

@@ -12,7 +12,7 @@ from datasets import Features
 from datasets.features.features import generate_from_dict
 
 from wdsremux.conversion.source.base import Column
-from wdsremux.conversion.source.columns import kind_of_label
+from wdsremux.conversion.source.features import kind_of_label
 
 _HUB = b"huggingface"  #: key of the metadata in which `datasets` writes a table's features
 

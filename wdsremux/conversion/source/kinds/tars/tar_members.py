@@ -13,8 +13,8 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from wdsremux.conversion.source.tar_fields import is_image
-from wdsremux.conversion.source.tar_files import TarHeader
+from wdsremux.conversion.source.kinds.tars.tar_fields import is_image
+from wdsremux.conversion.source.kinds.tars.tar_files import TarHeader
 from wdsremux.errors import printable
 
 HIDDEN = "hidden"

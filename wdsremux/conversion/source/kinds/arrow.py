@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wdsremux.conversion.source import partitions, retry
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey, fixed
-from wdsremux.conversion.source.schemas import Merged
+from wdsremux.conversion.source.kinds import partitions
+from wdsremux.conversion.source.kinds.schemas import Merged
 from wdsremux.errors import SourceError
 
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute
 from datasets import Features
 
-from wdsremux.conversion.source import sheets
 from wdsremux.conversion.source.base import Column
-from wdsremux.conversion.source.sheets import Sheet
+from wdsremux.conversion.source.kinds.images import sheets
+from wdsremux.conversion.source.kinds.images.sheets import Sheet
 from wdsremux.errors import SourceError, one_line, printable
 
 _FILE_NAME = "file_name"

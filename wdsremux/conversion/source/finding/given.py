@@ -11,13 +11,11 @@ from typing import Any
 import braceexpand
 
 from wdsremux.conversion.source.base import Opened
-from wdsremux.conversion.source.file_kinds import kind_of
-from wdsremux.conversion.source.splits import no_such_split
+from wdsremux.conversion.source.file_kinds import owner
+from wdsremux.conversion.source.finding.splits import no_such_split
 from wdsremux.errors import SourceError, one_line
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"  #: what save_to_disk leaves in a folder
-#: kinds of source, by what files are
-_KINDS = {kind: kind for kind in ("images", "parquet", "arrow", "tars")} | {"metadata": "images", "zips": "images"}
 
 
 def is_pattern(source: str) -> bool:
@@ -32,7 +30,7 @@ def of_files(source: str, split: str) -> Opened:
         SourceError: if there is none, or they are of several kinds.
     """
     found = _matching(source)
-    kinds = {file: _KINDS.get(kind_of(file)) for file in found}
+    kinds = {file: owner(file) for file in found}
     examples = {kind: file for file, kind in reversed(kinds.items()) if kind is not None}
     if not found:
         raise SourceError(f"no file matches {source}. Look at the pattern: a folder, or a Hub id, can be given as well")
@@ -42,16 +40,16 @@ def of_files(source: str, split: str) -> Opened:
             "Convert it to one of those first"
         )
     if len(examples) > 1:
-        listed = ", ".join(f"{kind} ({os.path.basename(file)})" for kind, file in sorted(examples.items()))
+        listed = ", ".join(sorted(f"{kind.name} ({os.path.basename(file)})" for kind, file in examples.items()))
         raise SourceError(f"{source} matches files of several kinds: {listed}. Give a narrower glob")
     (kind,) = examples
     taken = tuple(file for file in found if kinds[file] is not None)
     others = tuple(file for file in found if kinds[file] is None)
     root = os.path.commonpath([os.path.dirname(file) for file in found])
-    beside = others if kind == "images" else ()
+    beside = others if kind.are_images else ()
     untaken = {"of another kind": [os.path.relpath(file, root) for file in others]} if others and not beside else {}
     return Opened(
-        kind=kind,
+        kind=kind.name,
         name=os.path.basename(root),
         root=root,
         split=split,

@@ -20,10 +20,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wdsremux.conversion.source import partitions, retry
+from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey, fixed
 from wdsremux.conversion.source.hub_files import HubFile, Ranges, hub_file
-from wdsremux.conversion.source.schemas import Merged
+from wdsremux.conversion.source.kinds import partitions
+from wdsremux.conversion.source.kinds.schemas import Merged
 from wdsremux.errors import SourceError, one_line
 
 _WHOLE_BYTES = 8 * 2**20  #: of a row group; 100 photographs of 80 KB. pandas puts a million rows into one

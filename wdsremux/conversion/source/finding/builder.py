@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from datasets import get_dataset_config_names, load_dataset_builder
+from datasets import DatasetBuilder, get_dataset_config_names, load_dataset_builder
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
-from datasets.packaged_modules.arrow.arrow import Arrow
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-from datasets.packaged_modules.parquet.parquet import Parquet
-from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from huggingface_hub import DatasetCard, HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -26,7 +23,9 @@ from huggingface_hub.errors import (
 
 from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Opened, Untaken
-from wdsremux.conversion.source.splits import no_such_split
+from wdsremux.conversion.source.file_kinds import KINDS
+from wdsremux.conversion.source.finding.splits import no_such_split
+from wdsremux.conversion.source.selection import Selection
 from wdsremux.errors import SourceError, one_line
 
 # What a request raises: OSError, and the base of whatever HTTP library the Hub's client is built on.
@@ -36,19 +35,38 @@ _ANSWER_S = 30.0  #: within which the Hub must answer at first
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ODD = re.compile(r"[*?\[\]{}\n]|::")  #: what `datasets` does not take as it stands in a path
-_KINDS = {Parquet: "parquet", Arrow: "arrow", ImageFolder: "images", WebDataset: "tars"}  #: by what builds them
 _GIVE = "Give a data set or a folder of parquet, Arrow, image or WebDataset tar files"
 _CARDS = {".gitattributes", "README.md", ".huggingface.yaml", "dataset_info.json", "dataset_infos.json", "config.json"}
 
 
-def of_hub(
-    source: str, split: str, config: str | None, revision: str | None, pinned: str | None, faults: retry.Faults
-) -> Opened:
-    """The files of a split of a data set on the Hub. Arguments as those of `open_source`.
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where `datasets` is to look, and what was found there."""
+
+    name: str  #: of the folder, or the Hub id
+    root: str  #: what file names are relative to: a folder, or hf://datasets/ORG/NAME@SHA
+    files: list[str]  #: all that are there
+    revision: str | None = None  #: the commit on the Hub; None of a folder
+    license: Any = None  #: as the Hub says it
+
+    @property
+    def address(self) -> str:
+        """What `datasets` calls it."""
+        return self.name if self.revision else self.root
+
+
+def of_hub(selection: Selection, pinned: str | None, faults: retry.Faults) -> Opened:
+    """The files of a split of a data set on the Hub.
+
+    Args:
+        selection: what to read.
+        pinned: the commit of an earlier run, taken where no revision is asked for.
+        faults: which faults of the network to wait out.
 
     Raises:
         SourceError: one clear error saying what is missing, or what there is instead.
     """
+    source = selection.source
     if not _HUB_ID.fullmatch(source):
         raise SourceError(
             f"there is no file or folder {source}. Give a folder, a file, a glob of files, or a Hub id such as "
@@ -56,27 +74,20 @@ def of_hub(
         )
     if pinned and not _COMMIT.fullmatch(pinned):
         pinned = None  # an earlier run read a folder of that name
-    return _of_hub(source, split, config, revision or pinned, faults)
+    info = retry.call(lambda: _info(source, selection.revision or pinned), faults, source)
+    root = f"hf://datasets/{info.id}@{info.sha}"
+    there = [f"{root}/{sibling.rfilename}" for sibling in info.siblings or ()]
+    place = _Place(info.id, root, there, info.sha, (info.card_data or {}).get("license"))
+    return retry.call(lambda: _of_builder(selection, place), faults, source)
 
 
-def of_card(source: str, folder: Path, name: str, split: str, config: str | None) -> Opened:
+def of_card(selection: Selection, folder: Path, name: str) -> Opened:
     """The files of a split of a folder on this machine, where its dataset card says they are.
 
     Raises:
         SourceError: likewise.
     """
-    return _of_builder(source, split, str(folder), name, {"name": config})
-
-
-def _of_hub(source: str, split: str, config: str | None, revision: str | None, faults: retry.Faults) -> Opened:
-    info = retry.call(lambda: _info(source, revision), faults, source)
-    asked = {"name": config, "revision": info.sha}
-    root = f"hf://datasets/{info.id}@{info.sha}"
-    license_ = (info.card_data or {}).get("license")
-    there = [f"{root}/{sibling.rfilename}" for sibling in info.siblings or ()]
-    return retry.call(
-        lambda: _of_builder(source, split, root, info.id, asked, info.sha, license_, there), faults, source
-    )
+    return _of_builder(selection, _Place(name, str(folder), _files_below(str(folder))))
 
 
 def _info(source: str, revision: str | None) -> Any:
@@ -117,32 +128,23 @@ def _refusal(error: Exception, revision: str | None) -> str:
     return f"is no folder here, and the Hub cannot be reached: {one_line(error)}"
 
 
-def _of_builder(
-    source: str,
-    split: str,
-    root: str,
-    name: str,
-    asked: dict[str, Any],
-    revision: str | None = None,
-    license_: Any = None,
-    there: list[str] | None = None,
-) -> Opened:
-    found = name if revision else root
+def _of_builder(selection: Selection, place: _Place) -> Opened:
     try:
-        builder = load_dataset_builder(found, **asked)
+        builder = load_dataset_builder(place.address, name=selection.config, revision=place.revision)
     except HfHubHTTPError:
         raise  # the caller has patience
     except (DatasetNotFoundError, DataFilesNotFoundError, ValueError, FileNotFoundError) as error:
         if isinstance(error, ValueError):
-            _check_config(source, found, asked["name"], revision)
-        odd = "" if revision else _if_odd(root)
-        raise SourceError(f"{source} cannot be opened as a data set: {one_line(error)}{odd}. {_GIVE}") from error
+            _check_config(selection, place)
+        odd = "" if place.revision else _if_odd(place.root)
+        raise SourceError(
+            f"{selection.source} cannot be opened as a data set: {one_line(error)}{odd}. {_GIVE}"
+        ) from error
     except TRANSPORT:
         raise
     except Exception as error:  # whatever a card's YAML, or a script beside the data, provokes in `datasets`
-        raise SourceError(f"{source} cannot be opened as a data set: {one_line(error)}. {_GIVE}") from error
-    found_files = _files_below(root) if there is None else there
-    return _opened(builder, source, split, root, name, revision, license_, found_files)
+        raise SourceError(f"{selection.source} cannot be opened as a data set: {one_line(error)}. {_GIVE}") from error
+    return _opened(builder, selection, place)
 
 
 def _if_odd(root: str) -> str:
@@ -152,13 +154,14 @@ def _if_odd(root: str) -> str:
     )
 
 
-def _check_config(source: str, found: str, config: str | None, revision: str | None) -> None:
+def _check_config(selection: Selection, place: _Place) -> None:
     """
     Raises:
         SourceError: if there are several to choose from and none was, or one that does not exist.
     """
+    source, config = selection.source, selection.config
     try:
-        configs: list[str] = get_dataset_config_names(found, revision=revision)
+        configs: list[str] = get_dataset_config_names(place.address, revision=place.revision)
     except ValueError:  # it is not the config that is wrong; the caller says what is
         return
     listed = ", ".join(configs)
@@ -168,17 +171,9 @@ def _check_config(source: str, found: str, config: str | None, revision: str | N
         raise SourceError(f"{source} has no config {config!r}. Its configs: {listed}")
 
 
-def _opened(
-    builder: Any,
-    source: str,
-    split: str,
-    root: str,
-    name: str,
-    revision: str | None,
-    license_: Any,
-    there: list[str],
-) -> Opened:
-    kind = next((kind for class_, kind in _KINDS.items() if isinstance(builder, class_)), None)
+def _opened(builder: DatasetBuilder, selection: Selection, place: _Place) -> Opened:
+    source, split = selection.source, selection.split
+    kind = next((kind.name for kind in KINDS.values() if kind.built(builder)), None)
     if kind is None:
         raise SourceError(
             f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
@@ -188,32 +183,32 @@ def _opened(
     splits = {
         str(key): tuple(dict.fromkeys(map(str, found))) for key, found in (builder.config.data_files or {}).items()
     }
-    how = f"its config {builder.config.name!r}" if revision else "its dataset card"
+    how = f"its config {builder.config.name!r}" if place.revision else "its dataset card"
     if split not in splits:
         raise no_such_split(source, split, splits, how)
     if not splits[split]:
-        raise SourceError(f"{source} has no file that `datasets` finds{_if_odd(root)}")
+        raise SourceError(f"{source} has no file that `datasets` finds{_if_odd(place.root)}")
     return Opened(
         kind=kind,
-        name=name,
-        root=root,
+        name=place.name,
+        root=place.root,
         split=split,
         splits=splits,
         how=how,
         split_by="words",
-        revision=revision,
+        revision=place.revision,
         config=str(builder.config.name),
-        license=license_ or builder.info.license or None,
+        license=place.license or builder.info.license or None,
         citation=builder.info.citation or None,
         features=builder.info.features,
         builder=builder,
-        untaken=_untaken(root, there, {file for files in splits.values() for file in files}),
+        untaken=_untaken(place, {file for files in splits.values() for file in files}),
     )
 
 
-def _untaken(root: str, there: list[str], taken: set[str]) -> Untaken:
+def _untaken(place: _Place, taken: set[str]) -> Untaken:
     """The files that belong to no split of the config."""
-    names = [file.removeprefix(f"{root}/") for file in there if file not in taken]
+    names = [file.removeprefix(f"{place.root}/") for file in place.files if file not in taken]
     left = sorted(name for name in names if os.path.basename(name) not in _CARDS)
     return {"of no split of this config": left} if left else {}
 

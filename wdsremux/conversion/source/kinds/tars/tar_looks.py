@@ -7,9 +7,9 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from wdsremux.conversion.source import tar_fields
-from wdsremux.conversion.source.tar_files import DAMAGE, TarFiles, finish
-from wdsremux.conversion.source.tar_members import (
+from wdsremux.conversion.source.kinds.tars import tar_fields
+from wdsremux.conversion.source.kinds.tars.tar_files import DAMAGE, TarFiles, finish
+from wdsremux.conversion.source.kinds.tars.tar_members import (
     PassedOver,
     PassOver,
     TarIndex,
@@ -20,7 +20,7 @@ from wdsremux.conversion.source.tar_members import (
     key_and_field,
     members,
 )
-from wdsremux.conversion.source.tar_samples import check_splits
+from wdsremux.conversion.source.kinds.tars.tar_samples import check_splits
 from wdsremux.errors import SourceError
 
 _SAMPLES_SEEN = 100  #: of a stream

@@ -9,13 +9,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from wdsremux.conversion.source import tar_fields
 from wdsremux.conversion.source.base import Fault
-from wdsremux.conversion.source.folders import class_names
-from wdsremux.conversion.source.splits import is_split
-from wdsremux.conversion.source.tar_fields import Value
-from wdsremux.conversion.source.tar_files import finish
-from wdsremux.conversion.source.tar_members import TarIndex, TarMember, content_of, folder_of, members, no_content
+from wdsremux.conversion.source.finding.splits import is_split
+from wdsremux.conversion.source.kinds.class_folders import class_names
+from wdsremux.conversion.source.kinds.tars import tar_fields
+from wdsremux.conversion.source.kinds.tars.tar_fields import Value
+from wdsremux.conversion.source.kinds.tars.tar_files import finish
+from wdsremux.conversion.source.kinds.tars.tar_members import (
+    TarIndex,
+    TarMember,
+    content_of,
+    folder_of,
+    members,
+    no_content,
+)
 from wdsremux.errors import SourceError, printable
 
 KEY, URL = "__key__", "__url__"  #: columns that `datasets` adds: the key of a sample, and the tar it lies in

@@ -14,16 +14,17 @@ import pyarrow as pa
 import pyarrow.compute
 
 from wdsremux import files
-from wdsremux.conversion.source import metadata, retry, sidefiles, splits, tree, zipped
-from wdsremux.conversion.source.base import Column, Fault, Fragment, Opened, Piece, Survey
-from wdsremux.conversion.source.columns import looks_like_label
-from wdsremux.conversion.source.file_kinds import METADATA, is_image
-from wdsremux.conversion.source.folders import class_names
-from wdsremux.conversion.source.sidefiles import Contents, SideFiles
+from wdsremux.conversion.source import retry
+from wdsremux.conversion.source.base import STORED, Column, Fault, Fragment, Opened, Piece, Survey, Untaken
+from wdsremux.conversion.source.features import looks_like_label
+from wdsremux.conversion.source.file_kinds import METADATA_NAMES, is_image
+from wdsremux.conversion.source.finding import splits, tree
+from wdsremux.conversion.source.kinds.class_folders import class_names
+from wdsremux.conversion.source.kinds.images import metadata, sidefiles, zipped
+from wdsremux.conversion.source.kinds.images.sidefiles import Contents, SideFiles
 from wdsremux.errors import SourceError
 
 FILES_A_FRAGMENT = 100  #: as many as a row group of the Hub's image sets; what mixing draws from
-LISTING = "listing.arrow"
 _METADATA_BYTES = 2**33  #: of a metadata file at most
 _ROWS_AT_ONCE = 1_000  #: of the listing
 _DROPPED = "metadata, which the dataset card says to drop"
@@ -62,9 +63,9 @@ class ImagesReader:
     def stored(self, folder: Path) -> ImagesReader:
         if self.listing is None:
             return self
-        with files.atomic(folder / LISTING) as file, pa.ipc.new_file(file, self.listing.schema) as writer:
+        with files.atomic(folder / STORED) as file, pa.ipc.new_file(file, self.listing.schema) as writer:
             writer.write_table(self.listing)
-        return replace(self, listing=None, stored_in=folder / LISTING)
+        return replace(self, listing=None, stored_in=folder / STORED)
 
     def _listing(self) -> pa.Table:
         return _mapped(self.stored_in) if self.listing is None else self.listing
@@ -103,7 +104,7 @@ def survey(opened: Opened, faults: retry.Faults) -> Survey:
     """
     if any(file.lower().endswith(".zip") for file in opened.files):
         rows = _Rows(*zipped.read(opened, faults))
-        side = SideFiles({}, {}, {}, opened.beside)
+        side = SideFiles({}, {}, {}, {}, opened.beside)
     else:
         rows, side = _listed(opened, faults)
     images = _images(rows.columns)
@@ -120,17 +121,21 @@ def survey(opened: Opened, faults: retry.Faults) -> Survey:
         columns={**rows.columns, **side.columns},
         reader=ImagesReader(opened.name, Contents(opened.remote, faults), tuple(side.paths), table.combine_chunks()),
         ragged=True,
-        untaken={
-            reason: tuple(tree.decodable(opened.relative(path)) for path in paths)
-            for reason, paths in untaken.items()
-            if paths
-        },
+        untaken=_names(opened, untaken),
+        unread=_names(opened, side.unread),
     )
+
+
+def _names(opened: Opened, paths: Mapping[str, Sequence[str]]) -> Untaken:
+    """Names for people, in place of paths."""
+    return {
+        about: tuple(tree.decodable(opened.relative(path)) for path in some) for about, some in paths.items() if some
+    }
 
 
 def _listed(opened: Opened, faults: retry.Faults) -> tuple[_Rows, SideFiles]:
     config = opened.builder and opened.builder.config
-    named = (config and config.metadata_filenames) or METADATA
+    named = (config and config.metadata_filenames) or METADATA_NAMES
     found = [*opened.files, *opened.beside]
     pictures = list(filter(is_image, opened.files))
     describing = sorted(file for file in found if file.rpartition("/")[2] in named)

@@ -7,22 +7,29 @@ dataset card says more of the data than names do.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wdsremux.conversion.source import splits, tree
 from wdsremux.conversion.source.base import Opened, Untaken
-from wdsremux.conversion.source.file_kinds import TARS, kind_of
+from wdsremux.conversion.source.file_kinds import (
+    DATA,
+    IMAGES,
+    METADATA,
+    OTHERS,
+    ZIPS,
+    data_kind_of,
+    extension_of,
+    kind_of,
+)
+from wdsremux.conversion.source.finding import splits, tree
 from wdsremux.errors import SourceError, printable
 
 _SAYS_MORE = re.compile(rb"^(configs|dataset_info):", re.MULTILINE)  #: a dataset card that describes the data
-_DATA = {"parquet": "parquet files", "arrow": "Arrow files", "tars": "tars"}  #: kinds of one file for many images
 
 
-def find(source: str, folder: Path, split: str, label_asked: str | None) -> Opened | None:
+def find(source: str, folder: Path, split: str) -> Opened | None:
     """The split of a folder; None if it holds no data of ours, or its dataset card says where the data is.
 
     Raises:
@@ -33,17 +40,17 @@ def find(source: str, folder: Path, split: str, label_asked: str | None) -> Open
         return None
     found = tree.walk(str(folder))
     kinds = _by_kind(found.files)
-    data = [kind for kind in _DATA if kinds[kind]]
+    data = [kind for kind in DATA if kinds[kind]]
     if len(data) > 1:
         raise _several(source, kinds, data)
     if data:
         opened = _data_files(str(folder), name, split, data[0], kinds)
-    elif kinds["images"] or kinds["zips"]:
+    elif kinds[IMAGES] or kinds[ZIPS]:
         opened = _pictures(source, str(folder), name, split, kinds)
     else:
         return None
     _check(opened, source)
-    return replace(opened, label_asked=label_asked, untaken=joined(found.untaken, opened.untaken))
+    return replace(opened, untaken=joined(found.untaken, opened.untaken))
 
 
 def snapshot(source: str, folder: Path) -> tuple[Path, str]:
@@ -80,15 +87,16 @@ def _head(path: Path) -> bytes:
 
 def _by_kind(files: Sequence[str]) -> Mapping[str, Sequence[str]]:
     """Files by what their names say they are."""
-    kinds: dict[str, list[str]] = {kind: [] for kind in ("images", "metadata", *_DATA, "zips", "others")}
+    kinds: dict[str, list[str]] = {kind: [] for kind in (IMAGES, METADATA, *DATA, ZIPS, OTHERS)}
     for file in files:
         kinds[kind_of(file)].append(file)
-    described = [file for file in kinds["metadata"] if file.endswith(".parquet")]
-    if described:  # it is data like any other, where there are no pictures for it to describe
-        above = {folder for file in kinds["images"] + kinds["zips"] for folder in _above(splits.parent(file))}
-        data = {file for file in described if splits.parent(file) not in above}
-        kinds["metadata"] = [file for file in kinds["metadata"] if file not in data]
-        kinds["parquet"] = sorted([*kinds["parquet"], *data])
+    tables = {file: kind for file in kinds[METADATA] if (kind := data_kind_of(file)) is not None}
+    if tables:  # they are data like any other, where there are no pictures for them to describe
+        above = {folder for file in kinds[IMAGES] + kinds[ZIPS] for folder in _above(splits.parent(file))}
+        data = {file: kind for file, kind in tables.items() if splits.parent(file) not in above}
+        kinds[METADATA] = [file for file in kinds[METADATA] if file not in data]
+        for file, kind in data.items():
+            kinds[kind] = sorted([*kinds[kind], file])
     return kinds
 
 
@@ -101,23 +109,19 @@ def _above(folder: str) -> Iterable[str]:
 
 
 def _several(source: str, kinds: Mapping[str, Sequence[str]], data: Sequence[str]) -> SourceError:
-    counts = [f"{len(kinds[kind])} {_DATA[kind]} (such as {printable(kinds[kind][0])})" for kind in data]
+    counts = [f"{len(kinds[kind])} {DATA[kind].files} (such as {printable(kinds[kind][0])})" for kind in data]
     return SourceError(
         f"{source} holds data of several kinds: {' and '.join(counts)}. "
-        f"Give the folder of one of them, or a glob such as '{source}/**/*{_extension(kinds[data[0]][0])}'"
+        f"Give the folder of one of them, or a glob such as '{source}/**/*{extension_of(kinds[data[0]][0])}'"
     )
-
-
-def _extension(file: str) -> str:
-    return next((ending for ending in TARS[::-1] if file.endswith(ending)), os.path.splitext(file)[1])
 
 
 def _data_files(root: str, name: str, split: str, kind: str, kinds: Mapping[str, Sequence[str]]) -> Opened:
     division = splits.by_words(kinds[kind])
     untaken = {
-        f"pictures beside {_DATA[kind]}": kinds["images"],
-        f"zip files beside {_DATA[kind]}": kinds["zips"],
-        tree.OTHER: sorted([*kinds["metadata"], *kinds["others"]]),
+        f"pictures beside {DATA[kind].files}": kinds[IMAGES],
+        f"zip files beside {DATA[kind].files}": kinds[ZIPS],
+        tree.OTHER: sorted([*kinds[METADATA], *kinds[OTHERS]]),
         **division.left,
     }
     return Opened(kind, name, root, split, _placed(root, division.splits), division.how, untaken=_named(untaken))
@@ -125,15 +129,15 @@ def _data_files(root: str, name: str, split: str, kind: str, kinds: Mapping[str,
 
 def _pictures(source: str, root: str, name: str, split: str, kinds: Mapping[str, Sequence[str]]) -> Opened:
     """Pictures, with the metadata and zip files of their split: it is divided by folders, whatever lies in them."""
-    data = sorted([*kinds["images"], *kinds["zips"]])
+    data = sorted([*kinds[IMAGES], *kinds[ZIPS]])
     folders = splits.split_folders(map(splits.parent, data), source)
-    division = splits.by_folders(sorted([*data, *kinds["metadata"]]), folders)
-    others = splits.by_folders(kinds["others"], folders)
+    division = splits.by_folders(sorted([*data, *kinds[METADATA]]), folders)
+    others = splits.by_folders(kinds[OTHERS], folders)
     found = _placed(root, division.splits)
     beside = _placed(root, others.splits).get(split, ())
     untaken = {**division.left, tree.OTHER: others.left.get(splits.BESIDE, ())}
     by = "folders" if folders else ""
-    return Opened("images", name, root, split, found, division.how, by, beside=beside, untaken=_named(untaken))
+    return Opened(IMAGES, name, root, split, found, division.how, by, beside=beside, untaken=_named(untaken))
 
 
 def _placed(root: str, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

@@ -1,8 +1,10 @@
-"""Whatever kind of source photos come in, the same samples come of them."""
+"""What every kind of source must keep to: whatever photos come in, the same samples come of them."""
 
 from __future__ import annotations
 
+import pickle
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +18,12 @@ from sample_source import jpeg as photo
 import wdsremux
 from tests.support.kinds import KINDS, NAMES, Photos, read_lines
 from tests.support.reading import check_split, read_split
+from tests.support.sources import open_source
 from wdsremux.conversion.recipes.base import Sample, Settings
 from wdsremux.conversion.recipes.making import make_recipe
-from wdsremux.conversion.source import Source
-from wdsremux.conversion.source.opening import open_source
+from wdsremux.conversion.source import Source, file_kinds
+from wdsremux.conversion.source.base import SourceKind
+from wdsremux.conversion.source.kinds import arrow, images, parquet, tars
 
 # `datasets` reads the first lines of it, and leaves it to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file.*metadata.csv:ResourceWarning")
@@ -64,6 +68,59 @@ def samples(source: Source, recipe: str = "copy") -> list[tuple[bytes, int]]:
     ]
     ZipFileSystem.clear_instance_cache()  # as a worker's end does: it keeps a zip open that it reads images from
     return [(item.image.data, item.label) for item in items if isinstance(item, Sample)]
+
+
+# The seam
+
+
+def test_the_suite_knows_every_kind(photos: dict[str, Photos], write: Write) -> None:
+    """Each row of the table, by a source of which it is found to be."""
+    found = {opened(kind, write(kind, **photos), photos["train"]).description["kind"] for kind in KINDS}
+    assert found == set(file_kinds.KINDS)
+
+
+def test_a_kind_is_a_module_that_keeps_to_the_protocol() -> None:
+    modules: list[SourceKind] = [parquet, arrow, tars, images]  # mypy looks whether they do
+    assert [file_kinds.source_kind(name) for name in file_kinds.KINDS] == modules
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fragment_read_in_pieces_of_any_size(kind: str, photos: dict[str, Photos], write: Write) -> None:
+    """Its rows are the same ones, in the same order, at every reading, and in a reader that has travelled."""
+    folder = write(kind, **photos)
+    source = opened(kind, folder, photos["train"])
+    travelled: Source = pickle.loads(pickle.dumps(source))
+    for number, fragment in enumerate(source.fragments):
+        whole = rows_of(source, number, 1_000)
+        assert len(whole) == fragment.rows or fragment.rows is None
+        for reader, size in ((source, 1), (source, 3), (travelled, 3)):
+            assert rows_of(reader, number, size) == whole
+        assert source.where(number)
+        assert str(folder.parent) not in source.where(number)
+
+
+def rows_of(source: Source, number: int, batch_rows: int) -> list[tuple[bytes | None, int | None, str | None]]:
+    """(content, label, path) of each row of a fragment."""
+    found: list[tuple[bytes | None, int | None, str | None]] = []
+    for rows in source.rows(number, batch_rows):
+        assert len(rows) <= batch_rows
+        assert rows.first == len(found)
+        content = [None if image is None else bytes(image) for image in rows.contents]
+        found += zip(content, rows.labels.to_pylist(), rows.paths.to_pylist(), strict=True)
+    ZipFileSystem.clear_instance_cache()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_revision_is_of_the_content(kind: str, photos: dict[str, Photos], write: Write) -> None:
+    """The same files have the same one wherever they lie."""
+    folder = write(kind, **photos)
+    revision = opened(kind, folder, photos["train"]).description["revision"]
+    assert opened(kind, folder, photos["train"]).description["revision"] == revision
+    moved = folder.parent / "elsewhere" / folder.name
+    moved.parent.mkdir()
+    shutil.copytree(folder, moved)
+    assert opened(kind, moved, photos["train"]).description["revision"] == revision
 
 
 # The same samples
