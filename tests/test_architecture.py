@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -40,7 +41,8 @@ STAGES: dict[str, set[str]] = {
     "spec": {"convert_options", "source", "recipes", "plan", "engines"},
     "reject_count": {"spec", "events"},
     "space": {"source", "plan", "events"},
-    "journal": {"record", "plan", "environment", "source"},
+    "request": set(),
+    "journal": {"record", "request", "plan", "environment", "source"},
     "folder": {"journal"},
     "classes": {"folder", "journal", "source"},
     "situation": {"folder", "repair"},
@@ -52,6 +54,7 @@ STAGES: dict[str, set[str]] = {
         "events",
         "environment",
         "journal",
+        "request",
         "repair",
         "source",
         "recipes",
@@ -124,6 +127,7 @@ ALLOWED: dict[str, set[str]] = {
         "wdsremux.format",
         INSPECTION,
         f"{CONVERSION}.convert_options",
+        f"{CONVERSION}.source.datasets_quirks",
         f"{LOADING}.bench",
     },
     "wdsremux.__main__": {"wdsremux.cli"},
@@ -176,12 +180,22 @@ def test_stages_stand_in_a_line() -> None:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "tars", "images"])
-def test_kinds_of_source_do_not_know_each_other(kind: str) -> None:
-    """And only the module that opens a source knows them all."""
-    name = f"{CONVERSION}.source.{kind}"
+def test_kinds_of_source_are_named_in_their_table_only(kind: str) -> None:
+    """They do not know each other, and what opens a source knows none of them."""
+    room = f"{CONVERSION}.source.kinds.{kind}"
     for module, path in MODULES.items():
-        if _inside(module, f"{CONVERSION}.source") and module not in (name, f"{CONVERSION}.source.opening"):
-            assert name not in _imports(path), module
+        if not _inside(module, room):
+            assert not any(_inside(name, room) for name in _imports(path)), module
+
+
+def test_only_one_module_flips_switches_of_datasets() -> None:
+    """Nobody else sets an attribute of it, or a variable that it reads."""
+    for module, path in MODULES.items():
+        if module == f"{CONVERSION}.source.datasets_quirks":
+            continue
+        text = path.read_text()
+        assert not re.search(r"datasets\.(config|logging|utils)\.\w+|(en|dis)able_progress", text), module
+        assert not re.search(r"[\"'](DATASETS|HF)_\w+[\"']", text), module
 
 
 @pytest.mark.parametrize(("room", "other"), list(itertools.permutations([CONVERSION, INSPECTION, LOADING], 2)))
@@ -235,6 +249,28 @@ def test_no_name_of_a_file_stands_twice() -> None:
     mirrored = {path.name for path in (PACKAGE / "loading/augment").glob("*.py")}
     names = [path.name for path in MODULES.values() if path.name not in {"__init__.py", "base.py"} | mirrored]
     assert len(names) == len(set(names))
+
+
+def test_no_name_of_a_class_stands_twice() -> None:
+    names = [name for path in MODULES.values() for name in _class_names(path) if not name.startswith("_")]
+    assert [name for name in names if names.count(name) > 1] == []
+
+
+def _class_names(path: Path) -> list[str]:
+    return [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+
+
+#: Where a user's options stand in full, one a line or two.
+LISTINGS = {("wdsremux.api", "convert"), ("wdsremux.cli", "convert"), ("wdsremux.loading.loader", "__init__")}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_one_thought_and_a_function_can_be_read_at_once(module: str) -> None:
+    text = MODULES[module].read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and (module, node.name) not in LISTINGS:
+            assert (node.end_lineno or 0) - node.lineno < 50, node.name
 
 
 def test_no_test_imports_a_test() -> None:

@@ -129,12 +129,12 @@ def convert(
     if tell is None:
         with Display(title, always=False, warn=_warn) as display:
             return run(source, out, display.tell, options)
-    heard = tell
+    report = tell
     with Display(title, always=False, bar=False, warn=_ignore) as display:  # for the log
 
         def told(event: Event) -> None:
             display.tell(event)
-            heard(event)
+            report(event)
 
         return run(source, out, told, options)
 

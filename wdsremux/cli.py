@@ -153,16 +153,12 @@ def convert(
         strict=strict,
         overwrite=overwrite,
     )
-    # What `datasets` and the Hub's client would print beside our own sentence and bar; set before they are imported,
-    # here and in workers.
-    os.environ.setdefault("DATASETS_VERBOSITY", "critical")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     from wdsremux import api
+    from wdsremux.conversion.source.datasets_quirks import quiet
     from wdsremux.display import Display
 
     signal.signal(signal.SIGTERM, _terminated)
-    with Display(f"{source} ({split})") as display:
+    with Display(f"{source} ({split})") as display, quiet():
         try:
             api.run(source, out, display.tell, options)
         except KeyboardInterrupt as stop:

@@ -61,7 +61,16 @@ class OutputError(WdsremuxError):
 
 
 class FormatError(WdsremuxError):
-    """A file of a converted split is missing, damaged, or differs from its manifest."""
+    """A file of a converted split is missing, damaged, or differs from its manifest.
+
+    Args:
+        what: is wrong, such as "is missing".
+        subject: the file of which that is said, in front of it; None: `what` names it itself.
+    """
+
+    def __init__(self, what: str, subject: object = None) -> None:
+        super().__init__(what if subject is None else f"{subject} {what}")
+        self.what = what
 
 
 class VersionError(FormatError):

@@ -403,7 +403,7 @@ def test_attempts(job: Job, tmp_path: Path) -> None:
         Progress(0, 5, 5, 0, 80, 50),
         Progress(1, 9, 9, 0, 9, 9),
     ):
-        assert attempts.heard(progress) is progress
+        assert attempts.tally(progress) is progress
     (tmp_path / "task-000000-abc").mkdir()
     (tmp_path / "task-000001-abc").mkdir()
     undone, warned = attempts.lost(first, "signal SIGKILL")
@@ -413,7 +413,7 @@ def test_attempts(job: Job, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("task-*")] == ["task-000001-abc"]
     assert attempts.take() == first
     assert [type(message) for message in attempts.lost(first, "signal SIGKILL")] == [Warned]
-    attempts.heard(Done(1))
+    attempts.tally(Done(1))
     assert attempts.take() == first
     with pytest.raises(WorkerError, match=r"3 workers died at task 0, the last with exit code 1\."):
         attempts.lost(first, "exit code 1")

@@ -25,11 +25,11 @@ CONTENT = st.fixed_dictionaries(
 SAMPLES = st.lists(st.tuples(PLACE, CONTENT), max_size=6, unique_by=lambda sample: sample[0])
 
 
-def walk(data: bytes) -> list[contents.Sample]:
+def walk(data: bytes) -> list[contents.StoredSample]:
     return list(contents.walk(io.BytesIO(data), "a.tar", len(data)))
 
 
-def outcome(data: bytes) -> list[contents.Sample] | str:
+def outcome(data: bytes) -> list[contents.StoredSample] | str:
     """The samples, or what is wrong."""
     try:
         return walk(data)

@@ -21,8 +21,9 @@ from tests.support.mutations import HOSTILE, Tally, changed, many, rewritten, so
 from tests.support.sources import write_dozen
 from tests.support.splits import write_split
 from wdsremux.conversion import environment, journal
-from wdsremux.conversion.journal import Journal, Request
+from wdsremux.conversion.journal import Journal
 from wdsremux.conversion.plan import Extent, Plan, make_plan
+from wdsremux.conversion.request import Request
 from wdsremux.errors import StateError
 from wdsremux.loading.state import LoaderState, load
 

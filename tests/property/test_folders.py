@@ -166,7 +166,8 @@ def check(root: Path) -> None:
         paths = {opened.relative(path): label for path, label in rows(survey)}
         taken.update({(split, path): label for path, label in paths.items()})
         metadata = [name for name in of_split.names if name.endswith("/metadata.csv") or name == "metadata.csv"]
-        for name in (*paths, *metadata, *(name for names in survey.untaken.values() for name in names)):
+        left = (name for names in (*survey.untaken.values(), *survey.unread.values()) for name in names)
+        for name in (*paths, *metadata, *left):
             uses[name] = uses.get(name, 0) + 1
         assert of_split.untaken == opened.untaken
     for names in opened.untaken.values():

@@ -7,26 +7,23 @@ OUT/SPLIT/index.json               written last; with it the split is finished
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from wdsremux.conversion import classes, folder, journal, overlap, situation
+from wdsremux.conversion import classes, folder, journal, overlap, situation, space
 from wdsremux.conversion.engines import Engine, make_engine
 from wdsremux.conversion.events import Finished
-from wdsremux.conversion.journal import Request
 from wdsremux.conversion.plan import Extent, Plan, make_plan
 from wdsremux.conversion.recipes.base import BUILT_IN, Recipe
 from wdsremux.conversion.recipes.making import make_recipe
+from wdsremux.conversion.request import Request
 from wdsremux.conversion.run import Run, Tell
 from wdsremux.conversion.situation import Incomplete, ReadOnly, Unfinished, Whole
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.source.opening import open_source
 from wdsremux.conversion.source.selection import Settled
 from wdsremux.conversion.spec import Spec
-from wdsremux.errors import ConversionError, OutputError
+from wdsremux.errors import OutputError
 from wdsremux.format import card
 from wdsremux.format.manifest import Manifest
 
@@ -54,7 +51,7 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
         WdsremuxError: one sentence; what is finished stays, and the same call goes on from there.
     """
     job = _prepared(spec)
-    with _disk_faults(spec.folder), situation.held(spec.folder, spec.overwrite) as found:
+    with space.disk_faults(spec.folder), situation.held(spec.folder, spec.overwrite) as found:
         match found:
             case ReadOnly(done):
                 finished = _as_it_is(job, done)
@@ -190,14 +187,3 @@ def _plan(spec: Spec, source: Source) -> Plan:
         shuffle=not spec.no_shuffle,
         limit=spec.limit,
     )
-
-
-@contextlib.contextmanager
-def _disk_faults(folder_: Path) -> Iterator[None]:
-    """Turn what the disk says (full, read-only, gone) into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise ConversionError(
-            f"{folder_} cannot be written to: {error.strerror or error}. Run the same command again to go on"
-        ) from error

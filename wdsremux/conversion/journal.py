@@ -21,51 +21,18 @@ from wdsremux import files
 from wdsremux.conversion import environment
 from wdsremux.conversion.plan import Block, Plan, Read, Task, agree
 from wdsremux.conversion.record import Record, is_count, journal_names
+from wdsremux.conversion.request import Request
 from wdsremux.conversion.source.base import STORED
-from wdsremux.errors import FormatError, OutputError, one_line, printable
+from wdsremux.errors import FormatError, OutputError, one_line
 from wdsremux.format import samples
 
 FOLDER = ".wdsremux"
 VERSION = 2  #: of the plan file
 PLAN = "plan.json"
-_COMMIT = re.compile(r"[0-9a-f]{40}")  #: the revision of a source on the Hub; a folder's is longer
 _LONGEST = 200  #: characters of a value in a sentence
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  #: what comes of reading a damaged file
 _STRANGE = "it holds values that no conversion writes"
-_OF_FILES = ("source files", "source revision")  #: what a folder of this machine may change by itself
 _KEPT = re.compile(rf"plan\.json|lock|{re.escape(STORED)}|task-\d{{6,}}\.(?:json|npy)")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What decides the bytes of a split, but for the environment. Plain values, compared at a resume."""
-
-    source: dict[str, Any]
-    recipe: dict[str, Any]
-    options: dict[str, Any]
-    seed: int
-
-    def check(self, before: Request, folder: Path) -> None:
-        """Refuse to go on with what was begun otherwise.
-
-        Raises:
-            OutputError: naming the first difference.
-        """
-        for name, old, new in _differences(asdict(before), asdict(self)):
-            asked, again = f"and now {_short(repr(new))} is asked for", "Ask for the same"
-            if name in _OF_FILES and not _COMMIT.fullmatch(str(self.source.get("revision"))):
-                asked, again = f"and now it is {new!r}: files were added, removed or changed", "Put them back"
-            begun = f"{folder} was begun with {_short(printable(name))} {_short(repr(old))}"
-            raise OutputError(f"{begun}, {asked}. {again}, choose another OUT, or begin anew with --overwrite")
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for name in before | now:
-        old, new = before.get(name), now.get(name)
-        if old != new and isinstance(old, dict) and isinstance(new, dict):
-            yield from ((f"{name} {inner}", a, b) for inner, a, b in _differences(old, new))
-        elif old != new:
-            yield name, old, new
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +140,7 @@ def begin(
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class EarlierRun:
     """What an earlier run of the same folder wrote down before it began."""
 
     source: dict[str, Any]  #: what it converts, as its manifest will say it
@@ -183,7 +150,7 @@ class Begun:
     any_done: bool  #: whether a task is done
 
 
-def begun(work: Path) -> Begun | None:
+def begun(work: Path) -> EarlierRun | None:
     """What an earlier run began with; None if there was none.
 
     Raises:
@@ -193,7 +160,7 @@ def begun(work: Path) -> Begun | None:
     if before is None:
         return None
     names = before.get("classes")
-    return Begun(
+    return EarlierRun(
         source=before["source"],
         labelled=before["options"].get("label_column") is not None,
         classes=None if names is None else tuple(names),
@@ -256,11 +223,6 @@ def _saved(work: Path) -> dict[str, Any] | None:
 
 def _damaged(path: Path, error: Exception) -> OutputError:
     return OutputError(f"{path} is damaged: {one_line(error, _LONGEST)}. Delete it and run the same command again")
-
-
-def _short(text: str) -> str:
-    """Not all of a file, where that is what the text quotes."""
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
 def _is_plan(saved: dict[str, Any]) -> bool:

@@ -12,10 +12,11 @@ from wdsremux.conversion import environment, repair, space
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, Engine
 from wdsremux.conversion.events import Event, Noted, Planned, Progress, Warned
-from wdsremux.conversion.journal import Journal, Request
+from wdsremux.conversion.journal import Journal
 from wdsremux.conversion.plan import Task
 from wdsremux.conversion.recipes.base import Recipe
 from wdsremux.conversion.reject_count import RejectCount
+from wdsremux.conversion.request import Request
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec

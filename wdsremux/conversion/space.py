@@ -1,8 +1,9 @@
-"""Will it fit? The workers' pipes in what may be open, the rest of the shards on the disk: said as early as can be."""
+"""Will it fit? The workers' pipes in what may be open, the rest of the shards on the disk; and a disk that is full."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def check_open_files(workers: int) -> None:
             f"{workers} workers need more files open at once than the {most} that are allowed here. Raise that with "
             f"`ulimit -n`, or take {max(1, fitting)} --workers, and run the same command again"
         )
+
+
+@contextlib.contextmanager
+def disk_faults(folder: Path) -> Iterator[None]:
+    """Turn what the disk of OUT/SPLIT says (full, read-only, gone) into one clear error.
+
+    Raises:
+        ConversionError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConversionError(
+            f"{folder} cannot be written to: {error.strerror or error}. Run the same command again to go on"
+        ) from error
 
 
 @dataclass(slots=True)

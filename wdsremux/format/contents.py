@@ -33,7 +33,7 @@ _U4, _I8 = 2**32, 2**63
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class StoredSample:
     """One sample as it lies in a tar."""
 
     key: str
@@ -49,7 +49,7 @@ class Sample:
         return self.offset, len(self.image), self.label, zlib.crc32(self.image)
 
 
-def walk(file: BinaryIO, name: str, size_bytes: int) -> Iterator[Sample]:
+def walk(file: BinaryIO, name: str, size_bytes: int) -> Iterator[StoredSample]:
     """Read a tar once from front to end, one sample in memory at a time; after the last one, all of it has been read.
 
     Args:
@@ -104,15 +104,15 @@ def table_of(path: Path, shard: int, sides: Callable[[bytes], tuple[int, int]]) 
     return np.array(rows, samples.SAMPLE)
 
 
-def _read(path: Path) -> Iterator[Sample]:
+def _read(path: Path) -> Iterator[StoredSample]:
     try:
         with open_plain(path, 2**20) as file:
             yield from walk(file, path.name, os.fstat(file.fileno()).st_size)
     except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror or error}. {FREE}") from error
+        raise FormatError(f"cannot be read: {error.strerror or error}. {FREE}", path) from error
 
 
-def _sample(tar: _Tar, key: str, held: dict[str, tuple[Member, bytes]]) -> Sample:
+def _sample(tar: _Tar, key: str, held: dict[str, tuple[Member, bytes]]) -> StoredSample:
     members = [member for member, _ in held.values()]
     first = members[0].offset - BLOCK_BYTES
     if "jpg" not in held:
@@ -130,11 +130,11 @@ def _sample(tar: _Tar, key: str, held: dict[str, tuple[Member, bytes]]) -> Sampl
         label = int(written) if _LABEL.fullmatch(written) else _I8
         if label >= _I8:
             raise tar.damage(held["cls"][0].offset, f"{key}.cls holds no label (got {written[:20]!r})")
-    return Sample(key, place, members, label, image.offset, content)
+    return StoredSample(key, place, members, label, image.offset, content)
 
 
 def _damage(name: str, at: int, what: str) -> FormatError:
-    return FormatError(f"{name} is damaged at byte {at}: {what}. {MEND}")
+    return FormatError(f"is damaged at byte {at}: {what}. {MEND}", name)
 
 
 @dataclass(slots=True)

@@ -85,26 +85,26 @@ def loads(content: bytes, where: str = NAME) -> Manifest:
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where} is not JSON: {error}. Convert again to rebuild it") from error
+        raise FormatError(f"is not JSON: {error}. Convert again to rebuild it", where) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise FormatError(f"{where} is not a wdsremux manifest: its format is not {FORMAT!r}")
+        raise FormatError(f"is not a wdsremux manifest: its format is not {FORMAT!r}", where)
     if values.get("version") != VERSION:
         version = reprlib.repr(values.get("version"))
-        raise VersionError(f"{where} has version {version}; this wdsremux reads version {VERSION}")
+        raise VersionError(f"has version {version}; this wdsremux reads version {VERSION}", where)
     body = content[: content.rfind(b'"sha256"')]
     if values.get("sha256") != hashlib.sha256(body).hexdigest():
-        raise FormatError(f"{where} was changed after it was written: its SHA-256 differs. Convert again to rebuild it")
+        raise FormatError("was changed after it was written: its SHA-256 differs. Convert again to rebuild it", where)
     if not _SEALED.search(content[-256:]):
-        raise FormatError(f"{where} was changed after its last line. Convert again to rebuild it")
+        raise FormatError("was changed after its last line. Convert again to rebuild it", where)
     try:
         shards = [Shard(**shard) for shard in values["shards"]]
         found = Manifest(**{f.name: values[f.name] for f in fields(Manifest) if f.name != "shards"}, shards=shards)
     except (KeyError, TypeError) as error:
-        raise FormatError(f"{where} lacks or adds a key: {one_line(error, 200)}") from error
+        raise FormatError(f"lacks or adds a key: {one_line(error, 200)}", where) from error
     if not _well_formed(found):
-        raise FormatError(f"{where} holds values that no conversion writes. {MEND}")
+        raise FormatError(f"holds values that no conversion writes. {MEND}", where)
     if sum(shard.nsamples for shard in shards) != found.nsamples:
-        raise FormatError(f"{where} counts {found.nsamples} samples, and its shards do not add up to that. {MEND}")
+        raise FormatError(f"counts {found.nsamples} samples, and its shards do not add up to that. {MEND}", where)
     return found
 
 
@@ -161,7 +161,7 @@ def read(folder: Path) -> Manifest:
     path = folder / NAME
     try:
         if (size := check_plain(path)) > MOST_BYTES:
-            raise FormatError(f"{path} has {size:,} bytes, more than any manifest. {MEND}")
+            raise FormatError(f"has {size:,} bytes, more than any manifest. {MEND}", path)
         with open_plain(path) as file:
             return loads(file.read(), str(path))
     except FileNotFoundError as error:
@@ -169,7 +169,7 @@ def read(folder: Path) -> Manifest:
             f"{folder} holds no finished split: {NAME} is missing. Run `wdsremux convert` to make or finish it"
         ) from error
     except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror or error}. {FREE}") from error
+        raise FormatError(f"cannot be read: {error.strerror or error}. {FREE}", path) from error
 
 
 def read_all(out: Path) -> list[Manifest]:

@@ -70,21 +70,23 @@ def read(path: Path) -> Table:
         with open_plain(path) as file:
             if file.read(len(_MAGIC)) != _MAGIC:  # np.load would open zip files and pickles, too
                 raise FormatError(
-                    f"{path} cannot be read as a sample table: it does not begin as one. Convert again to rebuild it"
+                    "cannot be read as a sample table: it does not begin as one. Convert again to rebuild it",
+                    path,
                 )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that look like Python 2's
             table: Table = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise FormatError(f"{path} is missing. Convert again to rebuild it") from error
+        raise FormatError("is missing. Convert again to rebuild it", path) from error
     except FormatError:
         raise
     except Exception as error:  # numpy parses the header as Python, and any of its parser's errors come through
         reason = one_line(error, 200)  # which can have all of the header in it
-        raise FormatError(f"{path} cannot be read as a sample table: {reason}. Convert again to rebuild it") from error
+        raise FormatError(f"cannot be read as a sample table: {reason}. Convert again to rebuild it", path) from error
     if table.dtype != SAMPLE or table.ndim != 1:
         raise FormatError(
-            f"{path} holds {str(table.dtype)[:200]} of {table.ndim} dimensions, not a sample table of version 1. "
-            "Convert again to rebuild it"
+            f"holds {str(table.dtype)[:200]} of {table.ndim} dimensions, not a sample table of version 1. "
+            "Convert again to rebuild it",
+            path,
         )
     return table

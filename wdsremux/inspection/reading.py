@@ -37,9 +37,9 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise FormatError(f"{path.name} is missing. Run the same conversion again to rebuild it") from error
+        raise FormatError("is missing. Run the same conversion again to rebuild it", path.name) from error
     except OSError as error:
-        raise FormatError(f"{path.name} cannot be read: {error.strerror or error}. {FREE}") from error
+        raise FormatError(f"cannot be read: {error.strerror or error}. {FREE}", path.name) from error
 
 
 def size_of(path: Path) -> int:
@@ -51,7 +51,7 @@ def size_of(path: Path) -> int:
     with readable(path):
         found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise FormatError(f"{path.name} is no plain file. {MEND}")
+        raise FormatError(f"is no plain file. {MEND}", path.name)
     return found.st_size
 
 
@@ -91,11 +91,6 @@ def hashed(path: Path) -> Iterator[tuple[BinaryIO, Hashing]]:
     """Open a file for one reading from front to end, and the hash of what was read of it."""
     with readable(path), Hashing(io.FileIO(path)) as raw, io.BufferedReader(raw, 2**20) as file:
         yield cast(BinaryIO, file), raw
-
-
-def said(error: FormatError, path: Path) -> str:
-    """What an error says of a file, without the name at its front."""
-    return str(error).removeprefix(f"{path} ").removeprefix(f"{path.name} ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from wdsremux.errors import FormatError
 from wdsremux.format import archive, manifest, rejects, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import MEND
-from wdsremux.inspection.reading import readable, said, size_of
+from wdsremux.inspection.reading import readable, size_of
 
 LINE_BYTES = 2**24  #: no line of rejects.jsonl is longer
 _TABLE_START = b"\x93NUMPY\x01\x00"  #: of an .npy file, version 1.0; with any other, np.load takes zips and pickles
@@ -30,7 +30,8 @@ def read_manifest(folder: Path) -> Manifest:
     read = manifest.read(folder)
     if read.split != folder.name:
         raise FormatError(
-            f"{path.name} is that of split {read.split!r}: swapped or renamed. Give it its own place back"
+            f"is that of split {read.split!r}: swapped or renamed. Give it its own place back",
+            path.name,
         )
     return read
 
@@ -44,13 +45,13 @@ def open_table(path: Path, count: int) -> samples.Table:
     size_of(path)
     with readable(path), open(path, "rb") as file:
         if file.read(len(_TABLE_START)) != _TABLE_START:
-            raise FormatError(f"{path.name} does not begin like a sample table. {MEND}")
+            raise FormatError(f"does not begin like a sample table. {MEND}", path.name)
     try:
         table = samples.read(path)
     except FormatError as error:
-        raise FormatError(f"{path.name} {said(error, path)}") from error
+        raise FormatError(error.what, path.name) from error
     if len(table) != count:
-        raise FormatError(f"{path.name} holds {len(table)} records, where the manifest says {count}. {MEND}")
+        raise FormatError(f"holds {len(table)} records, where the manifest says {count}. {MEND}", path.name)
     return table
 
 
@@ -97,9 +98,9 @@ def check_rejects(path: Path, count: int, places: Places | None) -> None:
             number += 1
             reject = rejects.loads(line)
             if reject is None:
-                raise FormatError(f"{path.name} is damaged in line {number}: it is no reject. {MEND}")
+                raise FormatError(f"is damaged in line {number}: it is no reject. {MEND}", path.name)
             if places is not None and places.holds(reject.fragment, reject.row, reject.part):
                 key = archive.key(reject.fragment, reject.row, reject.part or 0)
-                raise FormatError(f"{path.name} rejects in line {number} what is also a sample, {key}. {MEND}")
+                raise FormatError(f"rejects in line {number} what is also a sample, {key}. {MEND}", path.name)
     if number != count:
-        raise FormatError(f"{path.name} holds {number} rejects, where the manifest says {count}. {MEND}")
+        raise FormatError(f"holds {number} rejects, where the manifest says {count}. {MEND}", path.name)

@@ -14,7 +14,7 @@ from wdsremux.errors import FormatError, ImageError
 from wdsremux.format import archive, contents, manifest, samples
 from wdsremux.format.manifest import Shard
 from wdsremux.format.plain import MEND
-from wdsremux.inspection.reading import DIFFERS, Known, digest, hashed, readable, said, size_of
+from wdsremux.inspection.reading import DIFFERS, Known, digest, hashed, readable, size_of
 
 Finding = tuple[str, str]  #: file, what is wrong with it
 NAMED = 8  #: pictures that fail are named, up to so many
@@ -64,7 +64,7 @@ def check(expected: Expected, known: Known, decode: bool) -> list[Finding]:
     try:
         reading = _read(path, expected, known, decode)
     except FormatError as error:
-        found.append((path.name, said(error, path)))
+        found.append((path.name, error.what))
     else:
         found += itertools.islice(_judge(reading, expected, known, decode), 1)
     whole = reading if reading is not None and not any(name == path.name for name, _ in found) else None
@@ -72,14 +72,14 @@ def check(expected: Expected, known: Known, decode: bool) -> list[Finding]:
     try:
         _check_index(index, expected, known, whole)
     except FormatError as error:
-        found.append((index.name, said(error, index)))
+        found.append((index.name, error.what))
     return found
 
 
 def _read(path: Path, expected: Expected, known: Known, decode: bool) -> _Reading:
     size, wanted = size_of(path), expected.shard.size_bytes
     if size > wanted and size not in known.sizes:  # of no shard at all, and perhaps endless
-        raise FormatError(f"{path.name} has {size:,} bytes, where the manifest says {wanted:,}. {MEND}")
+        raise FormatError(f"has {size:,} bytes, where the manifest says {wanted:,}. {MEND}", path.name)
     reading = _Reading(size)
     with hashed(path) as (file, raw):
         try:
@@ -88,14 +88,14 @@ def _read(path: Path, expected: Expected, known: Known, decode: bool) -> _Readin
                 sides = _decode(sample, reading.refused) if decode else (0, 0)
                 reading.rows.append((expected.number, *sample.record, *sides, *sample.place))
         except FormatError as error:
-            reading.fault = said(error, path)
+            reading.fault = error.what
             while file.read(2**20):
                 pass
         reading.sha256 = raw.sha256.hexdigest()
     return reading
 
 
-def _decode(sample: contents.Sample, refused: list[str]) -> tuple[int, int]:
+def _decode(sample: contents.StoredSample, refused: list[str]) -> tuple[int, int]:
     from wdsremux import codec  # loads torch, which nothing else here needs
 
     try:
@@ -180,12 +180,12 @@ def _check_index(path: Path, expected: Expected, known: Known, tar: _Reading | N
     text = archive.index_text(tar.members) if tar is not None else None
     if sha256 == expected.shard.idx_sha256:
         if text is not None and hashlib.sha256(text).hexdigest() != sha256:
-            raise FormatError(f"{path.name} is not true to {expected.shard.url}. {MEND}")
+            raise FormatError(f"is not true to {expected.shard.url}. {MEND}", path.name)
         return
     if swapped := known.swapped(sha256, expected.folder.name):
-        raise FormatError(f"{path.name} {swapped}")
+        raise FormatError(swapped, path.name)
     line = f", first in line {_first_line(path, text)}" if text is not None else ""
-    raise FormatError(f"{path.name} {DIFFERS}{line}. {MEND}")
+    raise FormatError(f"{DIFFERS}{line}. {MEND}", path.name)
 
 
 def _first_line(path: Path, text: bytes) -> int:

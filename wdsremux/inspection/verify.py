@@ -21,7 +21,7 @@ from wdsremux.format import archive, manifest, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import MEND
 from wdsremux.inspection import shard_check
-from wdsremux.inspection.reading import DIFFERS, Known, digest, readable, said, size_of
+from wdsremux.inspection.reading import DIFFERS, Known, digest, readable, size_of
 from wdsremux.inspection.records import Places, check_rejects, open_table, read_manifest
 
 _WORK = ".wdsremux"  #: plan and journal, no part of the split
@@ -110,7 +110,7 @@ def _manifest(folder: Path) -> Manifest | Damage:
             os.listdir(folder)  # what may not be listed cannot be checked
         return read_manifest(folder)
     except FormatError as error:
-        return Damage(folder.name, path.name, said(error, path))
+        return Damage(folder.name, path.name, error.what)
 
 
 def _names(split: Manifest) -> list[str]:
@@ -176,7 +176,7 @@ class _Split:
         try:
             sha256 = digest(self.folder / name)
         except FormatError as error:
-            self.found[name] = said(error, self.folder / name)
+            self.found[name] = error.what
             return False
         if sha256 == self.manifest.files[name]["sha256"]:
             return True
@@ -191,7 +191,7 @@ class _Split:
         try:
             return open_table(path, self.manifest.nsamples)
         except FormatError as error:
-            self.found[samples.NAME] = said(error, path)
+            self.found[samples.NAME] = error.what
             return None
 
     def _expected(self, table: samples.Table | None, trusted: bool) -> Iterator[shard_check.Expected]:
@@ -223,7 +223,7 @@ class _Split:
             try:
                 check_rejects(path, self.manifest.nrejects, places)
             except FormatError as error:
-                self.found[path.name] = said(error, path)
+                self.found[path.name] = error.what
 
     def _strays(self, pool: ThreadPoolExecutor) -> list[str]:
         """Find what lies in the folder and is not of the split; tell a missing file by its content."""

@@ -55,7 +55,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class RankStep:
     """What this rank takes of a step."""
 
     epoch: int
@@ -78,7 +78,7 @@ class Stages:
     labels: bool  #: whether a field asks for labels
     json: bool  #: whether a field asks for the kept columns
 
-    def plan(self, epoch: int, position: int) -> Iterator[Planned]:
+    def plan(self, epoch: int, position: int) -> Iterator[RankStep]:
         """This rank's part of every step from here on, without end."""
         share = self.share
         while True:
@@ -86,7 +86,7 @@ class Stages:
             todo = steps(position, self.order.nsamples, share.batch_size, share.world, share.tail)
             for number, step in enumerate(todo):
                 last = number == len(todo) - 1
-                yield Planned(
+                yield RankStep(
                     epoch, self.order.nsamples if last else step.start + step.size, self._ids(permutation, step)
                 )
             epoch, position = epoch + 1, 0

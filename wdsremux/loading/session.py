@@ -16,7 +16,7 @@ from wdsremux import codec
 from wdsremux.errors import StateError, WdsremuxError
 from wdsremux.loading import device, world
 from wdsremux.loading.backends import Setup
-from wdsremux.loading.backends.trial import Begun, begin, routes
+from wdsremux.loading.backends.trial import WorkingBackend, begin, routes
 from wdsremux.loading.device import Destination
 from wdsremux.loading.feed import Feed, Ready, Share, Stages
 from wdsremux.loading.options import Options
@@ -35,7 +35,7 @@ class Session:
         self._options, self._order, self._reader = options, order, reader
         self._share: Share | None = None
         self._destination: Destination | None = None
-        self._begun: Begun | None = None
+        self._begun: WorkingBackend | None = None
         self._readahead: ReadAhead | None = None
         self._feed: Feed | None = None
         self._owner: int | None = None  #: the process whose threads these are
@@ -129,7 +129,7 @@ class Session:
             json="json" in self._options.fields,
         )
 
-    def _begin_backend(self, destination: Destination) -> Begun:
+    def _begin_backend(self, destination: Destination) -> WorkingBackend:
         options, device = self._options, destination.device
         setup = Setup(
             output=options.output,

@@ -85,7 +85,7 @@ class Attempts:
         """Let a task that was never begun wait again; that was no attempt."""
         self._waiting.appendleft(task)
 
-    def heard(self, message: Message) -> Progress | Done:
+    def tally(self, message: Message) -> Progress | Done:
         """Take down what a worker told, and hand it on.
 
         Raises:

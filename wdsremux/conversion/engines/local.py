@@ -84,10 +84,10 @@ def _listen(
     told: list[Progress | Done | Warned] = []
     message = _receive(worker)
     if isinstance(message, _Death):
-        told += _bury(worker, message, attempts)
+        told += _requeue(worker, message, attempts)
         workers[workers.index(worker)] = worker = _start(cargo)
     else:
-        told.append(attempts.heard(message))
+        told.append(attempts.tally(message))
         worker.served |= isinstance(message, Done)
     if not isinstance(message, Progress):
         _give(worker, attempts.take())
@@ -173,7 +173,7 @@ def _receive(worker: _Worker) -> Message | _Death:
     return _Death(_ending(worker.process.exitcode), worker.served and unread)
 
 
-def _bury(worker: _Worker, death: _Death, attempts: Attempts) -> list[Progress | Warned]:
+def _requeue(worker: _Worker, death: _Death, attempts: Attempts) -> list[Progress | Warned]:
     """Let the task of a dead worker wait again; gives what is to be told of it.
 
     A worker that died between two tasks cost none an attempt. A new one that dies before it reads its first did: where

@@ -83,7 +83,7 @@ def _listen(running: Running, attempts: Attempts) -> list[Progress | Done | Warn
         del running[stream]
         return []
     try:
-        message = attempts.heard(ray.get(next(stream)))
+        message = attempts.tally(ray.get(next(stream)))
     except _LOSSES as loss:
         del running[stream]
         return list(attempts.lost(task, type(loss).__name__))

@@ -73,7 +73,7 @@ def _connect(workers: int) -> str:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a conversion calls nobody's home
         options |= {"num_cpus": workers, "num_gpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
-        _knock(address)
+        _check_listening(address)
         ray.init(address, **options)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         where = "cannot be started here" if address == _HERE else f"cannot be reached at RAY_ADDRESS={address}"
@@ -83,7 +83,7 @@ def _connect(workers: int) -> str:
     return address
 
 
-def _knock(address: str) -> None:
+def _check_listening(address: str) -> None:
     """Ray 2.60 tries for minutes to reach an address where nobody listens."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():

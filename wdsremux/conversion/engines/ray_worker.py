@@ -52,7 +52,7 @@ def look(cargo: Cargo, token: Path) -> tuple[str | None, str]:
     Returns:
         The file's content, None if it cannot be read; and how the environment differs, empty if it does not.
     """
-    _move_in(cargo)
+    _adopt_paths(cargo)
     try:
         content = token.read_text()
     except OSError:
@@ -62,7 +62,7 @@ def look(cargo: Cargo, token: Path) -> tuple[str | None, str]:
 
 def bake(task: Task, cargo: Cargo) -> Iterator[Message]:
     """One attempt at a task: its progress, and last Done or the error that ended it."""
-    _move_in(cargo)
+    _adopt_paths(cargo)
     if changed := _difference(cargo):  # a node that came after the others were looked at
         from wdsremux.errors import WorkerError
 
@@ -99,7 +99,7 @@ def _carry_out(task: Task, cargo: Cargo, told: queue.SimpleQueue[Message]) -> No
     carry_out(task, cargo.bakery, told.put)
 
 
-def _move_in(cargo: Cargo) -> None:
+def _adopt_paths(cargo: Cargo) -> None:
     """Find here what the process that maps finds. Only adds, because the user's own Ray tasks may share this worker."""
     os.environ.update(cargo.variables)
     sys.path.extend(path for path in cargo.import_path if path not in sys.path)

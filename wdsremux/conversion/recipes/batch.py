@@ -21,7 +21,7 @@ RNG = "__rng__"
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class RowBatch:
     """What a recipe gets of some rows; a row whose image cannot be decoded is a reject and is not among it."""
 
     columns: dict[str, list[Any]]  #: by name, M values each; the recipe may change them at will
@@ -30,7 +30,7 @@ class Batch:
     rejects: list[Reject]  #: N - M
 
 
-def make_batch(rows: Rows, images: str, seed: int) -> Batch:
+def make_batch(rows: Rows, images: str, seed: int) -> RowBatch:
     """Decode rows.
 
     Args:
@@ -55,7 +55,7 @@ def make_batch(rows: Rows, images: str, seed: int) -> Batch:
         columns[rows.label_column] = [label_of(rows, i) for i in places]
     columns[ROW] = list(range(len(places)))
     columns[RNG] = _generators(seed, rows.fragment, [rows.first + i for i in places])
-    return Batch(columns, places, rows, rejects)
+    return RowBatch(columns, places, rows, rejects)
 
 
 def label_of(rows: Rows, i: int) -> int | None:

@@ -13,7 +13,7 @@ import torch
 
 from wdsremux.conversion.recipes import kept, pictures
 from wdsremux.conversion.recipes.base import Reject, Sample, Settings
-from wdsremux.conversion.recipes.batch import ROW, Batch, label_of
+from wdsremux.conversion.recipes.batch import ROW, RowBatch, label_of
 from wdsremux.conversion.source import kept_values
 from wdsremux.errors import ImageError, RecipeError
 from wdsremux.format.samples import NO_LABEL
@@ -23,7 +23,7 @@ _AS_TEXT = (bytes, datetime.date, datetime.time, datetime.timedelta, decimal.Dec
 _SCALARS = (type(None), bool, int, float, str, *_AS_TEXT)
 
 
-def read(result: object, batch: Batch, settings: Settings) -> list[Sample | Reject]:
+def read(result: object, batch: RowBatch, settings: Settings) -> list[Sample | Reject]:
     """The samples that a recipe made of a batch.
 
     A returned row belongs to the row that its `__row__` names, or, without that column, to the row in its place. What
@@ -95,14 +95,14 @@ def _integer(value: object) -> int | None:
     return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
 
 
-def _check_kept(columns: dict[str, list[Any]], batch: Batch, settings: Settings) -> None:
+def _check_kept(columns: dict[str, list[Any]], batch: RowBatch, settings: Settings) -> None:
     for name in settings.keep:
         if name not in columns and name not in batch.rows.kept.column_names:
             raise RecipeError(f"no column {name!r}, which is to be kept, and the source has none of that name")
 
 
 def _sample(
-    values: dict[str, Any], original: dict[str, Any], batch: Batch, target: int, part: int, settings: Settings
+    values: dict[str, Any], original: dict[str, Any], batch: RowBatch, target: int, part: int, settings: Settings
 ) -> Sample | Reject:
     rows, place = batch.rows, batch.places[target]
     row = rows.first + place

@@ -100,7 +100,7 @@ class Piece:
     faults: Mapping[int, Fault] = field(default_factory=dict)  #: by place in the table
 
 
-class Reader(Protocol):
+class SourceReader(Protocol):
     """How one kind of source is read. It travels to workers, so it pickles."""
 
     def pieces(self, fragment: Fragment, names: Sequence[str], batch_rows: int) -> Iterator[Piece]:
@@ -119,7 +119,7 @@ class Reader(Protocol):
     def where(self, fragment: Fragment) -> str:
         """A fragment in words, such as "row group 3 of data/train-00000.parquet"."""
 
-    def stored(self, folder: Path) -> Reader:
+    def stored(self, folder: Path) -> SourceReader:
         """This reader with what is large in it moved to a file in `folder`, which all workers see."""
 
 
@@ -130,7 +130,7 @@ class Survey:
     fragments: tuple[Fragment, ...]
     revision: Callable[[Sequence[str]], str]  #: SHA-256 over what was looked at of these columns; see `fixed`
     columns: Mapping[str, Column]  #: by name, in the source's order
-    reader: Reader
+    reader: SourceReader
     partial: bool = False  #: whether rows may have columns that are not among these: only the first were looked at
     ragged: bool = False  #: whether rows may lack columns, being files side by side: then a Json is the text of one
     untaken: Untaken = field(default_factory=dict)

@@ -1,16 +1,30 @@
-"""Every switch of the `datasets` library that is flipped here, and flipped back: it belongs to the caller, too."""
+"""Every switch of `datasets` and of the Hub's client that is flipped here, and flipped back: they belong to the caller.
+
+quiet              neither prints beside our own sentence and bar
+without_torch      streams are made without loading torch
+one_try            streams try once
+tidied             files that streams leave open are closed
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import gc
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 
 import datasets
+from fsspec.implementations.zip import ZipFileSystem
+from huggingface_hub import logging as hub_logging
 
 from wdsremux.errors import SourceError
+
+#: What workers find in their environment, and read when they import either library.
+_QUIET = {"DATASETS_VERBOSITY": "critical", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_VERBOSITY": "error"}
 
 
 def check_cache() -> None:
@@ -29,6 +43,30 @@ def check_cache() -> None:
             f"{cache}, where `datasets` keeps its cache, cannot be written to: {error.strerror}. "
             "Set HF_HOME to a folder that can be"
         ) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let neither library print, here and in workers that begin meanwhile; what the user has set, stays."""
+    ours = {name: value for name, value in _QUIET.items() if name not in os.environ}
+    verbosity, of_hub = datasets.logging.get_verbosity(), hub_logging.get_verbosity()
+    bars = datasets.utils.are_progress_bars_disabled()
+    os.environ.update(ours)
+    if "DATASETS_VERBOSITY" in ours:
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    if "HF_HUB_VERBOSITY" in ours:
+        hub_logging.set_verbosity(logging.ERROR)
+    if "HF_DATASETS_DISABLE_PROGRESS_BARS" in ours:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+        datasets.logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(of_hub)
+        if not bars:
+            datasets.enable_progress_bars()
 
 
 @contextlib.contextmanager
@@ -55,3 +93,15 @@ def one_try() -> Iterator[None]:
         yield
     finally:
         datasets.config.STREAMING_READ_MAX_RETRIES = known
+
+
+@contextlib.contextmanager
+def tidied() -> Iterator[None]:
+    """Close the metadata and zip files that streams leave open: in reference cycles, and in a cache."""
+    try:
+        yield
+    finally:
+        ZipFileSystem.clear_instance_cache()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()

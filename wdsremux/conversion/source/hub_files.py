@@ -1,7 +1,7 @@
 """Files of a commit on the Hub: each answer is checked to be the very piece that was asked for.
 
     HubFile     where a file is, how large, and which version; images are read whole from it
-    Ranges      it, read here and there: parquet
+    RangeFile      it, read here and there: parquet
     Stream      it, from front to end: tars
 
 What a commit holds never changes. Yet a proxy may answer with an error page, or with the whole file where a part was
@@ -144,7 +144,7 @@ def content(address: str, faults: retry.Faults) -> bytes | None:
     return None if found is None else found.content()
 
 
-class Ranges(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """A file of known size, to be read anywhere. All of it is of one version."""
 
     def __init__(self, file: HubFile) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from wdsremux.conversion.source.arrow_values import plain
-from wdsremux.conversion.source.base import Column, Reader, Survey
+from wdsremux.conversion.source.base import Column, SourceReader, Survey
 from wdsremux.conversion.source.features import kind_of_label, unfit
 from wdsremux.conversion.source.labels import INTEGER, Labels, bytes_of, decoded, integers_of, is_integer
 from wdsremux.errors import SourceError
@@ -58,7 +58,7 @@ def settle(
     return _of_integers(name, own_values, given, others)
 
 
-def read_as_before(labels: Labels, reader: Reader) -> bool:
+def read_as_before(labels: Labels, reader: SourceReader) -> bool:
     """Whether version 0.1.0 gave a split's labels the same numbers.
 
     It numbered texts by split, without the white space around them, and took -1 for "no label".
@@ -195,7 +195,7 @@ def _not_whole(values: pa.Array) -> float | None:
     return float(odd[0]) if len(odd) else None
 
 
-def _all_texts(name: str, reader: Reader) -> set[str]:
+def _all_texts(name: str, reader: SourceReader) -> set[str]:
     """All values of a column of texts, but those that are not UTF-8: their rows are rejects."""
     found: set[str] = set()
     for _, values in reader.values(name):

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from wdsremux.conversion.source import retry
-from wdsremux.conversion.source.base import Fault, Fragment, Piece, Reader, Rows
+from wdsremux.conversion.source.base import Fault, Fragment, Piece, Rows, SourceReader
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.image_files import Files
 from wdsremux.conversion.source.labels import Labels
@@ -31,7 +31,7 @@ class Source:
     fragments: tuple[Fragment, ...]
     columns: Columns
     labels: Labels | None  #: how labels become numbers; None where there are none
-    reader: Reader = field(repr=False)
+    reader: SourceReader = field(repr=False)
     files: Files  #: reads images of which the rows hold only the path
     local_files: tuple[str, ...] = field(default=(), repr=False)  #: that it is read from, where it is on this machine
     stamp: str | None = None  #: SHA-256 over when its files were last written to; None where a commit pins them

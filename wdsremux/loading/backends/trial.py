@@ -42,7 +42,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class WorkingBackend:
     """A backend that works."""
 
     backend: Backend
@@ -69,7 +69,7 @@ def routes(name: str, device: torch.device, decode: str) -> list[Route]:
     return [Route(backend, way, find(backend, device)) for backend, way in ways]
 
 
-def begin(ways: list[Route], setup: Setup, sample: Callable[[], Encoded | None]) -> Begun:
+def begin(ways: list[Route], setup: Setup, sample: Callable[[], Encoded | None]) -> WorkingBackend:
     """A backend that works, by the first way that does; a warning if that is not the first of them.
 
     Args:
@@ -82,7 +82,7 @@ def begin(ways: list[Route], setup: Setup, sample: Callable[[], Encoded | None])
     """
     first, *others = ways
     if not others:
-        return Begun(first.plug(replace(setup, decode=first.decode)), str(first))
+        return WorkingBackend(first.plug(replace(setup, decode=first.decode)), str(first))
     (other,) = others
     try:
         return _tried(first, replace(setup, decode=first.decode), sample)
@@ -97,10 +97,10 @@ def begin(ways: list[Route], setup: Setup, sample: Callable[[], Encoded | None])
         f'decoding on the GPU does not work here, so the CPU decodes{by}: {reason}. To silence this, pass decode="cpu"',
         stacklevel=2,
     )
-    return Begun(backend, str(other), reason)
+    return WorkingBackend(backend, str(other), reason)
 
 
-def _tried(way: Route, setup: Setup, sample: Callable[[], Encoded | None]) -> Begun:
+def _tried(way: Route, setup: Setup, sample: Callable[[], Encoded | None]) -> WorkingBackend:
     backend = way.plug(setup)
     try:
         if (encoded := sample()) is not None:
@@ -110,8 +110,8 @@ def _tried(way: Route, setup: Setup, sample: Callable[[], Encoded | None]) -> Be
         raise
     if way.backend == "dali" and (missing := unused_engine(setup.destination.device)):
         warnings.warn(missing, stacklevel=4)
-        return Begun(backend, f"{way} without its JPEG engine")
-    return Begun(backend, str(way))
+        return WorkingBackend(backend, f"{way} without its JPEG engine")
+    return WorkingBackend(backend, str(way))
 
 
 def _try(backend: Backend, setup: Setup, encoded: Encoded) -> None:

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wdsremux.loading.transforms.steps import Step
+from wdsremux.loading.transforms.steps import TransformStep
 
 
-def steps(affine: NDArray[np.float32] | None, size: int) -> list[Step]:
+def steps(affine: NDArray[np.float32] | None, size: int) -> list[TransformStep]:
     """For `Parameters.affine` and pictures of `size` px a side."""
     if affine is None:
         return []
     # grid_sample counts from -1 at one edge to 1 at the other.
-    return [Step(_warp, (affine * np.float32(2 / size),))]
+    return [TransformStep(_warp, (affine * np.float32(2 / size),))]
 
 
 def _warp(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wdsremux.loading.transforms.steps import Step, for_some
+from wdsremux.loading.transforms.steps import TransformStep, for_some
 
 _LEAST = 1e-9  #: weight of a pixel. Those that float32 can only hold denormalised make a CPU take three times as long
 
 
-def steps(sigma: NDArray[np.float32] | None, kernel: int) -> list[Step]:
+def steps(sigma: NDArray[np.float32] | None, kernel: int) -> list[TransformStep]:
     """For `Parameters.blur` and `blur_kernel`."""
     if sigma is None or kernel == 1:
         return []

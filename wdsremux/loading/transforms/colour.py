@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from wdsremux.loading.augment.parameters import BRIGHTNESS, CONTRAST, HUE, NEUTRAL, Colour
-from wdsremux.loading.transforms.steps import Step, for_some
+from wdsremux.loading.transforms.steps import TransformStep, for_some
 
 WHITE = 255.0
 _NEUTRAL: list[float] = NEUTRAL.tolist()
@@ -42,7 +42,7 @@ class _Changes(NamedTuple):
     after: list[_Weights]  #: blends
 
 
-def steps(colour: Colour | None) -> list[Step]:
+def steps(colour: Colour | None) -> list[TransformStep]:
     """For `Parameters.colour`."""
     if colour is None:
         return []
@@ -57,7 +57,7 @@ def steps(colour: Colour | None) -> list[Step]:
     return [*_rearranged(np.array(index)), *found, *_rearranged(back)] if found else []
 
 
-def grey_steps(grey: NDArray[np.bool_] | None) -> list[Step]:
+def grey_steps(grey: NDArray[np.bool_] | None) -> list[TransformStep]:
     """For `Parameters.grey`."""
     return [] if grey is None else for_some(grey, lambda images: images.copy_(luma(images).unsqueeze(1)))
 
@@ -85,21 +85,21 @@ def _place(image: _Changes) -> tuple[bool, int, int]:
     return not any(image), -len(image.before), len(image.after)
 
 
-def _blended(blends: Sequence[_Weights | None]) -> Step:
+def _blended(blends: Sequence[_Weights | None]) -> TransformStep:
     """A round, from the first image that has a blend in it to the last: those between them are multiplied by 1."""
     run = _run(blends)
     flat = chain.from_iterable(blend or _UNCHANGED for blend in blends[run])
     own, mean, grey = np.fromiter(flat, np.float32).reshape(-1, 3, 1, 1, 1).swapaxes(0, 1)
     rest = {name: weights * _BY_CHANNEL for name, weights in (("mean", mean), ("grey", grey)) if weights.any()}
-    return Step(partial(_blend, run=run, names=tuple(rest)), (np.ascontiguousarray(own), *rest.values()))
+    return TransformStep(partial(_blend, run=run, names=tuple(rest)), (np.ascontiguousarray(own), *rest.values()))
 
 
-def _turned(turns: Sequence[float]) -> list[Step]:
+def _turned(turns: Sequence[float]) -> list[TransformStep]:
     if not any(turns):
         return []
     run = _run(turns)
     sixths = 6 * np.array(turns[run], np.float32).reshape(-1, 1, 1)
-    return [Step(partial(_turn, run=run), (sixths, _PLACES, _SLOPES, _OFFSETS))]
+    return [TransformStep(partial(_turn, run=run), (sixths, _PLACES, _SLOPES, _OFFSETS))]
 
 
 def _run(values: Sequence[object]) -> slice:
@@ -108,11 +108,11 @@ def _run(values: Sequence[object]) -> slice:
     return slice(index[0], index[-1] + 1)
 
 
-def _rearranged(index: NDArray[np.int64]) -> list[Step]:
+def _rearranged(index: NDArray[np.int64]) -> list[TransformStep]:
     """The step that puts image index[i] in place i; none where they stand so."""
     if len(index) == 1 or (index[:-1] < index[1:]).all():
         return []
-    return [Step(lambda images, index: images.index_select(0, index), (index,))]
+    return [TransformStep(lambda images, index: images.index_select(0, index), (index,))]
 
 
 def _blend(

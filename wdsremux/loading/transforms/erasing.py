@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wdsremux.loading.transforms.steps import Step, for_some
+from wdsremux.loading.transforms.steps import TransformStep, for_some
 
 
-def steps(erased: NDArray[np.int64] | None, colour: torch.Tensor) -> list[Step]:
+def steps(erased: NDArray[np.int64] | None, colour: torch.Tensor) -> list[TransformStep]:
     """For `Parameters.erased`; the colour [3, 1, 1] is of the images' device, dtype and units."""
     if erased is None or not erased.any():
         return []
     if colour.device.type == "cpu":
-        return [Step(partial(erase_boxes, boxes=erased, colour=colour))]
+        return [TransformStep(partial(erase_boxes, boxes=erased, colour=colour))]
     return for_some(erased[:, 2] > 0, partial(erase_masked, colour=colour), erased)
 
 

@@ -17,14 +17,14 @@ _ALIGNMENT = 16  #: bytes; a tensor of 8-byte numbers can only begin at multiple
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TransformStep:
     """One change to images [N, 3, S, S]."""
 
     run: Callable[..., torch.Tensor]  #: (images, *arrays on their device) -> images, the same or others
     arrays: tuple[NDArray[Any], ...] = ()  #: on the host, contiguous
 
 
-def run(images: torch.Tensor, steps: Sequence[Step], arrays: Sequence[torch.Tensor]) -> torch.Tensor:
+def run(images: torch.Tensor, steps: Sequence[TransformStep], arrays: Sequence[torch.Tensor]) -> torch.Tensor:
     """One step after another; `arrays` are those of all of them, in order, as `send` gives them."""
     rest = iter(arrays)
     for step in steps:
@@ -32,7 +32,9 @@ def run(images: torch.Tensor, steps: Sequence[Step], arrays: Sequence[torch.Tens
     return images
 
 
-def for_some(chosen: NDArray[np.bool_], change: Callable[..., torch.Tensor], *arrays: NDArray[Any]) -> list[Step]:
+def for_some(
+    chosen: NDArray[np.bool_], change: Callable[..., torch.Tensor], *arrays: NDArray[Any]
+) -> list[TransformStep]:
     """The step that changes only chosen images; none where none is chosen.
 
     Args:
@@ -44,12 +46,12 @@ def for_some(chosen: NDArray[np.bool_], change: Callable[..., torch.Tensor], *ar
     if not len(index):
         return []
     if len(index) == len(chosen):
-        return [Step(change, arrays)]
+        return [TransformStep(change, arrays)]
 
     def run_for_some(images: torch.Tensor, index: torch.Tensor, *arrays: torch.Tensor) -> torch.Tensor:
         return images.index_copy_(0, index, change(images.index_select(0, index), *arrays))
 
-    return [Step(run_for_some, (index, *(array[index] for array in arrays)))]
+    return [TransformStep(run_for_some, (index, *(array[index] for array in arrays)))]
 
 
 def send(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[torch.Tensor]:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Fragment, Opened, Piece, Survey, fixed
-from wdsremux.conversion.source.hub_files import HubFile, Ranges, hub_file
+from wdsremux.conversion.source.hub_files import HubFile, RangeFile, hub_file
 from wdsremux.conversion.source.kinds import partitions
 from wdsremux.conversion.source.kinds.schemas import Merged
 from wdsremux.errors import SourceError, one_line
@@ -174,7 +174,7 @@ def _footer(name: str, faults: retry.Faults) -> tuple[str | HubFile, pq.FileMeta
         opened.seek(-8, os.SEEK_END)  # the footer's length and "PAR1" (Apache Parquet format, "File format")
         opened.seek(-8 - int.from_bytes(opened.read(4), "little"), os.SEEK_END)
         footer = opened.read()
-        known = opened.file if isinstance(opened, Ranges) else file
+        known = opened.file if isinstance(opened, RangeFile) else file
         return known, metadata, (opened.tell(), hashlib.sha256(footer).hexdigest())
 
 
@@ -197,7 +197,7 @@ def _damage(file: str | HubFile, where: str) -> Iterator[None]:
 
 def _open(file: str | HubFile) -> Any:
     if isinstance(file, HubFile):
-        return Ranges(file)
+        return RangeFile(file)
     return fsspec.open(file, "rb") if _is_address(file) else pa.OSFile(file, "rb")
 
 

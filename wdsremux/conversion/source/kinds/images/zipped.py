@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +11,10 @@ import pyarrow as pa
 from datasets import IterableDataset
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-from fsspec.implementations.zip import ZipFileSystem
 
 from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Column, Opened
+from wdsremux.conversion.source.datasets_quirks import tidied
 from wdsremux.errors import SourceError, one_line, printable
 
 _ROWS_AT_ONCE = 1_000  #: of the listing
@@ -29,10 +27,8 @@ def read(opened: Opened, faults: retry.Faults) -> tuple[Mapping[str, Column], pa
         SourceError: if the labels lie inside zip files, or metadata cannot be read.
     """
     _check(opened)
-    try:
+    with tidied():
         return retry.call(lambda: _read(opened), faults, opened.name)
-    finally:
-        _close_leftovers()
 
 
 def _check(opened: Opened) -> None:
@@ -84,11 +80,3 @@ def _refusal(opened: Opened, error: Exception) -> str:
             f"Unpack it, and give the folder ({reason})"
         )
     return f"{first} cannot be read: {reason}. Unpack it, and give the folder"
-
-
-def _close_leftovers() -> None:
-    """Close the metadata and zip files that `datasets` leaves open: in reference cycles, and in a cache."""
-    ZipFileSystem.clear_instance_cache()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()

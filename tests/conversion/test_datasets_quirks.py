@@ -1,0 +1,49 @@
+"""Switches of `datasets` are flipped for as long as we need them, and are then what they were."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+
+import datasets
+import pytest
+from huggingface_hub import logging as hub_logging
+
+from wdsremux.conversion.source.datasets_quirks import one_try, quiet, without_torch
+
+VARIABLES = ("DATASETS_VERBOSITY", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_VERBOSITY")
+
+
+def switches() -> list[object]:
+    return [
+        datasets.logging.get_verbosity(),
+        hub_logging.get_verbosity(),
+        datasets.utils.are_progress_bars_disabled(),
+        datasets.config.TORCH_AVAILABLE,
+        datasets.config.STREAMING_READ_MAX_RETRIES,
+        *map(os.environ.get, VARIABLES),
+    ]
+
+
+def test_all_are_flipped_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    before = switches()
+    with contextlib.suppress(KeyError), quiet(), without_torch(), one_try():
+        assert datasets.logging.get_verbosity() == logging.CRITICAL
+        assert hub_logging.get_verbosity() == logging.ERROR
+        assert datasets.utils.are_progress_bars_disabled()
+        assert datasets.config.STREAMING_READ_MAX_RETRIES == 1
+        assert all(name in os.environ for name in VARIABLES)  # for workers
+        raise KeyError
+    assert switches() == before
+
+
+def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATASETS_VERBOSITY", "info")
+    before = datasets.logging.get_verbosity()
+    with quiet():
+        assert os.environ["DATASETS_VERBOSITY"] == "info"
+        assert datasets.logging.get_verbosity() == before
+    assert os.environ["DATASETS_VERBOSITY"] == "info"
