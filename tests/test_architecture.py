@@ -32,7 +32,8 @@ STAGES: dict[str, set[str]] = {
     "plan": set(),
     "record": set(),
     "events": {"plan"},
-    "source": set(),
+    "datasets_quirks": set(),
+    "source": {"datasets_quirks"},
     "recipes": {"source"},
     "shard_writer": {"plan", "recipes"},
     "prefetch": {"source"},
@@ -110,7 +111,7 @@ ALLOWED: dict[str, set[str]] = {
     INSPECTION: COMMON,
     **{f"{CONVERSION}.{stage}": COMMON | {f"{CONVERSION}.{name}" for name in below} for stage, below in STAGES.items()},
     f"{CONVERSION}.plan": {"wdsremux.rng"},
-    f"{CONVERSION}.source": {"wdsremux.errors", "wdsremux.files"},
+    f"{CONVERSION}.source": {"wdsremux.errors", "wdsremux.files", f"{CONVERSION}.datasets_quirks"},
     f"{CONVERSION}.job": COMMON | {CONVERSION},
     "wdsremux.loading.order": {"wdsremux.errors", "wdsremux.rng"},
     **{f"{LOADING}.{stage}": COMMON | {f"{LOADING}.{name}" for name in below} for stage, below in LOADER.items()},
@@ -127,7 +128,7 @@ ALLOWED: dict[str, set[str]] = {
         "wdsremux.format",
         INSPECTION,
         f"{CONVERSION}.convert_options",
-        f"{CONVERSION}.source.datasets_quirks",
+        f"{CONVERSION}.datasets_quirks",
         f"{LOADING}.bench",
     },
     "wdsremux.__main__": {"wdsremux.cli"},
@@ -191,7 +192,7 @@ def test_kinds_of_source_are_named_in_their_table_only(kind: str) -> None:
 def test_only_one_module_flips_switches_of_datasets() -> None:
     """Nobody else sets an attribute of it, or a variable that it reads."""
     for module, path in MODULES.items():
-        if module == f"{CONVERSION}.source.datasets_quirks":
+        if module == f"{CONVERSION}.datasets_quirks":
             continue
         text = path.read_text()
         assert not re.search(r"datasets\.(config|logging|utils)\.\w+|(en|dis)able_progress", text), module

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from wdsremux.conversion import folder, space
-from wdsremux.conversion.source import datasets_quirks
+from wdsremux.conversion import datasets_quirks, folder, space
 from wdsremux.display import Display
 from wdsremux.errors import ConversionError, SourceError, printable
 

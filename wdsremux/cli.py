@@ -154,7 +154,7 @@ def convert(
         overwrite=overwrite,
     )
     from wdsremux import api
-    from wdsremux.conversion.source.datasets_quirks import quiet
+    from wdsremux.conversion.datasets_quirks import quiet
     from wdsremux.display import Display
 
     signal.signal(signal.SIGTERM, _terminated)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import stat
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from wdsremux import files
 from wdsremux.errors import FormatError
 from wdsremux.format import archive
 from wdsremux.format.manifest import Manifest
-from wdsremux.format.plain import FREE, MEND
+from wdsremux.format.plain import FREE, check_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,10 +48,7 @@ def size_of(path: Path) -> int:
         FormatError: if there is none, or something else under its name: opening a pipe would wait for ever.
     """
     with readable(path):
-        found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise FormatError(f"is no plain file. {MEND}", path.name)
-    return found.st_size
+        return check_plain(path)
 
 
 def digest(path: Path) -> str:

@@ -14,7 +14,6 @@
     hub_files.py   files of a commit on the Hub, every answer checked
     retry.py       a reading that a fault of the network cut short goes on where it stopped
     stamp.py       when files were last written to
-    datasets_quirks.py      switches of the `datasets` library, flipped and flipped back
 
 The process that makes the plan looks at the whole source once, and never at the image bytes of a remote one. A worker
 is handed the open `Source` (it pickles to a few kilobytes) and reads single fragments of it.

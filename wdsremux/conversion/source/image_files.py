@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from wdsremux import files
+from wdsremux.conversion.datasets_quirks import one_try
 from wdsremux.conversion.source.base import relative
-from wdsremux.conversion.source.datasets_quirks import one_try
 
 _AT_ONCE = 16  #: of a remote source: each file is a request of a tenth of a second
 _FAULTS = {  #: what is wrong with one file, and not with all; the words are the same on every machine

@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from wdsremux.conversion.source import columns, datasets_quirks, hub_files, numbering, retry
+from wdsremux.conversion import datasets_quirks
+from wdsremux.conversion.source import columns, hub_files, numbering, retry
 from wdsremux.conversion.source.base import Opened, Survey
 from wdsremux.conversion.source.file_kinds import source_kind
 from wdsremux.conversion.source.finding import builder, given, listing

@@ -12,9 +12,9 @@ from datasets import IterableDataset
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
+from wdsremux.conversion.datasets_quirks import tidied
 from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Column, Opened
-from wdsremux.conversion.source.datasets_quirks import tidied
 from wdsremux.errors import SourceError, one_line, printable
 
 _ROWS_AT_ONCE = 1_000  #: of the listing

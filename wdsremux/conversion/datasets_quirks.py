@@ -15,11 +15,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-
-import datasets
-from fsspec.implementations.zip import ZipFileSystem
-from huggingface_hub import logging as hub_logging
+from collections.abc import Collection, Iterator
 
 from wdsremux.errors import SourceError
 
@@ -33,6 +29,8 @@ def check_cache() -> None:
     Raises:
         SourceError: if it cannot.
     """
+    import datasets
+
     cache = datasets.config.HF_DATASETS_CACHE
     try:
         os.makedirs(cache, exist_ok=True)
@@ -47,22 +45,39 @@ def check_cache() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let neither library print, here and in workers that begin meanwhile; what the user has set, stays."""
+    """Let neither library print, here and in workers that begin meanwhile; what the user has set, stays.
+
+    A library that is loaded before the end keeps quiet after it, too, if it was not loaded before.
+    """
     ours = {name: value for name, value in _QUIET.items() if name not in os.environ}
+    with contextlib.ExitStack() as flipped:
+        if "datasets" in sys.modules:
+            flipped.enter_context(_silenced(ours))
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for name in ours:
+                os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _silenced(names: Collection[str]) -> Iterator[None]:
+    """Switch over what the libraries have read from these variables when they were loaded."""
+    import datasets
+    from huggingface_hub import logging as hub_logging
+
     verbosity, of_hub = datasets.logging.get_verbosity(), hub_logging.get_verbosity()
     bars = datasets.utils.are_progress_bars_disabled()
-    os.environ.update(ours)
-    if "DATASETS_VERBOSITY" in ours:
-        datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    if "HF_HUB_VERBOSITY" in ours:
+    if "DATASETS_VERBOSITY" in names:
+        datasets.logging.set_verbosity(logging.CRITICAL)
+    if "HF_HUB_VERBOSITY" in names:
         hub_logging.set_verbosity(logging.ERROR)
-    if "HF_DATASETS_DISABLE_PROGRESS_BARS" in ours:
+    if "HF_DATASETS_DISABLE_PROGRESS_BARS" in names:
         datasets.disable_progress_bars()
     try:
         yield
     finally:
-        for name in ours:
-            del os.environ[name]
         datasets.logging.set_verbosity(verbosity)
         hub_logging.set_verbosity(of_hub)
         if not bars:
@@ -76,6 +91,8 @@ def without_torch() -> Iterator[None]:
     It makes them children of torch's class, for those who hand them to its loader. Where torch is loaded already they
     become that as ever.
     """
+    import datasets
+
     known = datasets.config.TORCH_AVAILABLE
     datasets.config.TORCH_AVAILABLE = known and "torch" in sys.modules
     try:
@@ -87,6 +104,8 @@ def without_torch() -> Iterator[None]:
 @contextlib.contextmanager
 def one_try() -> Iterator[None]:
     """Streams try once: 20 tries, with 23 s of tries of the Hub's client in each, would outlast any --patience."""
+    import datasets
+
     known = datasets.config.STREAMING_READ_MAX_RETRIES
     datasets.config.STREAMING_READ_MAX_RETRIES = 1
     try:
@@ -98,6 +117,8 @@ def one_try() -> Iterator[None]:
 @contextlib.contextmanager
 def tidied() -> Iterator[None]:
     """Close the metadata and zip files that streams leave open: in reference cycles, and in a cache."""
+    from fsspec.implementations.zip import ZipFileSystem
+
     try:
         yield
     finally:
