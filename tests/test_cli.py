@@ -126,7 +126,7 @@ def test_every_option_arrives(run: Run, write_source: WriteSource, tmp_path: Pat
     }
     by_function = tmp_path / "api"
     by_name: dict[str, Any] = {name.replace("-", "_"): value for name, value in options.items()}
-    wdsremux.convert(source, by_function, no_shuffle=True, strict=True, fast=True, restart_rows=True, **by_name)
+    wdsremux.convert(source, by_function, shuffle=False, strict=True, fast=True, restart_rows=True, **by_name)
     assert wdsremux.manifest(by_function, "valid") == made
 
 

@@ -42,7 +42,7 @@ def convert(
     fast: bool = False,
     samples_per_shard: int | None = None,
     samples_per_task: int | None = None,
-    no_shuffle: bool = False,
+    shuffle: bool = True,
     seed: int = 0,
     workers: int | None = None,
     engine: str = "local",
@@ -77,7 +77,7 @@ def convert(
         fast: decode to fewer pixels before resizing: a sixth faster, 0.2 to 2 dB worse. For resize:N and square:N.
         samples_per_shard: 2,000 by default, fewer for a small source.
         samples_per_task: rows that one worker mixes, 8,192 by default.
-        no_shuffle: keep the order of the source.
+        shuffle: mix the rows of the source; False keeps their order.
         seed: of the mixing, and of your own recipe's random transforms.
         workers: number of processes; one for each core by default.
         engine: where tasks run, "local" or "ray".
@@ -115,7 +115,7 @@ def convert(
         fast=fast,
         samples_per_shard=samples_per_shard,
         samples_per_task=samples_per_task,
-        no_shuffle=no_shuffle,
+        shuffle=shuffle,
         seed=seed,
         workers=workers,
         engine=engine,

@@ -110,7 +110,9 @@ def convert(
     fast: Annotated[bool, typer.Option("--fast", help="Resize a sixth quicker, 0.2 to 2 dB worse.")] = False,
     samples_per_shard: Annotated[int | None, typer.Option(help="2,000; fewer for a small source.")] = None,
     samples_per_task: Annotated[int | None, typer.Option(help="Rows that one worker mixes; 8,192.")] = None,
-    no_shuffle: Annotated[bool, typer.Option("--no-shuffle", help="Keep the order of the source.")] = False,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle/--no-shuffle", help="Mix the rows of the source, or keep their order.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of the mixing, and of a recipe's random transforms.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
     engine: Annotated[str, typer.Option(help="Where tasks run: local or ray.")] = "local",
@@ -143,7 +145,7 @@ def convert(
         fast=fast,
         samples_per_shard=samples_per_shard,
         samples_per_task=samples_per_task,
-        no_shuffle=no_shuffle,
+        shuffle=shuffle,
         seed=seed,
         workers=workers,
         engine=engine,

@@ -209,7 +209,7 @@ def test_without_shuffling_the_order_is_the_source_s(
         tmp_path / "out",
         recipe="copy",
         workers=1,
-        no_shuffle=True,
+        shuffle=False,
         samples_per_shard=4,
         samples_per_task=10,
     )

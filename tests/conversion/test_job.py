@@ -410,8 +410,8 @@ def test_overwrite_spares_files_of_others(source: Path, tmp_path: Path) -> None:
 # Which rows, in which order
 
 
-def test_no_shuffle_keeps_the_order_of_the_source(source: Path, tmp_path: Path) -> None:
-    convert(source, tmp_path, no_shuffle=True, workers=2)
+def test_without_shuffling_it_keeps_the_order_of_the_source(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path, shuffle=False, workers=2)
     table = np.load(tmp_path / "train" / "samples.npy")
     places = [(int(fragment), int(row)) for fragment, row in zip(table["fragment"], table["row"], strict=True)]
     assert places == sorted(places)

@@ -63,5 +63,5 @@ def _perhaps_kill(batches: int) -> None:
 
 
 if __name__ == "__main__":
-    wdsremux.DataLoader = Watched  # type: ignore[misc]
+    wdsremux.DataLoader = Watched  # type: ignore[misc,assignment]  # its arguments are checked by a decorator
     importlib.import_module(os.environ["WATCH_SCRIPT"]).main()

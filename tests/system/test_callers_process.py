@@ -162,4 +162,4 @@ def test_a_recipe_s_neighbours_are_imported_as_python_would(
     made = wdsremux.convert(source, tmp_path / "out", recipe=f"{folder / 'recipe.py'}:bake", workers=1)
     assert made.nsamples == 70
     with wdsremux.DataLoader(tmp_path / "out", 2, size=7, num_threads=1) as loader:
-        assert {(int(w), int(h)) for w, h in loader.dataset.table[["width", "height"]].tolist()} == {(7, 7)}
+        assert {(int(w), int(h)) for w, h in loader.dataset.split.table[["width", "height"]].tolist()} == {(7, 7)}

@@ -140,7 +140,7 @@ def test_no_body_of_a_tar_ends_too_early(client: Client, hub: Hub, tmp_path: Pat
 def test_shards_of_a_remote_tar_are_numbered_by_its_size(
     client: Client, folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    assert client.convert("ours/tars", tmp_path, keep="json", no_shuffle=True, **SIZES) == ""
+    assert client.convert("ours/tars", tmp_path, keep="json", shuffle=False, **SIZES) == ""
     sizes = [path.stat().st_size for path in sorted(folders["tars"].iterdir())]
     first = -(-sizes[0] // 1024 // SIZES["samples_per_shard"])
     numbers = [int(path.stem[-6:]) for path in sorted((tmp_path / "train").glob("*.tar"))]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdsremux.errors import OptionError
+from wdsremux import arguments
 
 Pixels = NDArray[np.uint8]  #: uint8 [H, W, 3], RGB, contiguous, upright
 MAX_SIDE = 65_500  #: of a picture that libjpeg writes, in pixels; the frame header of a JPEG could hold 65,535
@@ -35,10 +35,9 @@ class Encoding:
     restart_rows: bool = False  #: a marker ends each row of coded units, so that rows can be cut out by bytes
 
     def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
-            raise OptionError(f"Invalid quality (got {self.quality}). Supported: 1 to 100")
-        if self.subsampling not in SUBSAMPLINGS:
-            raise OptionError(f"Invalid subsampling (got {self.subsampling!r}). Supported: {', '.join(SUBSAMPLINGS)}")
+        object.__setattr__(self, "quality", arguments.integer("quality", self.quality, 1, 100))
+        object.__setattr__(self, "restart_rows", arguments.flag("restart_rows", self.restart_rows))
+        arguments.one_of("subsampling", self.subsampling, SUBSAMPLINGS)
 
     @property
     def always(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class ConvertOptions(TypedDict, total=False):
     fast: bool
     samples_per_shard: int | None
     samples_per_task: int | None
-    no_shuffle: bool
+    shuffle: bool
     seed: int
     workers: int | None
     engine: str

@@ -184,6 +184,6 @@ def _plan(spec: Spec, source: Source) -> Plan:
         spec.seed,
         spec.samples_per_shard,
         spec.samples_per_task,
-        shuffle=not spec.no_shuffle,
+        shuffle=spec.shuffle,
         limit=spec.limit,
     )

@@ -79,7 +79,7 @@ class Run:
             split=self.spec.selection.split,
             seed=self.spec.seed,
             environment=self.environment,
-            shuffle=not self.spec.no_shuffle,
+            shuffle=self.spec.shuffle,
             mended=None if mended is None else {shard.url: shard for shard in mended.shards},
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Unpack
 
-from wdsremux import machine
+from wdsremux import arguments, machine
 from wdsremux.codec import Encoding
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.engines import ENGINES
@@ -42,7 +42,7 @@ class Spec:
     fast: bool = False  #: quicker, and 0.2 to 2 dB worse; of resize:N and square:N
     samples_per_shard: int | None = None
     samples_per_task: int | None = None
-    no_shuffle: bool = False
+    shuffle: bool = True
     seed: int = 0
     workers: int = 1
     engine: str = "local"
@@ -52,19 +52,27 @@ class Spec:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise OptionError(f"Invalid engine (got {self.engine!r}). Supported: {', '.join(ENGINES)}")
-        for name in ("samples_per_shard", "samples_per_task", "workers", "batch_size", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"Invalid {name} (got {value}). Supported: 1 or more")
+        arguments.one_of("engine", self.engine, ENGINES)
+        for name in ("samples_per_shard", "samples_per_task", "limit"):
+            if getattr(self, name) is not None:
+                self._hold(name, arguments.integer(name, getattr(self, name)))
+        for name in ("workers", "batch_size"):
+            self._hold(name, arguments.integer(name, getattr(self, name)))
+        self._hold("seed", arguments.integer("seed", self.seed, least=None))
+        for name in ("fast", "shuffle", "strict", "overwrite"):
+            self._hold(name, arguments.flag(name, getattr(self, name)))
+        if self.recipe_version is not None:
+            arguments.text("recipe_version", self.recipe_version)
         self.rejects_allowed(0)
-        if isinstance(self.recipe, str):
-            check_name(self.recipe)
+        check_name(self.recipe)
         if self.fast and not (isinstance(self.recipe, str) and SIZED.fullmatch(self.recipe)):
             raise OptionError("Invalid fast: it is for the recipes resize:N and square:N. Leave it out")
         if self.encoding.restart_rows and self.recipe == COPY:
             raise OptionError("Invalid restart_rows: the recipe copy leaves JPEGs as they are. Leave it out")
+
+    def _hold(self, name: str, value: object) -> None:
+        """Put a plain value in the place of one that is like it."""
+        object.__setattr__(self, name, value)
 
     @property
     def folder(self) -> Path:
@@ -91,7 +99,7 @@ class Spec:
             **self.encoding.always,
             "samples_per_shard": plan.samples_per_shard,
             "samples_per_task": plan.samples_per_task,
-            "shuffle": not self.no_shuffle,
+            "shuffle": self.shuffle,
             "limit": self.limit,
         }
 
@@ -115,16 +123,16 @@ def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **opt
         OptionError: for a wrong value.
         SourceError: if a file with the class list cannot be read.
     """
-    if _URL.match(os.fspath(out)):
-        raise OptionError(f"Invalid out (got {os.fspath(out)!r}): it is an address, and sets are written to a folder")
-    keep, workers = options.get("keep") or (), options.get("workers")
-    listed = [keep] if isinstance(keep, str) else keep
+    source, out = arguments.path("source", source), arguments.path("out", out)
+    if _URL.match(out):
+        raise OptionError(f"Invalid out (got {out!r}): it is an address, and sets are written to a folder")
+    workers = options.get("workers")
     given: dict[str, Any] = {
         **options,
-        "source": os.fspath(source),
+        "source": source,
         # Absolute, because the workers of a cluster have other working directories.
         "out": Path(out).expanduser().absolute(),
-        "keep": tuple(dict.fromkeys(name for text in listed for name in text.split(",") if name)),
+        "keep": _names(options.get("keep")),
         "classes": _class_list(options.get("classes")),
         "max_rejects": str(options.get("max_rejects", MAX_REJECTS)),
         "workers": max(1, int(machine.cores())) if workers is None else workers,
@@ -138,6 +146,15 @@ def _taken(given: dict[str, Any], part: type[Selection | Encoding]) -> dict[str,
     return {field.name: given.pop(field.name) for field in fields(part) if field.name in given}
 
 
+def _names(keep: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The columns to keep, each once: with commas between, or several such texts."""
+    listed = [keep] if isinstance(keep, str) else () if keep is None else keep
+    if not isinstance(listed, Sequence):
+        arguments.refuse("keep", keep, "names of columns")
+    given = [arguments.text("keep", text, "names of columns") for text in listed]
+    return tuple(dict.fromkeys(name for text in given for name in text.split(",") if name))
+
+
 def _class_list(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     """The classes that the user named: with commas between, or a line each in a file.
 
@@ -148,7 +165,9 @@ def _class_list(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if given is None:
         return None
     if not isinstance(given, str):
-        names = tuple(given)
+        names = tuple(given) if isinstance(given, Sequence) else (given,)
+        for name in names:
+            arguments.text("classes", name, "names of classes")
     elif os.path.isfile(given):
         try:
             names = tuple(Path(given).read_text(encoding="utf-8").splitlines())

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from wdsremux.errors import BackendError, StateError
 from wdsremux.loading.augment import Augment, Parameters
 from wdsremux.loading.backends import Backend, Batch
 from wdsremux.loading.device import Destination
@@ -28,6 +29,7 @@ from wdsremux.loading.reader.readahead import ReadAhead
 from wdsremux.loading.stats import Cost
 
 _JOIN_S = 0.05  #: between two looks at a thread that was told to stop
+_LOOK_S = 0.2  #: between two looks whether the thread that is waited for still works
 _EXIT_S = 10.0  #: that the end of a script waits for a feed; one may hang in a file system that is gone
 
 
@@ -176,7 +178,7 @@ class Feed:
         Raises:
             WdsremuxError: what went wrong in the thread; it has ended then.
         """
-        item = self._queue.get()
+        item = self._next()
         if isinstance(item, BaseException):
             self.stop()
             try:
@@ -185,6 +187,17 @@ class Feed:
                 del item  # its traceback holds this frame: as a cycle, they would keep files open until a collection
         self.cursor = (item.epoch, item.position) if item.position < self._nsamples else (item.epoch + 1, 0)
         return item
+
+    def _next(self) -> Ready | BaseException:
+        """What the thread has put there; looked at now and then whether it still may put anything."""
+        while True:
+            alive = self._thread.is_alive()
+            with contextlib.suppress(queue.Empty):
+                return self._queue.get(timeout=_LOOK_S if alive else 0)
+            if self._stopped.is_set():
+                return StateError("this iterator was stopped: another one has begun, or the loader was closed")
+            if not alive:
+                return BackendError("the thread that makes batches has ended and said nothing. Make a new loader")
 
     def stop(self, wait_s: float = math.inf) -> None:
         """End the thread and wait for it, so long at most."""

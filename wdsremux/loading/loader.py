@@ -6,28 +6,34 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 
+from wdsremux import arguments
 from wdsremux.errors import OptionError, StateError
-from wdsremux.format.class_list import disagreement_with
+from wdsremux.html_table import html_table
+from wdsremux.loading import world
 from wdsremux.loading.augment import Augment, make_augment
-from wdsremux.loading.facade import Dataset, Sampler
+from wdsremux.loading.cautions import cautions
+from wdsremux.loading.facade import Dataset, Sampler, about
 from wdsremux.loading.feed import Ready, Share
-from wdsremux.loading.mixing import mixing_warning
 from wdsremux.loading.options import Options
 from wdsremux.loading.order import WINDOW, Order, Steps, steps
 from wdsremux.loading.output import Output
 from wdsremux.loading.reader import Reader
 from wdsremux.loading.session import Session
+from wdsremux.loading.signature import remade, remembered
 from wdsremux.loading.state import LoaderState, load
 from wdsremux.loading.stats import Meter, Stats
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what pretrained models expect
+
+
+_ANOTHER = "another iterator of this loader has begun; only the newest can go on"
 
 
 class DataLoader:
@@ -74,6 +80,9 @@ class DataLoader:
         BackendError: if the backend or the device is not there.
     """
 
+    _given: dict[str, Any]  #: the arguments, as `remembered` leaves them
+
+    @remembered
     def __init__(
         self,
         out: str | os.PathLike[str],
@@ -96,16 +105,16 @@ class DataLoader:
         prefetch: int = 2,
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
-        mean: tuple[float, float, float] = _IMAGENET_MEAN,
-        std: tuple[float, float, float] = _IMAGENET_STD,
-        fields: tuple[str, ...] = ("image", "label"),
+        mean: Sequence[float] = _IMAGENET_MEAN,
+        std: Sequence[float] = _IMAGENET_STD,
+        fields: Sequence[str] = ("image", "label"),
         verify_crc: bool = False,
         on_error: str = "raise",
     ) -> None:
         options = Options(
             batch_size=batch_size,
-            tail=tail or ("drop" if shuffle else "even"),
-            fields=tuple(fields),
+            tail=("drop" if shuffle else "even") if tail is None else tail,
+            fields=fields,
             augment=make_augment(augment),
             output=Output(size=size, dtype=dtype, memory_format=memory_format, mean=mean, std=std),
             backend=backend,
@@ -117,25 +126,45 @@ class DataLoader:
             prefetch=prefetch,
             on_error=on_error,
         )
-        out = Path(out).expanduser()
-        self._fields = options.fields
-        self._reader = Reader(out / split, verify_crc, on_error)
+        place = Path(arguments.path("out", out)).expanduser()
+        checked = arguments.flag("verify_crc", verify_crc)
+        self._options = options
+        self._reader = Reader(place / arguments.text("split", split), checked, on_error)
         counts = tuple(shard.nsamples for shard in self._reader.manifest.shards)
         self._order = Order(counts, seed, shuffle, WINDOW if window is None else window, lanes)
         self._check(options)
-        if text := mixing_warning(self._reader.split, self._order):
-            warnings.warn(text, stacklevel=2)
-        if "label" in options.fields and (text := disagreement_with(self._reader.manifest, out)):
-            warnings.warn(text, stacklevel=2)
+        for text in cautions(self._reader.split, self._order, place, labels="label" in options.fields):
+            warnings.warn(text, stacklevel=3)
         self._state = LoaderState()
         self._iterator = 0  #: number of the iterator that was begun last
         self._meter = Meter()
         self._session = Session(options, self._order, self._reader)
         self._finalizer = weakref.finalize(self, self._session.close)
-        self.batch_size = batch_size
-        self.dataset = Dataset(self._reader.table, self._reader.manifest.classes)
+        self.batch_size = options.batch_size
+        self.dataset = Dataset(self._reader.split, self._reader.manifest.classes)
         self.sampler = Sampler(self)
         self.batch_sampler = None  # Lightning and others look for one, and for the sampler in it
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names by label; None where labels are plain integers or absent."""
+        return self.dataset.classes
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """Labels by class name."""
+        return self.dataset.class_to_idx
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iterator goes through, also what a resumed training begins with."""
+        return self._state.begin().epoch
+
+    def __repr__(self) -> str:
+        return f"wdsremux.DataLoader({about(self.dataset)}; {self._options.about})"
+
+    def _repr_html_(self) -> str:
+        return html_table("wdsremux.DataLoader", {"reads": about(self.dataset), "gives": self._options.about})
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same for all ranks, also after a resume."""
@@ -147,6 +176,7 @@ class DataLoader:
         Begins at its first `next`, so that a `set_epoch` before that counts.
         """
         self._check_open()
+        world.check_alone()
         state = self._state.begin()
         self._iterator += 1
         mine = self._iterator
@@ -161,10 +191,12 @@ class DataLoader:
         given = time.perf_counter()
         for _ in range(len(todo)):
             if mine != self._iterator:
-                raise StateError("another iterator of this loader has begun; only the newest can go on")
+                raise StateError(_ANOTHER)
             asked = time.perf_counter()
             self._check_open()  # it may have been closed since the iterator began
             ready = self._session.take(state.epoch, state.position)
+            if mine != self._iterator:  # begun in another thread while this one waited
+                raise StateError(_ANOTHER)
             self._state = state = LoaderState(ready.epoch, ready.position)  # a state is used up by its first batch
             waited_s, callers_s, given = time.perf_counter() - asked, asked - given, time.perf_counter()
             self._meter.handed(ready.cost, len(ready.ids), waited_s, callers_s)
@@ -174,8 +206,20 @@ class DataLoader:
             self._state = LoaderState(state.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iterator goes through; a loaded position is kept if it is of that epoch."""
-        self._state = self._state.at_epoch(epoch)
+        """The epoch that the next iterator goes through; a loaded position is kept if it is of that epoch.
+
+        Raises:
+            OptionError: if there is no such epoch.
+        """
+        before, self._state = self._state, self._state.at_epoch(epoch)
+        finished = before.position == self._order.nsamples and epoch == before.epoch + 1
+        if before.loaded and self._state != before and not finished:
+            warnings.warn(
+                f"the loaded state (epoch {before.epoch}, {before.position:,} samples into it) is dropped, because "
+                f"set_epoch({epoch}) asks for another epoch: training does not resume from it. Begin the loop where "
+                "the state is: for epoch in range(loader.epoch, EPOCHS)",
+                stacklevel=2,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training is, in plain values; load it on any number of ranks, with any batch size."""
@@ -205,8 +249,17 @@ class DataLoader:
     ) -> None:
         self.close()
 
-    def __getstate__(self) -> Any:
-        raise TypeError("a wdsremux.DataLoader holds threads and files and cannot be pickled; make one in each process")
+    def __reduce__(self) -> Any:
+        """A loader that has not begun is copied and pickled as its arguments, and where it is."""
+        if self._session.begun:
+            raise TypeError(
+                "this loader has begun: it holds threads and files, which cannot be copied or pickled. Copy it before "
+                "its first batch, or make one in each process"
+            )
+        return remade, (type(self), DataLoader.__init__, self._given), self._state
+
+    def __setstate__(self, state: LoaderState) -> None:
+        self._state = state
 
     def _check(self, options: Options) -> None:
         """What needs a look at the split."""
@@ -225,7 +278,7 @@ class DataLoader:
         return steps(position, self._order.nsamples, share.batch_size, share.world, share.tail)
 
     def _batch(self, ready: Ready) -> tuple[Any, ...]:
-        return tuple(self._field(name, ready) for name in self._fields)
+        return tuple(self._field(name, ready) for name in self._options.fields)
 
     def _field(self, name: str, ready: Ready) -> Any:
         match name:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from wdsremux import arguments
 from wdsremux.errors import OptionError
 from wdsremux.loading import device, world
 from wdsremux.loading.augment import Augment
@@ -28,7 +30,7 @@ class Options:
 
     batch_size: int  #: of each rank
     tail: str
-    fields: tuple[str, ...]
+    fields: Sequence[str]  #: as a tuple, once this is made
     augment: Augment
     output: Output
     backend: str
@@ -41,15 +43,15 @@ class Options:
     on_error: str
 
     def __post_init__(self) -> None:
-        counts = {"batch_size": self.batch_size, "prefetch": self.prefetch, "num_threads": self.num_threads}
-        for name, value in counts.items():
-            if value is not None and value < 1:
-                raise OptionError(f"Invalid {name} (got {value}). Supported: 1 or more")
-        _one_of("tail", self.tail, TAILS)
-        _one_of("on_error", self.on_error, ON_ERROR)
-        _one_of("decode", self.decode or CPU, (GPU, CPU))
-        for field in self.fields:
-            _one_of("field", field, FIELDS)
+        self._hold("batch_size", arguments.integer("batch_size", self.batch_size))
+        self._hold("prefetch", arguments.integer("prefetch", self.prefetch))
+        for name, least in (("num_threads", 1), ("rank", 0), ("world_size", 1)):
+            if getattr(self, name) is not None:
+                self._hold(name, arguments.integer(name, getattr(self, name), least))
+        self._hold("fields", arguments.texts("fields", self.fields, FIELDS))
+        arguments.one_of("tail", self.tail, TAILS)
+        arguments.one_of("on_error", self.on_error, ON_ERROR)
+        arguments.one_of("decode", CPU if self.decode is None else self.decode, (GPU, CPU))
         if self.rank is not None or self.world_size is not None:
             world.rank_and_world(self.rank, self.world_size)
         found = device.foreseen(self.device)  # resolved when it is used: a number may be chosen meanwhile
@@ -58,10 +60,20 @@ class Options:
             self.augment.check_size(self.output.size)
             find(self.backend, found)
 
+    def _hold(self, name: str, value: object) -> None:
+        """Put a plain value in the place of one that is like it."""
+        object.__setattr__(self, name, value)
+
     @property
     def images(self) -> bool:
         """Whether a field asks for images."""
         return "image" in self.fields
+
+    @property
+    def about(self) -> str:
+        """What batches are like, in words."""
+        what = f"{self.output.size} x {self.output.size} px" if self.images else "no images"
+        return f"batches of {self.batch_size:,}, {what}, {', '.join(self.fields)}"
 
     @property
     def skip(self) -> bool:
@@ -76,8 +88,3 @@ class Options:
         if self.decode == GPU and found.type != "cuda":
             raise OptionError(f'decode="gpu" needs a CUDA device, and images go to {str(found)!r}. Choose decode="cpu"')
         return self.decode or (GPU if found.type == "cuda" else CPU)
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise OptionError(f"Invalid {name} (got {value!r}). Supported: {', '.join(known)}")

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdsremux import rng
+from wdsremux import arguments, rng
 from wdsremux.errors import OptionError
 
 WINDOW = 64  #: shards; some 130,000 samples at the converter's defaults
 ALL = "all"  #: the window that is the whole epoch
+_SHARDS = f" of shards or {ALL!r}"
 _FEISTEL_ROUNDS = 10  # four look random (Luby and Rackoff, 1988); windows of a few samples need more: chi2 in tests
 
 Ids = NDArray[np.int64]
@@ -46,10 +47,14 @@ class Order:
     lanes: int = 1
 
     def __post_init__(self) -> None:
-        if self.window != ALL and (not isinstance(self.window, int) or self.window < 1):
-            raise OptionError(f"Invalid window (got {self.window!r}). Supported: 1 or more shards, or {ALL!r}")
-        if self.lanes < 1:
-            raise OptionError(f"Invalid lanes (got {self.lanes}). Supported: 1 or more")
+        plain = {
+            "seed": arguments.integer("seed", self.seed, least=None),
+            "shuffle": arguments.flag("shuffle", self.shuffle),
+            "window": ALL if self.window == ALL else arguments.integer("window", self.window, unit=_SHARDS),
+            "lanes": arguments.integer("lanes", self.lanes),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def nsamples(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from wdsremux import arguments
 from wdsremux.errors import OptionError
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
@@ -23,19 +25,24 @@ class Output:
     size: int  #: pixels a side
     dtype: torch.dtype  #: uint8 holds 0 to 255 and is not normalised
     memory_format: torch.memory_format
-    mean: tuple[float, float, float]  #: of 0 to 1, by channel
-    std: tuple[float, float, float]
+    mean: Sequence[float]  #: of 0 to 1, by channel; a tuple, once this is made
+    std: Sequence[float]
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise OptionError(f"Invalid size (got {self.size}). Supported: 1 or more pixels")
+        plain = {
+            "size": arguments.integer("size", self.size, unit=" of pixels a side"),
+            "mean": arguments.channels("mean", self.mean),
+            "std": arguments.channels("std", self.std),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         if self.dtype not in DTYPES:
             raise OptionError(f"Invalid dtype (got {self.dtype}). Supported: {', '.join(map(str, DTYPES))}")
         if self.memory_format not in LAYOUTS:
             known = ", ".join(map(str, LAYOUTS))
             raise OptionError(f"Invalid memory_format (got {self.memory_format}). Supported: {known}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise OptionError(f"Invalid mean or std (got {self.mean}, {self.std}). Supported: three each, std above 0")
+        if min(self.std) <= 0:
+            arguments.refuse("std", self.std, "three numbers above 0")
 
     @property
     def channels_last(self) -> bool:

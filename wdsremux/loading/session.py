@@ -68,14 +68,22 @@ class Session:
         if self._feed is None or self._feed.cursor != (epoch, position):
             self.stop_feed()
             self._feed = Feed(self._stages(), epoch, position, self._options.prefetch)
+        feed = self._feed
         try:
-            ready = self._feed.take()
+            ready = feed.take()
         except BaseException:  # the caller's Ctrl-C, too: it may have come in the middle of anything
-            self.stop_feed()
+            feed.stop()
+            if self._feed is feed:  # not one that another thread has begun since
+                self._feed = None
             raise
         if self._destination is not None:
             self._destination.receive(ready.images, ready.labels)
         return ready
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are threads, or were."""
+        return self._owner is not None
 
     @property
     def decoder(self) -> tuple[str | None, str | None]:

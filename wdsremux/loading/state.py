@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wdsremux.errors import OptionError, StateError
+from wdsremux import arguments
+from wdsremux.errors import StateError
 
 _FORMAT, _VERSION = "wdsremux.loader", 1
 _NONE = "this is no state of a wdsremux.DataLoader. Load what its state_dict() gave"
@@ -37,8 +38,7 @@ class LoaderState:
         Raises:
             OptionError: if there is no such epoch.
         """
-        if not 0 <= epoch < EPOCHS:
-            raise OptionError(f"Invalid epoch (got {epoch}). Supported: 0 to 4294967295")
+        epoch = arguments.integer("epoch", epoch, 0, EPOCHS - 1)
         return self if self.loaded and epoch == self.epoch else LoaderState(epoch)
 
     def dump(self, order: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 import torch.distributed
+import torch.utils.data
 
 from wdsremux import machine
-from wdsremux.errors import OptionError
+from wdsremux.errors import OptionError, StateError
 
 # SLURM_NTASKS also stands in the batch script, where one process would train on 1/n of the data in silence; srun alone
 # sets SLURM_STEP_NUM_TASKS.
@@ -61,3 +62,16 @@ def threads() -> int:
 def local_ranks() -> int:
     """Ranks on this machine, as torchrun says; 1 where it does not."""
     return max(1, _integer("LOCAL_WORLD_SIZE")) if "LOCAL_WORLD_SIZE" in os.environ else 1
+
+
+def check_alone() -> None:
+    """
+    Raises:
+        StateError: in one of several workers of torch's DataLoader, as each of them would give every sample.
+    """
+    worker = torch.utils.data.get_worker_info()
+    if worker is not None and worker.num_workers > 1:
+        raise StateError(
+            f"this loader is iterated in worker {worker.id} of {worker.num_workers} of a torch DataLoader: each of "
+            "them would give every sample. Iterate it directly; it decodes in threads of its own"
+        )

@@ -9,16 +9,18 @@ from wdsremux.conversion.recipes.base import BUILT_IN, USERS, Recipe, Settings
 from wdsremux.errors import OptionError
 
 
-def check_name(recipe: str) -> None:
+def check_name(recipe: object) -> None:
     """Refuse what cannot name a recipe, without a look at any file.
 
     Raises:
         OptionError: if it is neither a built-in recipe nor FILE.py:FUNC nor pkg.mod:FUNC.
     """
-    if not BUILT_IN.fullmatch(recipe) and not USERS.fullmatch(recipe):
+    if callable(recipe):
+        return
+    if not isinstance(recipe, str) or not (BUILT_IN.fullmatch(recipe) or USERS.fullmatch(recipe)):
         raise OptionError(
             f"Invalid recipe (got {recipe!r}). Supported: resize:N, square:N (N in pixels), copy, "
-            "FILE.py:FUNC and package.module:FUNC"
+            "FILE.py:FUNC, package.module:FUNC and, from Python, a function"
         )
 
 
@@ -35,12 +37,11 @@ def make_recipe(recipe: str | Callable[..., Any], settings: Settings) -> Recipe:
         OptionError: if there is no such recipe, or its identity cannot be told.
         RecipeError: if the user's file or function cannot be loaded.
     """
-    if isinstance(recipe, str):
-        check_name(recipe)
-        if BUILT_IN.fullmatch(recipe):
-            from wdsremux.conversion.recipes import builtin
+    check_name(recipe)
+    if isinstance(recipe, str) and BUILT_IN.fullmatch(recipe):
+        from wdsremux.conversion.recipes import builtin
 
-            return builtin.make(recipe, settings)
+        return builtin.make(recipe, settings)
     from wdsremux.conversion.recipes import user  # which loads torch, and that a process that only plans does without
 
     return user.make(recipe, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from wdsremux import arguments
 from wdsremux.errors import OptionError
 
 PATIENCE_S = 600.0
@@ -30,13 +31,17 @@ class Selection:
     patience: float = PATIENCE_S  #: in seconds: how long faults of the network are met with another try
 
     def __post_init__(self) -> None:
-        if not _SPLIT.fullmatch(self.split):
+        for name in ("config", "revision", "image_column", "label_column"):
+            if getattr(self, name) is not None:
+                arguments.text(name, getattr(self, name))
+        for column in self.keep:
+            arguments.text("keep", column, "names of columns")
+        if not _SPLIT.fullmatch(arguments.text("split", self.split)):
             limit = ". For a part of a split, use --limit" if "[" in self.split else ""
             raise OptionError(
                 f"Invalid split (got {self.split!r}). Letters, digits, underscores and single dots only{limit}"
             )
-        if self.patience < 0:
-            raise OptionError(f"Invalid patience (got {self.patience:g}). Supported: 0 seconds or more")
+        object.__setattr__(self, "patience", arguments.number("patience", self.patience, 0, " of seconds"))
 
 
 @dataclass(frozen=True, slots=True)

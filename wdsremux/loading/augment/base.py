@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from wdsremux import arguments
 from wdsremux.errors import OptionError
 from wdsremux.loading.augment import affine, blur, colour, crop, erasing
 from wdsremux.loading.augment.parameters import NEUTRAL, Colour, Parameters
@@ -163,7 +164,7 @@ def make_augment(augment: Augment | str | None) -> Augment:
         return WHOLE
     if isinstance(augment, Augment):
         return augment
-    if augment not in PRESETS:
+    if not isinstance(augment, str) or augment not in PRESETS:
         known = ", ".join(repr(name) for name in PRESETS)
-        raise OptionError(f"Invalid augment (got {augment!r}). Supported: {known}, an Augment, or None")
+        arguments.refuse("augment", augment, f"{known}, an Augment, or None")
     return PRESETS[augment]

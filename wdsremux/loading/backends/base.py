@@ -14,8 +14,8 @@ from typing import Protocol, cast
 
 import torch
 
-from wdsremux import codec
-from wdsremux.errors import ImageError, OptionError, WdsremuxError
+from wdsremux import arguments, codec
+from wdsremux.errors import ImageError, WdsremuxError
 from wdsremux.loading.augment import Parameters
 from wdsremux.loading.device import Destination
 from wdsremux.loading.output import Output
@@ -101,8 +101,7 @@ def meant(name: str, device: torch.device) -> str:
     """
     if name == AUTO:
         return "dali" if device.type == "cuda" and _installed("nvidia.dali") else "torchvision"
-    if name not in BACKENDS:
-        raise OptionError(f"Invalid backend (got {name!r}). Supported: {AUTO}, {', '.join(BACKENDS)}")
+    arguments.one_of("backend", name, (AUTO, *BACKENDS))
     return name
 
 

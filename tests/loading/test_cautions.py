@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.splits import write_split
-from wdsremux.loading.mixing import mixing_warning
+from wdsremux.loading.cautions import mixing_warning
 from wdsremux.loading.order import ALL, Order
 from wdsremux.loading.reader.split import Split, open_split
 

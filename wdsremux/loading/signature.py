@@ -1,0 +1,74 @@
+"""A loader's arguments as they are given: those of torch's DataLoader are told apart, and all are remembered.
+
+A loader that has not begun is its arguments: a copy of it, or what another process unpickles, is made of them anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from wdsremux.errors import OptionError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_NOT_NEEDED = "It is not needed here"
+#: Arguments of torch.utils.data.DataLoader that ours has not, with what to do instead.
+TORCH = {
+    "dataset": "Give the folder of the converted set as the first argument",
+    "num_workers": "Threads decode here, not processes: num_threads=, by default this process's share of the cores",
+    "drop_last": 'Use tail="drop" for drop_last=True, tail="even" for drop_last=False',
+    "prefetch_factor": "Use prefetch=, the number of batches made ahead",
+    "pin_memory": f"{_NOT_NEEDED}: batches are handed out on the device that device= names",
+    "pin_memory_device": f"{_NOT_NEEDED}: batches are handed out on the device that device= names",
+    "persistent_workers": f"{_NOT_NEEDED}: threads and memory stay from epoch to epoch",
+    "multiprocessing_context": f"{_NOT_NEEDED}: no processes are started",
+    "worker_init_fn": f"{_NOT_NEEDED}: no workers are started, and all randomness comes from seed=",
+    "generator": "Use seed=: order and augmentation are functions of it and of the epoch",
+    "sampler": "Use shuffle=, seed= and, on several ranks, rank= and world_size=; they make the order",
+    "batch_sampler": "Use batch_size=, shuffle= and tail=; they make the batches",
+    "collate_fn": 'Batches come as tensors. Change one in the loop, or choose its parts with fields=("image", "label")',
+    "timeout": f"{_NOT_NEEDED}: what goes wrong in a thread is raised in the loop",
+    "in_order": f"{_NOT_NEEDED}: batches always come in their order",
+}
+
+
+def remembered(init: Callable[Concatenate[T, P], None]) -> Callable[Concatenate[T, P], None]:
+    """Decorate an `__init__`: it refuses names that are none of its arguments, and leaves `_given` with those given.
+
+    Raises:
+        OptionError: for an argument of torch's DataLoader, saying what to use here.
+        TypeError: for another that there is not.
+    """
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def checked(self: T, *args: P.args, **kwargs: P.kwargs) -> None:
+        _check(kwargs, signature.parameters)
+        given = dict(signature.bind(self, *args, **kwargs).arguments)
+        del given["self"]
+        self._given = given  # type: ignore[attr-defined]  # of whatever class it decorates
+        init(self, *args, **kwargs)
+
+    return cast(Callable[Concatenate[T, P], None], checked)
+
+
+def remade(kind: type[T], init: Callable[..., None], given: dict[str, Any]) -> T:
+    """An object made anew of the arguments that another was given."""
+    made = kind.__new__(kind)
+    init(made, **given)
+    return made
+
+
+def _check(given: Collection[str], known: Collection[str]) -> None:
+    for name in given:
+        if name in known:
+            continue
+        if name in TORCH:
+            raise OptionError(f"wdsremux.DataLoader has no {name}=, which torch's has. {TORCH[name]}")
+        near = difflib.get_close_matches(name, [*known], 1)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"wdsremux.DataLoader got an unexpected keyword argument {name!r}{hint}")
