@@ -39,6 +39,8 @@ class Dicts:
         return ({"pixel_values": images, "labels": labels} for images, labels in self._loader)
 
     def __getattr__(self, name: str) -> Any:  # dataset, batch_size, set_epoch, …
+        if name == "_loader":  # of a copy that is being made: it has nothing yet
+            raise AttributeError(name)
         return getattr(self._loader, name)
 
 

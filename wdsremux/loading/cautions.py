@@ -1,18 +1,35 @@
-"""What is known of a split before training that may spoil it: badly mixed shards, samples without a label."""
+"""What is known of a split before training that would spoil it, or may: badly mixed shards, samples without a label."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from wdsremux.errors import OptionError
 from wdsremux.format.class_list import disagreement_with
 from wdsremux.format.samples import NO_LABEL
 from wdsremux.loading.order import ALL, Order
+from wdsremux.loading.reader import Reader
 from wdsremux.loading.reader.split import CHECKED_BYTES, Split
 
 _LOOKS = 64  #: shards of which the source is looked up: one page of the table each
+
+
+def check_fields(reader: Reader, fields: Collection[str]) -> None:
+    """See that the split has what is asked for: the samples' JSON, and the shards that images and JSON lie in.
+
+    Raises:
+        OptionError: if it has no JSON.
+        FormatError: if a shard is missing.
+    """
+    if "json" in fields and not reader.has_json:
+        raise OptionError(
+            f'{reader.folder} has no JSON to give as field "json". Convert with --keep COLUMNS to have it'
+        )
+    if not {"image", "json"}.isdisjoint(fields):
+        reader.check_present()
 
 
 def cautions(split: Split, order: Order, out: Path, labels: bool) -> Iterator[str]:

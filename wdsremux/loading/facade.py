@@ -9,6 +9,7 @@ from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import SequentialSampler
 
 from wdsremux import arguments, codec
 from wdsremux.errors import ImageError
@@ -79,6 +80,11 @@ class HasEpochs(Protocol):
         """Say which epoch is next."""
 
 
+def make_sampler(loader: HasEpochs, dataset: Dataset, shuffle: bool) -> Sampler:
+    """`loader.sampler`."""
+    return Sampler(loader) if shuffle else InOrder(loader, dataset)
+
+
 class Sampler:
     """`loader.sampler`: through it Lightning, timm and others say which epoch is next."""
 
@@ -89,3 +95,11 @@ class Sampler:
         """The same as the loader's own."""
         if (loader := self._loader()) is not None:
             loader.set_epoch(epoch)
+
+
+class InOrder(Sampler, SequentialSampler):
+    """That of a loader that does not shuffle, under the type by which Lightning's `overfit_batches` knows one."""
+
+    def __init__(self, loader: HasEpochs, dataset: Dataset) -> None:
+        Sampler.__init__(self, loader)
+        SequentialSampler.__init__(self, dataset)

@@ -9,24 +9,25 @@ import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from wdsremux import arguments
-from wdsremux.errors import OptionError, StateError
+from wdsremux.errors import StateError
 from wdsremux.html_table import html_table
 from wdsremux.loading import world
+from wdsremux.loading.accelerate_loop import Loop
 from wdsremux.loading.augment import Augment, make_augment
-from wdsremux.loading.cautions import cautions
-from wdsremux.loading.facade import Dataset, Sampler, about
+from wdsremux.loading.cautions import cautions, check_fields
+from wdsremux.loading.facade import Dataset, about, make_sampler
 from wdsremux.loading.feed import Ready, Share
 from wdsremux.loading.options import Options
 from wdsremux.loading.order import WINDOW, Order, Steps, steps
 from wdsremux.loading.output import Output
 from wdsremux.loading.reader import Reader
 from wdsremux.loading.session import Session
-from wdsremux.loading.signature import remade, remembered
+from wdsremux.loading.signature import missing_attribute, remade, remembered
 from wdsremux.loading.state import LoaderState, load
 from wdsremux.loading.stats import Meter, Stats
 
@@ -132,7 +133,7 @@ class DataLoader:
         self._reader = Reader(place / arguments.text("split", split), checked, on_error)
         counts = tuple(shard.nsamples for shard in self._reader.manifest.shards)
         self._order = Order(counts, seed, shuffle, WINDOW if window is None else window, lanes)
-        self._check(options)
+        check_fields(self._reader, options.fields)
         for text in cautions(self._reader.split, self._order, place, labels="label" in options.fields):
             warnings.warn(text, stacklevel=3)
         self._state = LoaderState()
@@ -142,7 +143,7 @@ class DataLoader:
         self._finalizer = weakref.finalize(self, self._session.close)
         self.batch_size = options.batch_size
         self.dataset = Dataset(self._reader.split, self._reader.manifest.classes)
-        self.sampler = Sampler(self)
+        self.sampler = make_sampler(self, self.dataset, shuffle)
         self.batch_sampler = None  # Lightning and others look for one, and for the sampler in it
 
     @property
@@ -187,9 +188,17 @@ class DataLoader:
                 "too few for every rank: some of them are repeated",
                 stacklevel=2,
             )
+        loop = Loop()
+        try:
+            yield from self._batches(len(todo), state, mine, loop)
+        finally:
+            loop.close()
+
+    def _batches(self, count: int, state: LoaderState, mine: int, loop: Loop) -> Iterator[Any]:
+        """So many batches from a state on; then the epoch has ended."""
         self._meter.begin()
         given = time.perf_counter()
-        for _ in range(len(todo)):
+        for number in range(count):
             if mine != self._iterator:
                 raise StateError(_ANOTHER)
             asked = time.perf_counter()
@@ -200,6 +209,7 @@ class DataLoader:
             self._state = state = LoaderState(ready.epoch, ready.position)  # a state is used up by its first batch
             waited_s, callers_s, given = time.perf_counter() - asked, asked - given, time.perf_counter()
             self._meter.handed(ready.cost, len(ready.ids), waited_s, callers_s)
+            loop.end_of_dataloader = number == count - 1
             yield self._batch(ready)
         if mine == self._iterator:
             self._meter.ended(time.perf_counter() - given)
@@ -249,6 +259,11 @@ class DataLoader:
     ) -> None:
         self.close()
 
+    if not TYPE_CHECKING:  # or every name would be one of its attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(name)
+
     def __reduce__(self) -> Any:
         """A loader that has not begun is copied and pickled as its arguments, and where it is."""
         if self._session.begun:
@@ -260,15 +275,6 @@ class DataLoader:
 
     def __setstate__(self, state: LoaderState) -> None:
         self._state = state
-
-    def _check(self, options: Options) -> None:
-        """What needs a look at the split."""
-        if "json" in options.fields and not self._reader.has_json:
-            raise OptionError(
-                f'{self._reader.folder} has no JSON to give as field "json". Convert with --keep COLUMNS to have it'
-            )
-        if options.images or "json" in options.fields:
-            self._reader.check_present()
 
     def _check_open(self) -> None:
         if not self._finalizer.alive:

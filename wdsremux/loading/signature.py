@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from wdsremux.errors import OptionError
+from wdsremux.errors import OptionError, StateError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,6 +61,22 @@ def remade(kind: type[T], init: Callable[..., None], given: dict[str, Any]) -> T
     made = kind.__new__(kind)
     init(made, **given)
     return made
+
+
+def missing_attribute(name: str) -> Exception:
+    """The error for an attribute that the loader has not.
+
+    Accelerate's `skip_first_batches` rebuilds a torch loader of the attributes of this one, with a default for each
+    that is missing, and of nothing but defaults: raw pictures, in another order. So the one of them that nobody else
+    asks for is no AttributeError, which it would take for "missing".
+    """
+    if name == "multiprocessing_context":
+        return StateError(
+            "a wdsremux.DataLoader cannot be rebuilt as torch's, as skip_first_batches and the Trainer's resume "
+            "without ignore_data_skip=True try. Use it as it is; to resume, load_state_dict() skips what was seen"
+        )
+    advice = f". {TORCH[name]}" if name in TORCH else ""
+    return AttributeError(f"'wdsremux.DataLoader' object has no attribute {name!r}{advice}")
 
 
 def _check(given: Collection[str], known: Collection[str]) -> None:

@@ -7,8 +7,9 @@ For a CPU it is transposed and normalised on the way; for a GPU it stays uint8, 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from wdsremux import codec
-from wdsremux.errors import ImageError
+from wdsremux.errors import BackendError, ImageError, one_line
 from wdsremux.loading.augment import Parameters
 from wdsremux.loading.backends.base import Batch, Setup
 from wdsremux.loading.backends.restart_rows import Strips, cut, whole
@@ -46,11 +47,18 @@ class Pending:
 
     batch: Batch
     places: torch.Tensor
-    futures: list[Future[list[int]]]  #: each gives the places of images that could not be decoded
+    futures: list[Future[list[int]]]  #: of those that are not waited for yet: each gives the places of bad images
 
     def wait(self) -> list[int]:
         """Places of images that could not be decoded."""
-        return [i for future in self.futures for i in future.result()]
+        places: list[int] = []
+        while self.futures:
+            future = self.futures.pop(0)
+            try:
+                places += future.result()
+            finally:
+                del future  # its error holds this frame: as a cycle, they would keep files open until a collection
+        return places
 
     def cancel(self) -> None:
         for future in self.futures:
@@ -227,13 +235,31 @@ def _decoding_threads(count: int) -> ThreadPoolExecutor:
     started = threading.Barrier(count + 1)
 
     def begin() -> None:
-        torch.set_num_threads(1)
-        torch.get_num_threads()  # its first call in a thread takes over what is set, and the first work does so too
-        started.wait()
+        with _aborting(started):
+            torch.set_num_threads(1)
+            torch.get_num_threads()  # its first call in a thread takes over what is set, and the first work does so too
+            started.wait()
 
     threads = ThreadPoolExecutor(count, "wdsremux-decode", initializer=begin)
-    for _ in range(count):
-        threads.submit(int)
-    started.wait()
-    torch.set_num_threads(before)
+    try:
+        with _aborting(started):
+            for _ in range(count):
+                threads.submit(int)
+            started.wait()
+    except (RuntimeError, OSError, MemoryError) as error:  # no more threads, of which a barrier's end is a sign, too
+        threads.shutdown(wait=False)
+        what = f"{count} threads to decode in cannot be started: {one_line(error)}"
+        raise BackendError(f"{what}. Raise the limit of processes, or give a smaller num_threads") from error
+    finally:
+        torch.set_num_threads(before)
     return threads
+
+
+@contextlib.contextmanager
+def _aborting(barrier: threading.Barrier) -> Iterator[None]:
+    """Whoever fails before a barrier lets none of the others wait there for ever."""
+    try:
+        yield
+    except BaseException:
+        barrier.abort()
+        raise
