@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -130,3 +132,94 @@ def test_killed_in_mid_epoch_each_sample_comes_once(
     kept = [line for line in before if line.epoch == 0 or line.position <= 60]
     assert_each_sample_once(kept + after)
     assert min((line.epoch, line.position) for line in after if line.split == "train") == (1, 90)
+
+
+ACCUMULATED = """
+import sys, torch, wdsremux
+from accelerate import Accelerator, skip_first_batches
+from wdsremux.errors import StateError
+accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
+layer = torch.nn.Linear(3, 2)
+layer, optimiser, train = accelerator.prepare(
+    layer, torch.optim.SGD(layer.parameters(), 0.1), wdsremux.DataLoader(sys.argv[1], 50, size=16)
+)
+test = wdsremux.DataLoader(sys.argv[1], 20, split="test", size=16, augment="eval")
+steps = []
+for epoch in range(2):
+    for images, labels in train:
+        with accelerator.accumulate(layer):
+            accelerator.backward(layer(images.mean((2, 3))).sum())
+            steps.append(accelerator.sync_gradients)
+        for _ in test:  # a loop within
+            pass
+    assert not accelerator.gradient_state.in_dataloader
+print(steps)
+print(sum(len(accelerator.gather_for_metrics(labels)) for _, labels in test))
+for rebuild in (lambda: skip_first_batches(train, 2), lambda: accelerator.prepare_data_loader(train)):
+    try:
+        rebuild()
+    except StateError as error:
+        print(error)
+train.close(), test.close()
+"""
+
+
+def test_accelerate_s_accumulation_ends_with_the_epoch(uneven: Path) -> None:
+    """Of 6 batches, accumulated by 4, the last 2 make a step, too, as they do with torch's loader."""
+    text = called(ACCUMULATED, uneven)
+    steps, count, *refused = text.splitlines()
+    assert steps == str([False, False, False, True, False, True] * 2)
+    assert int(count) == UNEVEN
+    assert len(refused) == 2
+    assert all("cannot be rebuilt as torch's" in line and "load_state_dict() skips" in line for line in refused)
+
+
+OVERFIT = """
+import sys, torch, lightning, wdsremux
+
+class Model(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.seen = torch.nn.Linear(3, 2), []
+    def training_step(self, batch, _):
+        self.seen.append(batch[1].tolist())
+        return self.layer(batch[0].mean((2, 3))).sum()
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+model = Model()
+with wdsremux.DataLoader(sys.argv[1], 50, size=16, shuffle=False) as loader:
+    trainer = lightning.Trainer(max_epochs=3, overfit_batches=2, accelerator="cpu", logger=False,
+                                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer.fit(model, loader)
+print(len(model.seen), model.seen[0::2] == [model.seen[0]] * 3, model.seen[1::2] == [model.seen[1]] * 3)
+"""
+
+
+def test_lightning_overfits_the_first_batches(uneven: Path) -> None:
+    """Of a loader that does not shuffle: it sees the same two in each epoch."""
+    assert called(OVERFIT, uneven).splitlines()[-1] == "6 True True"
+
+
+COPIED = """
+import copy, pickle, sys, wdsremux
+sys.path.insert(0, sys.argv[2])
+from with_transformers import Dicts
+with wdsremux.DataLoader(sys.argv[1], 50, size=16) as loader:
+    for made in (copy.copy(Dicts(loader)), copy.deepcopy(Dicts(loader)), pickle.loads(pickle.dumps(Dicts(loader)))):
+        print(len(made), made.batch_size)
+"""
+
+
+def test_the_wrapper_of_the_example_can_be_copied(uneven: Path) -> None:
+    scripts = Path(__file__).parents[2] / "scripts"
+    assert called(COPIED, uneven, scripts).splitlines() == ["6 50"] * 3
+
+
+def called(code: str, *arguments: object) -> str:
+    """What a script prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
