@@ -143,7 +143,7 @@ layer = torch.nn.Linear(3, 2)
 layer, optimiser, train = accelerator.prepare(
     layer, torch.optim.SGD(layer.parameters(), 0.1), wdsremux.DataLoader(sys.argv[1], 50, size=16)
 )
-test = wdsremux.DataLoader(sys.argv[1], 20, split="test", size=16, augment="eval")
+test = wdsremux.DataLoader(sys.argv[1], 20, split="test", size=16, augment="eval", shuffle=False)
 steps = []
 for epoch in range(2):
     for images, labels in train:
