@@ -7,7 +7,9 @@
 right: it knows its rank, and puts images on the device itself; labels stay on the CPU. Two things follow.
 `gather_for_metrics` cannot know where the last batch ends, and need not: sum counts with `reduce`. And a prepared
 scheduler takes a step for each process, which is meant for loaders that `prepare` has cut into shares; the length of
-this one is that of a share already, so leave the scheduler out of `prepare`.
+this one is that of a share already, so leave the scheduler out of `prepare`. `accumulate` knows when an epoch of this
+loader ends. `split_batches` and `dispatch_batches` are about torch's loader and change nothing here: `batch_size` is
+of each process. `skip_first_batches` would rebuild a loader of torch's, and is refused: the loader's own state resumes.
 """
 
 import argparse
