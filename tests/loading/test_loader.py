@@ -647,9 +647,7 @@ def test_a_missing_backend_says_how_to_get_it(converted: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     for module in ("dali", "dali_pipelines"):
         monkeypatch.delitem(sys.modules, f"wdsremux.loading.backends.{module}", raising=False)
-    with pytest.raises(
-        BackendError, match=r'which is not installed\. Install it with `pip install "wdsremux\[dali\]"`'
-    ):
+    with pytest.raises(BackendError, match=r'which is not installed\. Install it with `pip install "\.\[dali\]"`'):
         DataLoader(converted, backend="dali")
 
 
