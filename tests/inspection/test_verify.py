@@ -634,8 +634,9 @@ def test_tell_counts_up(split: Path) -> None:
 
 def test_no_finished_split(tmp_path: Path, split: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for out in (tmp_path / "empty", split):
-        with pytest.raises(FormatError, match=r"holds no finished split\. Run `wdsremux convert` to make or finish it"):
+    makes = r"empty holds no finished split\. Run `wdsremux convert SOURCE .*empty` to make one"
+    for out, said in ((tmp_path / "empty", makes), (split, "is itself a split of a converted set")):
+        with pytest.raises(FormatError, match=said):
             verify(out)
     with pytest.raises(FormatError, match="holds no finished split 'test'; it holds train"):
         verify(split.parent, "test")
