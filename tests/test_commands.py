@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -18,7 +19,7 @@ import typer
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
 from tests.support.screen import Terminal
-from wdsremux import cli, commands
+from wdsremux import api, cli, commands
 from wdsremux.format import underway
 
 Run = Callable[..., tuple[int, str, str]]
@@ -263,10 +264,46 @@ def test_ctrl_c_in_python(sample: Path, tmp_path: Path) -> None:
     assert len(lines) < 10
 
 
+@pytest.mark.parametrize("error", [None, RuntimeError, ImportError, OSError, wdsremux.WdsremuxError])
+def test_ctrl_c_that_a_library_makes_something_else_of(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    write_source: WriteSource,
+    tmp_path: Path,
+    error: type[Exception] | None,
+) -> None:
+    """While it is loaded: nothing at all, or another error, as Python itself does within the making of a class."""
+    real = api.run
+
+    def swallowed(*arguments: Any) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        if error is not None:
+            raise error("half loaded")
+        return real(*arguments)
+
+    monkeypatch.setattr(api, "run", swallowed)
+    source = write_source([tiny_jpeg(i) for i in range(4)])
+    code, printed, said = run("convert", source, tmp_path / "out", "--workers", 1)
+    assert (code, printed) == (130, "")
+    assert re.fullmatch(r"wdsremux: Stopped.* Run the same command again to (resume|start over)\.\n", said)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it(run: Run, converted: Path) -> None:
+    """As one that a shell has put into the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run("info", converted)[0] == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("command", ["verify", "info", "bench"])
 def test_ctrl_c_in_other_commands(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str) -> None:
     def interrupted(*arguments: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     for place in ("format.manifest.read", "format.underway.read_all", "inspection.verify.check"):
         monkeypatch.setattr(f"wdsremux.{place}", interrupted)
@@ -293,7 +330,7 @@ def test_overwriting_again_would_remove_what_is_kept(write_source: WriteSource, 
 def test_progress_of_commands_is_for_terminals(converted: Path, command: str) -> None:
     """A line that moves and is gone; nothing of it with -q, and nothing in a pipe."""
     call = [sys.executable, "-m", "wdsremux", command, str(converted), "--split", "test"]
-    call += ["--seconds", "0.05", "--size", "32"] if command == "bench" else []
+    call += ["--seconds", "0.02", "--size", "32"] if command == "bench" else []
     terminal = Terminal(call)
     assert terminal.finish() == 0
     assert f"{command} " in terminal.written.decode()

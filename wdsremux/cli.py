@@ -5,42 +5,39 @@ Exit codes: 0 done; 1 an error about a file, the source or OUT; 2 a wrong comman
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from typing import NoReturn
 
-from wdsremux.errors import WdsremuxError, printable
+from wdsremux import stopping
+from wdsremux.errors import WdsremuxError
 
 
 def main() -> NoReturn:
     """Run the command line. An error is one line on stderr, and a traceback only with --debug."""
     _hold_standard_streams()
+    with stopping.hear():
+        try:
+            _run()
+        except BaseException as error:  # whatever a library that was half loaded has made of a Ctrl-C
+            if stopping.asked() is None and not isinstance(error, KeyboardInterrupt):
+                raise
+        stopping.announce("Stopped.")
+        raise SystemExit(stopping.exit_code())
+
+
+def _run() -> NoReturn:
     try:
         from wdsremux.commands import app  # takes a quarter of a second
 
         app()
-    except KeyboardInterrupt:
-        _complain("Stopped.")
-        raise SystemExit(130) from None
-    except SystemExit as end:
-        if isinstance(end.__context__ and end.__context__.__cause__, KeyboardInterrupt):  # Typer has caught it
-            _complain("Stopped.")
-        raise
     except (WdsremuxError, OSError) as error:  # an OSError is what no module has met, such as stdout on a full disk
-        if "--debug" in sys.argv:
+        if "--debug" in sys.argv or stopping.asked() is not None:
             raise
         ours = isinstance(error, WdsremuxError)
-        text = printable(str(error) if ours else f"stopped by the system: {error}").rstrip(".")
-        _complain(f"{text}.")
+        stopping.complain(f"{str(error) if ours else f'stopped by the system: {error}'}".rstrip(".") + ".")
         raise SystemExit(error.exit_code if isinstance(error, WdsremuxError) else 1) from None
     raise SystemExit(0)
-
-
-def _complain(text: str) -> None:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):  # stderr is gone: the exit code says it all the same
-            print(f"wdsremux: {text}", file=sys.stderr, flush=True)
 
 
 def _hold_standard_streams() -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from wdsremux import __version__
+from wdsremux import __version__, stopping
 from wdsremux.convert_command import Quiet, Verbose, check_loudness, convert
 from wdsremux.errors import printable
 
@@ -55,20 +53,6 @@ def _root(
     """Options of the command as a whole."""
 
 
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let Ctrl-C end a command that changes nothing, in one line."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _remark("Stopped.")
-        raise typer.Exit(128 + signal.SIGINT) from None
-
-
-def _remark(text: str) -> None:
-    typer.echo(printable(f"wdsremux: {text}"), err=True)
-
-
 @app.command(short_help="Check every file of a converted set.")
 def verify(
     out: Out,
@@ -80,17 +64,16 @@ def verify(
 ) -> None:
     """Check every file of a converted set against its manifest, and name each that is damaged, missing or extra."""
     check_loudness(quiet, verbose)
-    with _stoppable():
-        from wdsremux.inspection import verify as inspection
-        from wdsremux.terminal import MovingLine
+    from wdsremux.inspection import verify as inspection
+    from wdsremux.terminal import MovingLine
 
-        place, began_s = out.expanduser(), time.monotonic()
-        with MovingLine(f"verify {out}", drawn=False if quiet else None) as line:
-            checked = inspection.check(place, split, decode, line.move)
-        if verbose:
-            _remark(f"checked in {time.monotonic() - began_s:,.1f} s with {inspection.threads()} threads")
-        _print_checked(f"{out}{f' ({split})' if split else ''}", checked, decode, as_json, quiet)
-        _warn_of_classes(place, split)
+    place, began_s = out.expanduser(), time.monotonic()
+    with MovingLine(f"verify {out}", drawn=False if quiet else None) as line:
+        checked = inspection.check(place, split, decode, line.move)
+    if verbose:
+        stopping.complain(f"checked in {time.monotonic() - began_s:,.1f} s with {inspection.threads()} threads")
+    _print_checked(f"{out}{f' ({split})' if split else ''}", checked, decode, as_json, quiet)
+    _warn_of_classes(place, split)
     if checked.damages:
         raise typer.Exit(1)
 
@@ -106,7 +89,9 @@ def _print_checked(title: str, checked: Any, decode: bool, as_json: bool, quiet:
     looked_at = f"{checked_text(checked)}{', every image decoded' if decode else ''}"
     if checked.damages:
         number = f"{len(checked.damages)} file{' is' if len(checked.damages) == 1 else 's are'} not as recorded"
-        _remark(f"{number} ({looked_at}). Delete what is named, and run the same conversion again to rebuild it.")
+        stopping.complain(
+            f"{number} ({looked_at}). Delete what is named, and run the same conversion again to rebuild it."
+        )
     elif not quiet:
         typer.echo(printable(f"{title} is sound: {looked_at}"))
 
@@ -118,7 +103,7 @@ def _warn_of_classes(out: Path, split: str | None) -> None:
 
     with contextlib.suppress(FormatError):  # a manifest that cannot be read is among the damages
         if split is None and (warning := class_list.disagreement(manifest.read_all(out))):
-            _remark(f"warning: {warning}.")
+            stopping.complain(f"warning: {warning}.")
 
 
 @app.command(short_help="Time how fast a set can be read here.")
@@ -134,24 +119,23 @@ def bench(
 ) -> None:
     """Read a converted set as a training would, in each way that works on this machine, and report how fast each is."""
     check_loudness(quiet, verbose)
-    with _stoppable():
-        from wdsremux.format import manifest
-        from wdsremux.terminal import MovingLine
+    from wdsremux.format import manifest
+    from wdsremux.terminal import MovingLine
 
-        place = out.expanduser()
-        manifest.read(place / split)  # before all that is loaded for nothing
-        with MovingLine(f"bench {out}", drawn=False if quiet else None) as line:
-            line.facts = ("loading libraries",)
-            from wdsremux.loading import bench as trials
+    place = out.expanduser()
+    manifest.read(place / split)  # before all that is loaded for nothing
+    with MovingLine(f"bench {out}", drawn=False if quiet else None) as line:
+        line.facts = ("loading libraries",)
+        from wdsremux.loading import bench as trials
 
-            outcomes, ways = [], trials.ways()
-            for number, way in enumerate(ways):
-                line.fraction = number / len(ways)
-                line.facts = (f"{number + 1} of {len(ways)}: {way.decoder}, {way.pixels}",)
-                outcomes.append(trials.measure(place, split, way, batch_size=batch_size, size=size, seconds=seconds))
-        if verbose:
-            _remark(trials.surroundings())
-        _print_outcomes(f"{out} ({split})", outcomes, trials.advice(outcomes), as_json)
+        outcomes, ways = [], trials.ways()
+        for number, way in enumerate(ways):
+            line.fraction = number / len(ways)
+            line.facts = (f"{number + 1} of {len(ways)}: {way.decoder}, {way.pixels}",)
+            outcomes.append(trials.measure(place, split, way, batch_size=batch_size, size=size, seconds=seconds))
+    if verbose:
+        stopping.complain(trials.surroundings())
+    _print_outcomes(f"{out} ({split})", outcomes, trials.advice(outcomes), as_json)
 
 
 def _print_outcomes(title: str, outcomes: Any, advice: list[str], as_json: bool) -> None:
@@ -171,21 +155,20 @@ def _print_outcomes(title: str, outcomes: Any, advice: list[str], as_json: bool)
 def info(out: Out, as_json: AsJson = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Report what a converted set holds, where it came from, and how well its shards are mixed."""
     check_loudness(quiet, verbose)
-    with _stoppable():
-        from wdsremux.format import class_list, manifest, underway
-        from wdsremux.inspection.info import describe
-        from wdsremux.reports import info_text, underway_text
+    from wdsremux.format import class_list, manifest, underway
+    from wdsremux.inspection.info import describe
+    from wdsremux.reports import info_text, underway_text
 
-        place = out.expanduser()
-        unfinished = underway.read_all(place)
-        manifests = [] if unfinished and not any(place.glob(f"*/{manifest.NAME}")) else manifest.read_all(place)
-        if warning := class_list.disagreement(manifests):
-            _remark(f"warning: {warning}.")
-        splits = [describe(place, split) for split in manifests]
-        if as_json:
-            found = {split.split: {"finished": True} | dataclasses.asdict(split) for split in splits}
-            found |= {split.split: {"finished": False} | dataclasses.asdict(split) for split in unfinished}
-            typer.echo(json.dumps(found, indent=1))
-        else:
-            texts = [info_text(split, verbose=verbose) for split in splits]
-            typer.echo("\n\n".join([*texts, *map(underway_text, unfinished)]))
+    place = out.expanduser()
+    unfinished = underway.read_all(place)
+    manifests = [] if unfinished and not any(place.glob(f"*/{manifest.NAME}")) else manifest.read_all(place)
+    if warning := class_list.disagreement(manifests):
+        stopping.complain(f"warning: {warning}.")
+    splits = [describe(place, split) for split in manifests]
+    if as_json:
+        found = {split.split: {"finished": True} | dataclasses.asdict(split) for split in splits}
+        found |= {split.split: {"finished": False} | dataclasses.asdict(split) for split in unfinished}
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        texts = [info_text(split, verbose=verbose) for split in splits]
+        typer.echo("\n\n".join([*texts, *map(underway_text, unfinished)]))

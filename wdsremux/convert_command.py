@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wdsremux import stopping
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.errors import OptionError
+
+if TYPE_CHECKING:
+    from wdsremux.conversion.events import Event
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors, warnings and the result.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details that are otherwise left out.")]
@@ -154,14 +156,16 @@ def convert(
         strict=strict,
         overwrite=overwrite,
     )
-    signal.signal(signal.SIGTERM, _terminated)
+    stopping.hear_terminations()
     try:
         _run(source, out, options, quiet=quiet, verbose=verbose)
-    except KeyboardInterrupt as stop:
+    except BaseException as error:  # whatever a library that was half loaded has made of a Ctrl-C
+        if stopping.asked() is None and not isinstance(error, KeyboardInterrupt):
+            raise
         from wdsremux.display import stopped_text
 
-        typer.echo(f"wdsremux: {stopped_text(Path(out).expanduser() / split, overwrite=overwrite)}", err=True)
-        raise typer.Exit(stop.args[0] if stop.args else 128 + signal.SIGINT) from None
+        stopping.announce(stopped_text(Path(out).expanduser() / split, overwrite=overwrite))
+        raise typer.Exit(stopping.exit_code()) from None
 
 
 def _run(source: str, out: str, options: ConvertOptions, *, quiet: bool, verbose: bool) -> None:
@@ -169,7 +173,12 @@ def _run(source: str, out: str, options: ConvertOptions, *, quiet: bool, verbose
     from wdsremux.display import Display
 
     with Display(f"{source} ({options['split']})", show=not quiet, verbose=verbose) as display:
-        api.run(source, out, display.tell, options)
+
+        def told(event: Event) -> None:
+            stopping.check()
+            display.tell(event)
+
+        api.run(source, out, told, options)
 
 
 def check_loudness(quiet: bool, verbose: bool) -> None:
@@ -179,8 +188,3 @@ def check_loudness(quiet: bool, verbose: bool) -> None:
     """
     if quiet and verbose:
         raise OptionError("--quiet and --verbose exclude each other. Choose one of them")
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """End as Ctrl-C does: workers first, nothing left half-written."""
-    raise KeyboardInterrupt(128 + number)
