@@ -44,7 +44,7 @@ STAGES: dict[str, set[str]] = {
     "spec": {"convert_options", "source", "recipes", "plan", "engines"},
     "reject_count": {"spec", "events"},
     "space": {"source", "plan", "events"},
-    "request": set(),
+    "request": {"convert_options"},
     "journal": {"record", "request", "plan", "environment", "source"},
     "folder": {"journal"},
     "classes": {"folder", "journal", "source"},

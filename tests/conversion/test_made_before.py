@@ -26,7 +26,7 @@ AS_BEFORE = ["named", "tars", "csv", "nested"]  #: the numbers of the labels are
 OTHERWISE = {
     "white": "has classes which .* does not know: ' a'",
     "negative": "numbers without names as labels, and source has the classes -1, 1",
-    "floats": "was begun with options label_column None, and now 'label' is asked for",
+    "floats": "was begun with label_column none, and now 'label' is asked for. Give --label-column none",
 }
 Unpack = Callable[[str], tuple[Path, Path]]
 

@@ -54,7 +54,7 @@ class Finished:
 
     manifest: Manifest
     already: bool  #: it was before this run
-    bytes_source: int
+    bytes_source: int | None  #: of what was converted of the source; None: not known
     folder: Path  #: OUT/SPLIT, absolute
     unlabelled: int | None = None  #: samples without a label; None: they were not counted now
 
