@@ -339,7 +339,7 @@ def test_damaged_parquet_exits_with_1(run: Run, write_source: WriteSource, tmp_p
 
 def test_too_many_rejects_exit_with_1(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
     source = write_source([tiny_jpeg(0), b"", tiny_jpeg(2)])
-    done = run("convert", source, tmp_path / "out", "--recipe", "copy", "--workers", 1)
+    done = run("convert", source, tmp_path / "out", "--recipe", "copy", "--workers", 1, "--max-rejects", 0)
     assert done.code == 1
     planned, last = done.err.splitlines()
     assert "3 rows in 1 task for 3 shards" in planned

@@ -46,7 +46,7 @@ def convert(
     seed: int = 0,
     workers: int | None = None,
     engine: str = "local",
-    max_rejects: str | int = "1%",
+    max_rejects: str | int | float = "1%",
     limit: int | None = None,
     patience: float = 600.0,
     strict: bool = False,
@@ -81,7 +81,8 @@ def convert(
         seed: of the mixing, and of your own recipe's random transforms.
         workers: number of processes; one for each core by default.
         engine: where tasks run, "local" or "ray".
-        max_rejects: how many rows may fail: a number, or a share such as "1%".
+        max_rejects: how many rows may fail: an integer, a share such as 0.01, or a percentage such as "1%". A share
+            allows at least 10 of them; 0 and "0%" allow none.
         limit: convert only so many rows, taken evenly from the whole source.
         patience: seconds for which faults of the network are met with retries.
         strict: refuse to resume under other library versions, or from files that have changed.

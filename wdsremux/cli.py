@@ -116,7 +116,10 @@ def convert(
     seed: Annotated[int, typer.Option(help="Of the mixing, and of a recipe's random transforms.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
     engine: Annotated[str, typer.Option(help="Where tasks run: local or ray.")] = "local",
-    max_rejects: Annotated[str, typer.Option(help="Rows that may fail: a number, or a share of all.")] = "1%",
+    max_rejects: Annotated[
+        str,
+        typer.Option(help="Rows that may fail: an integer, or a share such as 1% or 0.01, which allows at least 10."),
+    ] = "1%",
     limit: Annotated[int | None, typer.Option(help="Convert so many rows only, from all over the source.")] = None,
     patience: Annotated[float, typer.Option(help="Seconds to meet faults of the network with another try.")] = 600,
     strict: Annotated[

@@ -20,6 +20,7 @@ from tests.support.reading import check_split, digests, read_split, read_tar
 from wdsremux import files
 from wdsremux.conversion import environment
 from wdsremux.conversion.events import Event, Finished, Planned, Warned
+from wdsremux.conversion.spec import make_spec
 from wdsremux.errors import (
     FormatError,
     OptionError,
@@ -351,14 +352,44 @@ def test_wrong_by_the_options_alone(tmp_path: Path, options: dict[str, Any], sen
 def test_max_rejects(write_source: WriteSource, tmp_path: Path) -> None:
     images = [tiny_jpeg(i) if i % 20 else b"" for i in range(60)]
     source = write_source(images, range(60), rows_a_group=10)
-    for allowed in ("2", "4%"):
-        with pytest.raises(RejectError, match=r"3 rows could not be baked, where 2 are allowed, for example row \d"):
+    for allowed in ("2", 2):
+        with pytest.raises(RejectError, match=r"3 rows could not be baked, where 2 are allowed, for example "):
             convert(source, tmp_path / "out", max_rejects=allowed)
         assert not (tmp_path / "out" / "train" / "index.json").exists()
-    assert isinstance(convert(source, tmp_path / "out", max_rejects="5%")[-1], Finished)
-    convert(source, tmp_path / "other", max_rejects="3")
+    assert isinstance(convert(source, tmp_path / "out", max_rejects=3)[-1], Finished)
+    convert(source, tmp_path / "other", max_rejects="1%")  # which allows 10 of any source
     assert digests(tmp_path / "out") == digests(tmp_path / "other")
     check_split(tmp_path / "out" / "train", 60)
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ("1%", (10, 20, 1_000)),
+        ("0.01", (10, 20, 1_000)),
+        (0.01, (10, 20, 1_000)),
+        ("29%", (29, 580, 29_000)),
+        (0.29, (29, 580, 29_000)),
+        (".5", (50, 1_000, 50_000)),
+        (0.00001, (10, 10, 10)),
+        ("100%", (100, 2_000, 100_000)),
+        (0, (0, 0, 0)),
+        (0.0, (0, 0, 0)),
+        ("0%", (0, 0, 0)),
+        (3, (3, 3, 3)),
+        ("3", (3, 3, 3)),
+    ],
+)
+def test_how_many_rejects_are_allowed(given: str | int | float, allowed: tuple[int, ...]) -> None:
+    """A share of the rows, at least ten where it is any; or a number."""
+    spec = make_spec("source", "out", max_rejects=given)
+    assert tuple(spec.rejects_allowed(rows) for rows in (100, 2_000, 100_000)) == allowed
+
+
+@pytest.mark.parametrize("allowed", [0, "0%", 0.0])
+def test_no_reject_is_allowed(source: Path, tmp_path: Path, allowed: str | int | float) -> None:
+    with pytest.raises(RejectError, match="1 rows could not be baked, where 0 are allowed"):
+        convert(source, tmp_path, max_rejects=allowed)
 
 
 def test_rejects_of_an_earlier_run_count(source: Path, tmp_path: Path) -> None:
