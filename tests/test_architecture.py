@@ -42,7 +42,7 @@ STAGES: dict[str, set[str]] = {
     "bake": {"record", "source", "recipes", "prefetch", "shard_writer", "plan", "events"},
     "engines": {"bake", "plan", "events", "environment"},
     "spec": {"convert_options", "source", "recipes", "plan", "engines"},
-    "reject_count": {"spec", "events"},
+    "reject_count": {"spec", "events", "journal", "plan"},
     "space": {"source", "plan", "events"},
     "request": {"convert_options"},
     "journal": {"record", "request", "plan", "environment", "source"},

@@ -344,7 +344,8 @@ def test_too_many_rejects_exit_with_1(run: Run, write_source: WriteSource, tmp_p
     planned, last = done.err.splitlines()
     assert "3 rows in 1 task for 3 shards" in planned
     assert last == (
-        "wdsremux: 1 rows could not be baked, where 0 are allowed, for example row 1 of fragment 0: empty: 0 bytes. "
+        "wdsremux: 1 row could not be baked, where 0 are allowed, for example 1.jpg: empty: 0 bytes. "
+        f"They are listed in {tmp_path / 'out/train/.wdsremux/rejects.jsonl'}. "
         "Look at the source, or allow more with --max-rejects and run the command again."
     )
 

@@ -399,7 +399,7 @@ def test_attempts(job: Job, tmp_path: Path) -> None:
     attempts.put_back(first)
     assert attempts.take() == first
     for progress in (
-        Progress(0, 5, 3, 2, 70, 40, RejectLine(0, 1, None, None, None, "empty")),
+        Progress(0, 5, 3, 2, 70, 40, (RejectLine(0, 1, None, None, None, "empty"),)),
         Progress(0, 5, 5, 0, 80, 50),
         Progress(1, 9, 9, 0, 9, 9),
     ):

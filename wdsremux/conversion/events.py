@@ -31,7 +31,7 @@ class Progress:
     nrejects: int
     bytes_in: int  #: of images read
     bytes_out: int  #: of images written
-    reject: RejectLine | None = None  #: the last of the rejects
+    rejects: tuple[RejectLine, ...] = ()  #: the first of them, a bounded number
 
 
 @dataclass(frozen=True, slots=True)
