@@ -25,6 +25,7 @@ from wdsremux.conversion.recipes.base import USERS
 from wdsremux.errors import OptionError, RecipeError, one_line
 
 MAIN = "__main__"
+_PACKAGE = str(Path(__file__).parents[2]) + os.sep
 _INSTALLED = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib")}
@@ -138,7 +139,11 @@ def _is_elsewhere(name: str, folder: str) -> bool:
 def installed(module: types.ModuleType) -> bool:
     """Whether other processes and machines can be expected to have a module: it is no file of the user's own."""
     file = getattr(module, "__file__", None)
-    return file is None or file.startswith(_INSTALLED) or bool({"site-packages", "dist-packages"} & {*Path(file).parts})
+    return file is None or _is_installed(file)
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith(_INSTALLED) or bool({"site-packages", "dist-packages"} & {*Path(file).parts})
 
 
 def _load_file(path: Path) -> types.ModuleType:
@@ -193,10 +198,28 @@ def _fail(what: str, error: BaseException) -> NoReturn:
 
 
 def failure(text: str, error: BaseException) -> RecipeError:
-    """An error that ends with what the user's code raised, and has its trace as a note."""
-    result = RecipeError(f"{text}: {described(error)}")
+    """An error that ends with what the user's code raised, and where, and has its trace as a note."""
+    result = RecipeError(f"{text}: {described(error)} ({_raised_at(error)}--debug shows the traceback)")
     result.add_note("".join(traceback.format_exception(error)))
     return result
+
+
+def _raised_at(error: BaseException) -> str:
+    """File and line of the user's own code that came last; empty where none of it ran, as in a file that is no Python.
+
+    The frames around it are of this package, those within it of libraries.
+    """
+    own = [
+        (frame.f_code, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith((_PACKAGE, "<frozen "))
+        and not _is_installed(frame.f_code.co_filename)
+    ]
+    if not own:
+        return ""
+    code, line = own[-1]
+    is_cell = "ipykernel_" in code.co_filename or code.co_filename.startswith("<ipython-input")
+    return f"{'notebook cell' if is_cell else Path(code.co_filename).name}:{line} in {code.co_name}; "
 
 
 def described(error: BaseException) -> str:
