@@ -67,8 +67,8 @@ def convert(
             a name on each line. By default the source's own.
         keep: columns to keep as JSON beside each image: a list, or one string with commas.
         recipe: what is baked: "resize:N" (short side N pixels), "square:N" (the largest square from the middle),
-            "copy" (the source's bytes), "FILE.py:FUNC", "package.module:FUNC", or a function that maps a batch of rows
-            to a batch of rows.
+            "copy" (the source's bytes), "FILE.py:FUNC", "package.module:FUNC", a function that maps a batch of rows to
+            a batch of rows, or a transform of torchvision, which is applied to each image.
         recipe_version: stands in for the source text of your own recipe when runs are compared.
         batch_size: rows that your own recipe gets at once.
         quality: of the JPEGs, 1 to 100.

@@ -60,14 +60,15 @@ def find(recipe: str | Callable[..., Any]) -> Found:
         else:
             module, name, folder = _load_module(place), recipe, Path.cwd()
         function = _attribute(module, path, name)
-        return Found(name, function, frozenset({module.__name__, _home(function)}), str(folder))
+        return Found(name, function, frozenset({module.__name__, home(function)}), str(folder))
     if not callable(recipe):
         raise OptionError(f"Invalid recipe (got {recipe!r}). Supported: a name, or a function of a batch of rows")
-    home = _home(recipe)
-    return Found(_name(recipe), recipe, frozenset({home}), _script_folder() if home == MAIN else None)
+    module_name = home(recipe)
+    folder_of_script = script_folder() if module_name == MAIN else None
+    return Found(_name(recipe), recipe, frozenset({module_name}), folder_of_script)
 
 
-def _script_folder() -> str | None:
+def script_folder() -> str | None:
     """Where the running script lies; None in a notebook or a prompt."""
     file = getattr(sys.modules[MAIN], "__file__", None)
     return None if file is None else str(Path(file).resolve().parent)
@@ -246,7 +247,7 @@ def _name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def _home(function: Any) -> str:
+def home(function: Any) -> str:
     """`__name__` of the module that the code is from; a decorator of a library's does not hide it."""
     while True:
         inner = getattr(function, "func" if isinstance(function, functools.partial) else "__wrapped__", None)
