@@ -131,7 +131,15 @@ ALLOWED: dict[str, set[str]] = {
     f"{LOADING}.transforms": {f"{LOADING}.augment", f"{LOADING}.output"},
     f"{LOADING}.backends.restart_rows": {"wdsremux.codec", f"{LOADING}.reader"},
     "wdsremux.display": {CONVERSION, INSPECTION, f"{LOADING}.bench", "wdsremux.errors", "wdsremux.format"},
-    "wdsremux.api": {CONVERSION, INSPECTION, "wdsremux.errors", "wdsremux.format", "wdsremux.display"},
+    "wdsremux.python_names": {"wdsremux.errors", f"{CONVERSION}.convert_options"},
+    "wdsremux.api": {
+        CONVERSION,
+        INSPECTION,
+        "wdsremux.errors",
+        "wdsremux.format",
+        "wdsremux.display",
+        "wdsremux.python_names",
+    },
     "wdsremux.cli": {
         "wdsremux.api",
         "wdsremux.display",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import warnings
@@ -14,6 +15,7 @@ from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.errors import ConversionWarning, WorkerError
 from wdsremux.format import manifest as manifests
 from wdsremux.format.manifest import Manifest
+from wdsremux.python_names import errors_in_python, in_python
 
 if TYPE_CHECKING:
     from wdsremux.conversion.events import Event
@@ -127,17 +129,18 @@ def convert(
         overwrite=overwrite,
     )
     title = f"{source} ({split})"
-    if tell is None:
-        with Display(title, always=False, warn=_warn) as display:
-            return run(source, out, display.tell, options)
-    report = tell
-    with Display(title, always=False, bar=False, warn=_ignore) as display:  # for the log
+    with errors_in_python():
+        if tell is None:
+            with Display(title, always=False, warn=_warn) as display:
+                return run(source, out, _in_python(display.tell), options)
+        report = tell
+        with Display(title, always=False, bar=False, warn=_ignore) as display:  # for the log
 
-        def told(event: Event) -> None:
-            display.tell(event)
-            report(event)
+            def told(event: Event) -> None:
+                display.tell(event)
+                report(event)
 
-        return run(source, out, told, options)
+            return run(source, out, _in_python(told), options)
 
 
 def run(
@@ -177,7 +180,18 @@ def verify(out: str | os.PathLike[str], split: str | None = None, *, decode: boo
     """
     from wdsremux.inspection import verify as inspection
 
-    return inspection.verify(Path(out).expanduser(), split, decode)
+    with errors_in_python():
+        return inspection.verify(Path(out).expanduser(), split, decode)
+
+
+def _in_python(tell: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Have what is told name arguments of a call instead of options of the command line."""
+    from wdsremux.conversion.events import Noted, Warned
+
+    def told(event: Event) -> None:
+        tell(dataclasses.replace(event, text=in_python(event.text)) if isinstance(event, Noted | Warned) else event)
+
+    return told
 
 
 @contextlib.contextmanager

@@ -89,7 +89,8 @@ def _again(option: str, old: Any) -> str:
         return f"Give {flag} none"
     if old is None or old == []:
         return f"Leave {flag} out"
-    return f"Give {flag} {_short(printable(','.join(map(str, old)) if isinstance(old, list) else str(old)))}"
+    value = ",".join(map(str, old)) if isinstance(old, list) else old
+    return f"Give {flag} {_short(repr(value) if isinstance(value, str) and not value.isdecimal() else str(value))}"
 
 
 def _said(value: Any) -> str:

@@ -73,7 +73,7 @@ class _Walk:
         """
         raise OptionError(
             f"recipe {self._found.name} uses {what}. Say yourself which version of the recipe this is, with "
-            "recipe_version= (--recipe-version)"
+            "--recipe-version"
         )
 
     def value(self, value: Any, where: str) -> Any:
