@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import re
 from pathlib import Path
@@ -69,13 +70,18 @@ class Batches(torch.utils.data.IterableDataset[Any]):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_within_workers_of_torchs_loader(converted: Path, workers: int) -> None:
     """Two would give every sample twice."""
-    context = "forkserver"
     batches = Batches(converted)
-    outer = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=workers, multiprocessing_context=context)
+    outer = torch.utils.data.DataLoader(
+        batches, batch_size=None, num_workers=workers, multiprocessing_context="forkserver"
+    )
     with batches.loader:
         if workers == 1:
             ids = [i for (batch,) in outer for i in batch.tolist()]
             assert len(ids) == len(set(ids)) > 0
-            return
-        with pytest.raises(StateError, match=r"in worker \d of 2 of a torch DataLoader: each of them would give every"):
-            list(outer)
+        else:
+            with pytest.raises(
+                StateError, match=r"worker \d of 2 of a torch DataLoader: each of them would give every"
+            ):
+                list(outer)
+    del outer, batches
+    gc.collect()  # torch's iterator and its error hold each other
