@@ -7,8 +7,6 @@ The reference is the part of the page between two marks, and is replaced as a wh
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +14,14 @@ from typing import Any
 
 import typer
 
+from wdsremux.commands import app
+
 BEGIN, END = "<!-- options: written by scripts/docs_cli.py -->", "<!-- end of options -->"
-_HOMES = ("wdsremux.commands", "wdsremux.cli")  #: where the command line may be defined; the first that exists
 
 
 def commands() -> Any:
     """The command line, with its commands by name in `commands`."""
-    home = next(name for name in _HOMES if importlib.util.find_spec(name))
-    return typer.main.get_command(importlib.import_module(home).app)
+    return typer.main.get_command(app)
 
 
 def reference() -> str:

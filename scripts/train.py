@@ -251,7 +251,7 @@ def train(training: Training, options: Options, place: Place, log: SampleLog) ->
     stepped = replicated(training.model, place)
     targets = training.loader.dataset.targets
     dealt = shuffled_targets(targets, options.seed) if options.shuffle_labels else None
-    for epoch in range(training.loader.state_dict()["epoch"], options.epochs):
+    for epoch in range(training.loader.epoch, options.epochs):
         training.loader.set_epoch(epoch)  # a resumed loader keeps its place in this epoch
         loss = train_epoch(training, stepped, options, place, dealt, log)
         place.say(f"epoch {epoch + 1}: loss {loss:.4f}; {training.loader.stats()}")

@@ -4,10 +4,14 @@
     accelerate launch --num-processes 8 scripts/with_accelerate.py OUT
 
 `prepare` re-shards and moves batches for torch's own DataLoader only. This loader is given back as it is, which is
-right: it knows its rank, and puts images on the device itself; labels stay on the CPU. Two things follow.
+right: it knows its rank, and puts images and labels on the device itself. Two things follow.
 `gather_for_metrics` cannot know where the last batch ends, and need not: sum counts with `reduce`. And a prepared
 scheduler takes a step for each process, which is meant for loaders that `prepare` has cut into shares; the length of
-this one is that of a share already, so leave the scheduler out of `prepare`.
+this one is that of a share already, so leave the scheduler out of `prepare`. `accumulate` knows when an epoch of this
+loader ends. `split_batches` and `dispatch_batches` are about torch's loader and change nothing here: `batch_size` is
+of each process. `skip_first_batches` would rebuild a loader of torch's, and is refused: the loader's own state resumes.
+
+Needs `pip install ".[examples]"`.
 """
 
 import argparse
@@ -27,8 +31,8 @@ def accuracy(accelerator: Accelerator, model: torch.nn.Module, loader: Any) -> f
     model.eval()
     counts = torch.zeros(2, dtype=torch.int64, device=accelerator.device)
     for images, labels in loader:
-        named = model(images).argmax(dim=1).cpu()
-        counts += torch.tensor([(named == labels).sum(), len(labels)], device=accelerator.device)
+        right = (model(images).argmax(dim=1) == labels).sum()
+        counts += torch.stack([right, right.new_tensor(len(labels))])
     correct, seen = accelerator.reduce(counts, "sum").tolist()
     return float(correct / seen)
 
@@ -50,7 +54,7 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=options.epochs * len(train))
     accelerator.register_for_checkpointing(train, schedule)  # for save_state and load_state
 
-    for epoch in range(options.epochs):
+    for epoch in range(train.epoch, options.epochs):  # 0, or the epoch of what load_state has loaded
         train.set_epoch(epoch)
         model.train()
         losses = []

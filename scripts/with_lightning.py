@@ -7,6 +7,8 @@ Lightning replaces the sampler of torch's own DataLoader only, and calls `loader
 epoch. The loader asks for its rank when the first batch is wanted, when Lightning has set it up: so do not call
 `len(loader)` before `fit`. A checkpoint holds the loader's state beside the rest, and a run resumed in mid-epoch
 sees the samples that were left.
+
+Needs `pip install ".[examples]"`.
 """
 
 import argparse

@@ -4,7 +4,9 @@
     torchrun --nproc-per-node 8 scripts/with_timm.py OUT
 
 In timm's own train.py, put `wdsremux.DataLoader(…, augment="train")` where it calls `create_loader`: images come
-normalised and on the device, so leave its prefetcher out (`--no-prefetcher`); only labels still have to go there.
+normalised and on the device, and so do labels: leave its prefetcher out (`--no-prefetcher`).
+
+Needs `pip install ".[examples]"`.
 """
 
 import argparse
@@ -75,7 +77,7 @@ def main() -> None:
     scheduler, num_epochs = timm.scheduler.create_scheduler_v2(
         optimizer, num_epochs=args.epochs, step_on_epochs=False, updates_per_epoch=len(loader_train)
     )
-    for epoch in range(num_epochs):
+    for epoch in range(loader_train.epoch, num_epochs):  # 0, or the epoch of a state that the loader was given
         loader_train.sampler.set_epoch(epoch)
         losses = train_one_epoch(epoch, model, loader_train, optimizer, scheduler, nn.CrossEntropyLoss())
         if args.distributed:

@@ -8,6 +8,8 @@ index it. It calls `set_epoch` before each epoch. On several ranks the last batc
 one sample; `prediction_step` fills them up, and what was filled in does not count. In a resume the Trainer would skip
 batches by rebuilding a loader of torch's own, so `ignore_data_skip=True`, and the loader's state lies beside the
 checkpoint.
+
+Needs `pip install ".[examples]"`.
 """
 
 import argparse

@@ -51,7 +51,7 @@ def test_version(run: Run) -> None:
 
 
 def test_help_needs_nothing_heavy() -> None:
-    code = "import sys; from wdsremux.cli import app; app(['convert', '--help'], standalone_mode=False)"
+    code = "import sys; from wdsremux.commands import app; app(['convert', '--help'], standalone_mode=False)"
     code += "; assert not {'torch', 'datasets', 'webdataset'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--samples-per-shard" in done.stdout
@@ -138,7 +138,7 @@ def test_info(run: Run, converted: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert "samples   300 in 12 shards" in done.out
     assert "recipe    resize:256, quality 90, subsampling 420, seed 0" in done.out
-    assert "mixing    no class has more than" in done.out
+    assert "mixing    well mixed: each shard holds about the same classes as the whole" in done.out
     assert "       2         30  chelsea" in done.out
     assert done.out.count("split     ") == 2
 
@@ -278,7 +278,7 @@ def test_bad_outs_exit_with_1(run: Run, write_source: WriteSource, convert_tiny:
     source = write_source([tiny_jpeg(0)] * 3)
     (tmp_path / "file").write_text("mine")
     assert "cannot be written to" in sentence(run("convert", source, tmp_path / "file"), 1)
-    assert "holds no finished split" in sentence(run("info", tmp_path / "out"), 1)
+    assert "there is no folder" in sentence(run("info", tmp_path / "out"), 1)
     assert "out cannot be read: No such file" in sentence(run("verify", tmp_path / "out"), 1)
     (tmp_path / "theirs" / "train").mkdir(parents=True)
     (tmp_path / "theirs" / "train" / "notes.txt").write_text("mine")
@@ -317,7 +317,11 @@ def test_a_disk_that_takes_no_more(sample: Path, tmp_path: Path) -> None:
 
 def test_verify(run: Run, convert_tiny: ConvertTiny) -> None:
     out = convert_tiny(100)
-    assert run("verify", out, "--decode") == (0, f"{out} is sound\n", "")
+    sizes = [path.stat().st_size for path in (out / "train").iterdir() if path.is_file()]
+    looked_at = f"1 split, 3 shards, {len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB checked"
+    assert run("verify", out) == (0, f"{out} is sound: {looked_at}\n", "")
+    assert run("verify", out, "--decode") == (0, f"{out} is sound: {looked_at}, every image decoded\n", "")
+    assert run("verify", out, "--quiet") == (0, "", "")
     (out / "train" / "train-000001.tar").unlink()
     (out / "train" / "stray.txt").write_text("x")
     done = run("verify", out, "--split", "train")
@@ -362,7 +366,7 @@ def test_ctrl_c_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("wdsremux.api.run", interrupted)
     done = run("convert", tmp_path, tmp_path)
     assert done.code == 130
-    assert done.err == "wdsremux: stopped; run the same command again to go on\n"
+    assert done.err == "wdsremux: Stopped. Run the same command again to resume.\n"
 
 
 def test_exit_codes_of_all_errors() -> None:

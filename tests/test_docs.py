@@ -23,8 +23,6 @@ from wdsremux import errors
 from wdsremux.loading.signature import TORCH
 
 PYTHON = blocks("python")
-#: What the pages speak of and other branches bring. To be emptied once it is here.
-COMING = {"WdsremuxError", "Manifest", "Stats", "Damage", "progress", "examples", "notebook", "--quiet", "--verbose"}
 THEIRS = {"--amp", "--include", "--no-prefetcher"}  #: options of other programs that the text names
 CALLED: dict[str, Callable[..., Any]] = {
     "convert": wdsremux.convert,
@@ -96,7 +94,7 @@ def test_the_words_of_the_glossary_are_in_their_order() -> None:
 def test_extras_exist() -> None:
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    known = set(settings["options.extras_require"]) | COMING
+    known = set(settings["options.extras_require"])
     for page, text in PAGES.items():
         for named in re.findall(r"(?:\.|wdsremux)\[([\w,-]+)\]", text):
             assert set(named.split(",")) <= known, f"{page}: [{named}]"
@@ -125,7 +123,7 @@ def test_commands_are_understood(block: Block, line: str) -> None:
 def test_options_in_the_text_exist() -> None:
     """Those of `--option VALUE`, of any command, and those of `wdsremux COMMAND --option`."""
     known = {name: _options(command) for name, command in docs_cli.commands().commands.items()}
-    every = set().union(*known.values(), COMING, THEIRS, _options(docs_cli.commands()))
+    every = set().union(*known.values(), THEIRS, _options(docs_cli.commands()))
     for page in PAGES:
         for code in re.findall(r"`([^`]+)`", prose(page)):
             command = re.match(r"wdsremux ([a-z]+)", code)
@@ -151,9 +149,9 @@ def test_python_is_sound(block: Block) -> None:
     tree = ast.parse(block.text)
     for node in ast.walk(tree):
         if name := _of_package(node):
-            assert name in COMING or hasattr(wdsremux, name), f"{block}: wdsremux.{name}"
+            assert hasattr(wdsremux, name), f"{block}: wdsremux.{name}"
         if isinstance(node, ast.Call) and (name := _of_package(node.func)) in CALLED:
-            known = set(inspect.signature(CALLED[name]).parameters) | COMING
+            known = set(inspect.signature(CALLED[name]).parameters)
             given = {keyword.arg for keyword in node.keywords if keyword.arg}
             assert given <= known, f"{block}: wdsremux.{name}({', '.join(given - known)}=)"
 
@@ -178,7 +176,12 @@ def test_names_in_the_text_exist() -> None:
     modules = {path.stem for path in (ROOT / "wdsremux").iterdir()}
     for page in PAGES:
         for name in re.findall(r"`@?wdsremux\.(\w+)", prose(page)):
-            assert name in COMING | modules or hasattr(wdsremux, name), f"{page}: wdsremux.{name}"
+            assert name in modules or hasattr(wdsremux, name), f"{page}: wdsremux.{name}"
+
+
+def test_every_public_name_is_explained() -> None:
+    for name in wdsremux.__all__:
+        assert name == "__version__" or f"`wdsremux.{name}`" in PAGES["api.md"], name
 
 
 def test_every_error_is_explained() -> None:

@@ -11,14 +11,14 @@ import pytest
 import typer
 
 import wdsremux
-from wdsremux import cli
+from wdsremux import commands
 from wdsremux.codec import Encoding
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.source.selection import Selection
 from wdsremux.conversion.spec import Spec
 
 NAMES = list(get_type_hints(ConvertOptions))
-COMMAND: Any = typer.main.get_command(cli.app)
+COMMAND: Any = typer.main.get_command(commands.app)
 #: Where a default is another thing in `Spec`, which holds what has been read: "as many as there are cores" is a number.
 READ = {"workers", "keep"}
 
@@ -26,7 +26,7 @@ READ = {"workers", "keep"}
 def test_signature() -> None:
     """As `help(wdsremux.convert)` shows it."""
     parameters = inspect.signature(wdsremux.convert).parameters
-    assert list(parameters) == ["source", "out", *NAMES, "tell"]
+    assert list(parameters) == ["source", "out", *NAMES, "progress", "tell"]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in NAMES)
 
 
@@ -41,7 +41,7 @@ def test_spec_has_the_same_fields_and_defaults() -> None:
 
 def test_command_line_has_the_same_options_and_defaults() -> None:
     options = {option.name: option for option in COMMAND.commands["convert"].params}
-    assert set(options) == {"source", "out", *NAMES, "debug", "help"} & set(options)
+    assert set(options) == {"source", "out", *NAMES, "quiet", "verbose", "debug", "help"} & set(options)
     assert set(NAMES) <= set(options)
     parameters = inspect.signature(wdsremux.convert).parameters
     for name in NAMES:

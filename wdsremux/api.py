@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wdsremux import arguments
 from wdsremux.conversion.convert_options import ConvertOptions
+from wdsremux.conversion.datasets_quirks import quiet
 from wdsremux.errors import ConversionWarning, WorkerError
 from wdsremux.format import manifest as manifests
 from wdsremux.format.manifest import Manifest
@@ -51,6 +53,7 @@ def convert(
     patience: float = 600.0,
     strict: bool = False,
     overwrite: bool = False,
+    progress: bool | None = None,
     tell: Callable[[Event], None] | None = None,
 ) -> Manifest:
     """Convert one split of a source, or resume an earlier run.
@@ -86,17 +89,23 @@ def convert(
         patience: seconds for which faults of the network are met with retries.
         strict: refuse to resume under other library versions, or from files that have changed.
         overwrite: begin anew in place of an earlier conversion.
-        tell: called with every event (`wdsremux.conversion.events.Event`): progress, warnings, the end. None: draws a
-            progress bar on a terminal or in a notebook, and gives warnings to `warnings`. The logger "wdsremux" gets
-            warnings, and lines of progress at the level INFO, in any case.
+        progress: whether to show progress: a line that moves on a terminal or in a notebook, plain lines elsewhere. By
+            default only where somebody watches, which is on a terminal or in a notebook, and `tell` is not given.
+        tell: called with every event (`wdsremux.Event`): progress, warnings, the end. Without it, warnings go to
+            Python's `warnings`. The logger "wdsremux" gets warnings, and lines of progress at the level INFO, in any
+            case.
 
     Returns:
         The manifest of the finished split.
 
     Raises:
         WdsremuxError: one sentence saying what, where and what to do. What is finished stays; the same call resumes.
+        KeyboardInterrupt: after Ctrl-C, saying how many rows are kept.
     """
-    from wdsremux.display import Display
+    from wdsremux.display import Display, stopped_text
+
+    if progress is not None:
+        arguments.flag("progress", progress)
 
     options = ConvertOptions(
         config=config,
@@ -125,18 +134,19 @@ def convert(
         strict=strict,
         overwrite=overwrite,
     )
-    title = f"{source} ({split})"
-    if tell is None:
-        with Display(title, always=False, warn=_warn) as display:
-            return run(source, out, display.tell, options)
-    report = tell
-    with Display(title, always=False, bar=False, warn=_ignore) as display:  # for the log
+    shows = False if tell is not None and progress is None else progress
+    try:
+        with Display(f"{source} ({split})", show=shows, warn=_warn if tell is None else _ignore) as display:
 
-        def told(event: Event) -> None:
-            display.tell(event)
-            report(event)
+            def told(event: Event) -> None:
+                display.tell(event)
+                if tell is not None:
+                    tell(event)
 
-        return run(source, out, told, options)
+            return run(source, out, told, options)
+    except KeyboardInterrupt:
+        text = stopped_text(Path(out).expanduser() / split, overwrite=overwrite)
+        raise KeyboardInterrupt(text) from None
 
 
 def run(
@@ -144,7 +154,7 @@ def run(
 ) -> Manifest:
     """`convert` with nothing drawn, logged or warned of but what `tell` makes of the events."""
     local = options.get("engine", "local") == "local"
-    with _fork_server() if local else contextlib.nullcontext():
+    with quiet(), _fork_server() if local else contextlib.nullcontext():
         from wdsremux.conversion.job import convert_split
         from wdsremux.conversion.spec import make_spec
 
@@ -160,13 +170,20 @@ def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
     return manifests.read(Path(out).expanduser() / split)
 
 
-def verify(out: str | os.PathLike[str], split: str | None = None, *, decode: bool = False) -> list[Damage]:
+def verify(
+    out: str | os.PathLike[str],
+    split: str | None = None,
+    *,
+    decode: bool = False,
+    tell: Callable[[int, int], None] | None = None,
+) -> list[Damage]:
     """Check every file of a converted set against its manifest.
 
     Args:
         out: the converted set.
         split: None: all of them.
         decode: whether to decode every image, too.
+        tell: called after each shard with the bytes that are checked and the bytes that there are.
 
     Returns:
         A damage for each file that is damaged, missing, extra, swapped or renamed; none for a sound set.
@@ -176,7 +193,7 @@ def verify(out: str | os.PathLike[str], split: str | None = None, *, decode: boo
     """
     from wdsremux.inspection import verify as inspection
 
-    return inspection.verify(Path(out).expanduser(), split, decode)
+    return inspection.verify(Path(out).expanduser(), split, decode, tell)
 
 
 @contextlib.contextmanager

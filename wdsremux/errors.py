@@ -36,6 +36,14 @@ def first_line(error: BaseException) -> str:
     return next(filter(None, lines), type(error).__name__)
 
 
+def install_command(extra: str) -> str:
+    """The command that installs an optional part of this package, to stand within an error.
+
+    It is run in a checkout: the name wdsremux is not registered on PyPI, where it may one day be somebody else's.
+    """
+    return f'`pip install ".[{extra}]"` in a checkout of wdsremux'
+
+
 class WdsremuxError(Exception):
     """Base class: catch this to catch everything that wdsremux raises on purpose."""
 

@@ -384,7 +384,9 @@ def test_an_engine_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in [name for name in sys.modules if name.startswith("wdsremux.conversion.engines.ray")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)  # what Python itself does to say that there is none
-    with pytest.raises(BackendError, match=r'needs ray, which is not installed\. Run `pip install "wdsremux\[ray\]"`'):
+    with pytest.raises(
+        BackendError, match=r'needs ray, which is not installed\. Install it with `pip install "\.\[ray\]"`'
+    ):
         make_engine("ray", 1)
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import pytest
@@ -56,3 +57,32 @@ def test_the_module_loads_none_of_the_libraries_itself() -> None:
     code = "import sys, wdsremux.conversion.datasets_quirks; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"datasets", "huggingface_hub", "numpy", "pyarrow"} & set(run.stdout.split())
+
+
+def test_notebooks_are_not_told_of_widgets() -> None:
+    """Bars of these libraries are not drawn, so what they would be drawn with need not be there."""
+    code = (
+        "import sys, types; sys.modules |= {'ipywidgets': None, 'ipykernel.zmqshell': types.ModuleType('zmqshell')}\n"
+        "from IPython.core.interactiveshell import InteractiveShell; InteractiveShell.instance()\n"
+        "from wdsremux.conversion.datasets_quirks import quiet\n"
+        "with quiet(): import datasets\n"
+    )
+    run = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    assert "IProgress" not in run.stderr
+    loud = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code.replace("with quiet(): ", "")], capture_output=True, text=True
+    )
+    assert "IProgress not found" in loud.stderr
+
+
+def test_conversions_from_python_are_quiet(sample: Path, tmp_path: Path) -> None:
+    """Where the caller has loaded the library before, too."""
+    code = (
+        "import sys, datasets, wdsremux\n"
+        "seen = []\n"
+        "def tell(event): seen.append(datasets.utils.are_progress_bars_disabled())\n"
+        "wdsremux.convert(sys.argv[1], sys.argv[2], workers=1, limit=4, recipe='copy', tell=tell)\n"
+        "assert seen and all(seen) and not datasets.utils.are_progress_bars_disabled()\n"
+    )
+    command = [sys.executable, "-c", code, str(sample), str(tmp_path / "out")]
+    subprocess.run(command, check=True)

@@ -461,7 +461,7 @@ def test_splits_are_independent(source: Path, write_source: WriteSource, tmp_pat
 def test_no_finished_split(convert_tiny: ConvertTiny, tmp_path: Path) -> None:
     out = convert_tiny(3)
     assert wdsremux.manifest(out).nsamples == 3
-    with pytest.raises(FormatError, match=r"valid holds no finished split"):
+    with pytest.raises(FormatError, match=r"holds no finished split 'valid'; it holds train"):
         wdsremux.manifest(out, "valid")
 
 

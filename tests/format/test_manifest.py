@@ -123,7 +123,8 @@ def test_whoever_reads_on_can_rely_on_types(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", ["folder", "pipe", "dangling", "loop"])
 def test_no_plain_file(tmp_path: Path, kind: str) -> None:
     """A pipe would be waited for."""
-    path = tmp_path / manifest.NAME
+    path = tmp_path / "train" / manifest.NAME
+    path.parent.mkdir()
     makers: dict[str, Callable[[], None]] = {
         "folder": path.mkdir,
         "pipe": lambda: os.mkfifo(path),
@@ -132,7 +133,7 @@ def test_no_plain_file(tmp_path: Path, kind: str) -> None:
     }
     makers[kind]()
     with pytest.raises(FormatError, match=r"is no plain file\. Delete|is missing|cannot be read: Too many levels"):
-        manifest.read(tmp_path)
+        manifest.read(path.parent)
 
 
 def test_a_manifest_without_end(tmp_path: Path) -> None:
@@ -201,10 +202,31 @@ def test_what_is_no_manifest(content: bytes, sentence: str) -> None:
 
 
 def test_no_finished_split(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
     with pytest.raises(FormatError, match=r"holds no finished split: index\.json is missing"):
-        manifest.read(tmp_path)
+        manifest.read(tmp_path / "train")
 
 
 def test_read(tmp_path: Path) -> None:
     (tmp_path / manifest.NAME).write_bytes(example().dumps())
     assert manifest.read(tmp_path) == example()
+
+
+def test_it_is_shown_in_a_line() -> None:
+    """However many shards and classes there are."""
+    shards = [Shard(f"train-{number:06d}.tar", 3, 10_240, "ab", "cd") for number in range(1_000)]
+    made = example(shards=shards, nsamples=3_000, classes=["<b>"] * 1_000, nrejects=2)
+    assert repr(made) == (
+        "wdsremux.Manifest(split train, samples 3,000, classes 1,000, shards 1,000 (10.2 MB), rejects 2, "
+        "source 'pictures', recipe 'copy')"
+    )
+    html = made._repr_html_()
+    assert html.startswith("<table><caption style='text-align:left'>wdsremux.Manifest</caption>")
+    assert '<th style="text-align:left">samples</th><td style="text-align:left">3,000</td>' in html
+    assert len(html) < 2_000
+    odd = example(source={"name": "<script>" + "x" * 10_000}, classes=None, ndropped=5)
+    assert "<script>" not in odd._repr_html_()
+    assert len(repr(odd)) < 250
+    assert "classes no names, " in repr(odd)
+    assert "rejects 0, and 5 dropped by the recipe, " in repr(odd)
+    assert manifest.loads(made.dumps()) == made != odd

@@ -135,3 +135,40 @@ def test_unlabelled_card(write_source: WriteSource, tmp_path: Path) -> None:
     assert "Each sample is `KEY.jpg`." in (tmp_path / "out" / card.CARD).read_text()
     (split,) = (info.describe(tmp_path / "out", m) for m in manifest.read_all(tmp_path / "out"))
     assert [(c.label, c.samples) for c in split.labels] == [(-1, 1)]
+
+
+def mixed(tmp_path: Path, shards: int, rows: list[int], each: int, seed: int | None) -> info.SplitInfo:
+    """A split of shards of `each` of these labels: dealt out at random, or in their order if there is no seed."""
+    dealt = np.array(rows) if seed is None else np.random.default_rng(seed).permutation(rows)
+    labels = [dealt[i * each : (i + 1) * each].tolist() for i in range(shards)]
+    return info.describe(tmp_path, split_of(tmp_path, labels))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("shards", "classes", "each"), [(8, 2, 2), (16, 10, 20), (50, 100, 100), (12, 10, 1_000)])
+def test_chance_is_well_mixed(tmp_path: Path, shards: int, classes: int, each: int, seed: int) -> None:
+    rows = [number % classes for number in range(shards * each)]
+    assert mixed(tmp_path, shards, rows, each, seed).well_mixed is True
+
+
+def test_a_rare_class_is_no_fault(tmp_path: Path) -> None:
+    """One sample of it: some shard has 20 times its share, however it is dealt."""
+    split = mixed(tmp_path, 20, [0] * 999 + [1] + [2] * 1_000, 100, 5)
+    assert (split.well_mixed, split.worst_mixing) == (True, 20.0)
+
+
+@pytest.mark.parametrize(("shards", "classes", "each"), [(8, 2, 8), (16, 10, 20), (50, 100, 100), (12, 10, 1_000)])
+def test_a_sorted_source_is_poorly_mixed(tmp_path: Path, shards: int, classes: int, each: int) -> None:
+    assert mixed(tmp_path, shards, sorted(i % classes for i in range(shards * each)), each, None).well_mixed is False
+
+
+def test_shards_of_some_classes_each_are_poorly_mixed(tmp_path: Path) -> None:
+    """As tasks make them that read eight large fragments of a sorted source."""
+    rng = np.random.default_rng(0)
+    labels = [rng.choice(rng.choice(100, 8, replace=False), 200).tolist() for _ in range(20)]
+    assert info.describe(tmp_path, split_of(tmp_path, labels)).well_mixed is False
+
+
+@pytest.mark.parametrize(("shards", "classes", "each"), [(7, 2, 100), (8, 1, 100), (10, 100, 50)])
+def test_a_small_set_is_not_judged(tmp_path: Path, shards: int, classes: int, each: int) -> None:
+    assert mixed(tmp_path, shards, [i % classes for i in range(shards * each)], each, 0).well_mixed is None

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from tests.support.reading import RECORD
 from tests.support.splits import header, index, picture, reseal, tar, write_split
 from wdsremux.errors import FormatError
 from wdsremux.format import contents, manifest, plain
+from wdsremux.inspection import shard_check
+from wdsremux.inspection import verify as verification
+from wdsremux.inspection.reading import Known
 from wdsremux.inspection.verify import Damage, verify
 
 MEND = "Delete it and run the same conversion again to rebuild it"
@@ -632,10 +636,41 @@ def test_tell_counts_up(split: Path) -> None:
     assert seen[-1] == (total, total)
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(1.0, 5), (2.5, 7), (16.0, 20), (64.0, 32)])
+def test_all_cores_are_used(monkeypatch: pytest.MonkeyPatch, cores: float, threads: int) -> None:
+    """Those that this process may use, which a container or an affinity makes fewer; and some more for the disk."""
+    monkeypatch.setattr("wdsremux.machine.cores", lambda: cores)
+    assert verification.threads() == threads
+
+
+def test_shards_are_decoded_side_by_side(split: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for the other: one thread alone would never come to an end."""
+    both = threading.Barrier(2, timeout=30)
+    real = shard_check.check
+
+    def waiting(expected: shard_check.Expected, known: Known, decode: bool) -> list[shard_check.Finding]:
+        if expected.number < 2:
+            both.wait()
+        return real(expected, known, decode)
+
+    monkeypatch.setattr(shard_check, "check", waiting)
+    assert verify(split.parent, decode=True) == []
+
+
+def test_what_was_looked_at(split: Path) -> None:
+    checked = verification.check(split.parent)
+    sizes = [path.stat().st_size for path in split.iterdir() if path.is_file()]
+    shards = len(list(split.glob("*.tar")))
+    assert checked == verification.Checked([], 1, shards, len(sizes), sum(sizes))
+    next(split.glob("*.tar")).unlink()
+    assert verification.check(split.parent).size_bytes < sum(sizes)
+
+
 def test_no_finished_split(tmp_path: Path, split: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for out in (tmp_path / "empty", split):
-        with pytest.raises(FormatError, match=r"holds no finished split\. Run `wdsremux convert` to make or finish it"):
+    makes = r"empty holds no finished split\. Run `wdsremux convert SOURCE .*empty` to make one"
+    for out, said in ((tmp_path / "empty", makes), (split, "is itself a split of a converted set")):
+        with pytest.raises(FormatError, match=said):
             verify(out)
     with pytest.raises(FormatError, match="holds no finished split 'test'; it holds train"):
         verify(split.parent, "test")

@@ -43,7 +43,7 @@ def test_a_set_smaller_than_a_batch(convert_tiny: ConvertTiny) -> None:
 
 
 def test_a_set_that_is_not_there_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="holds no finished split"):
+    with pytest.raises(FormatError, match=r"holds no finished split: index\.json is missing"):
         measure(tmp_path, "train", FLOAT)
 
 
@@ -61,25 +61,28 @@ def test_a_way_that_does_not_work_says_why(converted: Path) -> None:
 
 def test_advice_names_the_quickest() -> None:
     said = advice([outcome(FLOAT, 900), outcome(LAST, 1_000), Outcome(way=BYTES, failure="no")])
-    assert said[0] == f"Quickest: {LAST.arguments} (1,000 images/s)."
-    assert said[1].startswith("Decoding bounds it, on ")
+    assert said[0] == f"Fastest: {LAST.arguments} (1,000 images/s)."
+    assert said[1].startswith("Bottleneck: JPEG decoding, 1,000 images/s on ")
     assert len(said) == 2
 
 
 def test_advice_tells_floats_from_bytes() -> None:
     said = advice([outcome(FLOAT, 900), outcome(BYTES, 1_000)])
     assert said[:2] == [
-        f"Quickest with normalised floats: {FLOAT.arguments} (900 images/s).",
-        f"Quickest of all, if your own code normalises: {BYTES.arguments} (1,000 images/s).",
+        f"Fastest with normalised floats: {FLOAT.arguments} (900 images/s).",
+        f"Fastest of all, if your own code normalises: {BYTES.arguments} (1,000 images/s).",
     ]
 
 
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (outcome(LAST, 9, read=0.9), "Reading bounds it"),
-        (outcome(LAST, 9, copy=0.8), "Copying to the device bounds it"),
-        (Outcome(way=Way("dali", GPU, torch.uint8, torch.channels_last), decode=1), "Decoding bounds it, on the GPU"),
+        (outcome(LAST, 9, read=0.9), "Bottleneck: reading."),
+        (outcome(LAST, 9, copy=0.8), "Bottleneck: copying to the device;"),
+        (
+            Outcome(way=Way("dali", GPU, torch.uint8, torch.channels_last), images_per_s=1_200, decode=1),
+            "Bottleneck: JPEG decoding, 1,200 images/s on the GPU.",
+        ),
     ],
 )
 def test_advice_says_what_bounds_it(seen: Outcome, words: str) -> None:
@@ -87,7 +90,7 @@ def test_advice_says_what_bounds_it(seen: Outcome, words: str) -> None:
 
 
 def test_advice_where_nothing_works() -> None:
-    assert advice([Outcome(way=FLOAT, failure="no")]) == ["No way works here; what was wrong with each stands above."]
+    assert advice([Outcome(way=FLOAT, failure="no")]) == ["Nothing works on this machine; the reasons are above."]
 
 
 def test_the_command(converted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,4 +102,4 @@ def test_the_command(converted: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "images/s" in printed
     for way in ways():
         assert way.backend in printed
-    assert "Quickest" in printed
+    assert "Fastest" in printed

@@ -28,30 +28,46 @@ class Seen:
 
 
 def start(
-    script: str, *arguments: object, ranks: int = 0, watch: Path | None = None, kill: str | None = None
+    script: str | Path,
+    *arguments: object,
+    ranks: int = 0,
+    folder: Path | None = None,
+    watch: Path | None = None,
+    kill: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script of scripts/ to its end.
+    """Run a script to its end.
 
     Args:
-        script: its name, without ".py".
+        script: the name of one of scripts/, without ".py"; or the path of another.
         arguments: of it.
+        folder: to run it in; None: this process's own.
         ranks: processes under torchrun; 0: plainly, without torchrun.
         watch: folder for logs of what its loaders hand out.
         kill: "RANK:BATCH", when to kill it all; see watched.py.
     """
-    path = WATCHED if watch else SCRIPTS / f"{script}.py"
+    path = WATCHED if watch else script if isinstance(script, Path) else SCRIPTS / f"{script}.py"
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks else []
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WATCH_")}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     if watch:
-        environment |= {"WATCH_SCRIPT": script, "WATCH_FOLDER": str(watch)} | ({"WATCH_KILL": kill} if kill else {})
+        environment |= {"WATCH_SCRIPT": str(script), "WATCH_FOLDER": str(watch)} | (
+            {"WATCH_KILL": kill} if kill else {}
+        )
     command = [sys.executable, *launcher, str(path), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
 
 
-def output(script: str, *arguments: object, ranks: int = 0, watch: Path | None = None) -> str:
+def output(
+    script: str | Path,
+    *arguments: object,
+    ranks: int = 0,
+    folder: Path | None = None,
+    watch: Path | None = None,
+) -> str:
     """What a run that must succeed printed."""
-    done = start(script, *arguments, ranks=ranks, watch=watch)
+    done = start(script, *arguments, ranks=ranks, folder=folder, watch=watch)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

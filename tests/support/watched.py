@@ -2,9 +2,10 @@
 
     WATCH_SCRIPT=with_timm WATCH_FOLDER=FOLDER python tests/support/watched.py ARGUMENTS…
 
-Settings come by environment, because Lightning starts its other processes with this one's command line. With
-WATCH_KILL=RANK:BATCH, the whole run dies by SIGKILL when that rank is handed that batch of the train split: all other
-ranks, torchrun's agent, and last this process. Ranks take each step together, so it is known what the others have done.
+A script elsewhere is given by its absolute path. Settings come by environment, because Lightning starts its other
+processes with this one's command line. With WATCH_KILL=RANK:BATCH, the whole run dies by SIGKILL when that rank is
+handed that batch of the train split: all other ranks, torchrun's agent, and last this process. Ranks take each step
+together, so it is known what the others have done.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import runpy
 import signal
 import sys
 from collections.abc import Iterator
@@ -30,7 +32,7 @@ class Watched(wdsremux.DataLoader):
 
     def __init__(self, *args: Any, fields: tuple[str, ...] = ("image", "label"), **options: Any) -> None:
         super().__init__(*args, fields=(*fields, "id"), **options)
-        self._watched_split = options["split"]
+        self._watched_split = options.get("split", "train")
         self._watched_batches = 0
 
     def __iter__(self) -> Iterator[Any]:
@@ -64,4 +66,8 @@ def _perhaps_kill(batches: int) -> None:
 
 if __name__ == "__main__":
     wdsremux.DataLoader = Watched  # type: ignore[misc,assignment]  # its arguments are checked by a decorator
-    importlib.import_module(os.environ["WATCH_SCRIPT"]).main()
+    script = os.environ["WATCH_SCRIPT"]
+    if os.path.isabs(script):
+        runpy.run_path(script, run_name="__main__")
+    else:
+        importlib.import_module(script).main()

@@ -179,7 +179,7 @@ def test_ctrl_c(conversion: Conversion, undisturbed: Conversion) -> None:
         said = finished(process, 130)
         assert time.monotonic() - began_s < 10
         wait_until(lambda: not session(process.pid))
-    assert said.splitlines()[-1] == "wdsremux: stopped; run the same command again to go on"
+    assert said.splitlines()[-1].endswith("rows are kept. Run the same command again to resume.")
     conversion.finish("ray")
     check_same(conversion, undisturbed)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import importlib
 import logging
 import os
 import sys
@@ -49,6 +50,7 @@ def quiet() -> Iterator[None]:
 
     A library that is loaded before the end keeps quiet after it, too, if it was not loaded before.
     """
+    _load_bars()
     ours = {name: value for name, value in _QUIET.items() if name not in os.environ}
     with contextlib.ExitStack() as flipped:
         if "datasets" in sys.modules:
@@ -59,6 +61,14 @@ def quiet() -> Iterator[None]:
         finally:
             for name in ours:
                 os.environ.pop(name, None)
+
+
+def _load_bars() -> None:
+    """In a notebook, load the bars of both libraries without the warning that ipywidgets is not there to draw them."""
+    if "IPython" in sys.modules and "tqdm.auto" not in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module("tqdm.auto")
 
 
 @contextlib.contextmanager

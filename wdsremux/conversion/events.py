@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wdsremux.conversion.plan import Plan
@@ -19,6 +20,9 @@ class Planned:
     plan: Plan
     rows_done: int  #: by an earlier run
     bytes_source: int  #: of the split in the source, in bytes
+    engine: str = "local"  #: where tasks run
+    workers: int = 1  #: tasks that run at once
+    environment: Mapping[str, Any] = field(default_factory=dict)  #: library versions of the workers
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,8 @@ class Run:
             if begun.recorded(task) and task.number not in waiting
         ]
         rows_done = sum(record.rows for record in records)
-        self.tell(Planned(begun.plan, rows_done, self.source.size_bytes))
+        size = self.source.size_bytes
+        self.tell(Planned(begun.plan, rows_done, size, spec.engine, spec.workers, self.environment))
         tally = RejectCount(spec, begun.plan.rows, rows_done, sum(len(record.rejects) for record in records))
         tally.check(None)
         estimate = Estimate.of(pending, self.source, spec.folder, begun.plan.samples_per_shard)

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from wdsremux.errors import FormatError, VersionError, one_line
+from wdsremux.format import absence, underway
 from wdsremux.format.plain import FREE, MEND, check_plain, open_plain
+from wdsremux.html_table import html_table
 
-NAME = "index.json"
+NAME = underway.MANIFEST
 REJECTS = "rejects.jsonl"  #: one JSON object a line: fragment, row, part, where, column, reason
 FORMAT = "wdsremux"
 VERSION = 1
@@ -43,7 +45,7 @@ class Shard:
     idx_sha256: str  #: of DALI's index beside it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Manifest:
     """All there is to know of a converted split but its samples. Plain values throughout."""
 
@@ -59,6 +61,26 @@ class Manifest:
     environment: dict[str, Any]  #: library versions and CPU capability; mixed_environment: true if it changed midway
     shards: list[Shard]  #: in the order of their numbers, those left without a sample left out
     files: dict[str, dict[str, str]]  #: the other files, each with its sha256
+
+    def __repr__(self) -> str:
+        return f"wdsremux.Manifest({', '.join(f'{name} {value}' for name, value in self._about().items())})"
+
+    def _repr_html_(self) -> str:
+        return html_table("wdsremux.Manifest", self._about())
+
+    def _about(self) -> dict[str, str]:
+        """What it says, without what it says of each shard and class."""
+        dropped = f", and {self.ndropped:,} dropped by the recipe" if self.ndropped else ""
+        size_bytes = sum(shard.size_bytes for shard in self.shards)
+        return {
+            "split": self.split,
+            "samples": f"{self.nsamples:,}",
+            "classes": "no names" if self.classes is None else f"{len(self.classes):,}",
+            "shards": f"{len(self.shards):,} ({size_bytes / 1e6:,.1f} MB)",
+            "rejects": f"{self.nrejects:,}{dropped}",
+            "source": reprlib.repr(self.source.get("name")),
+            "recipe": reprlib.repr(self.recipe.get("name")),
+        }
 
     def dumps(self) -> bytes:
         """The file's content."""
@@ -156,7 +178,7 @@ def read(folder: Path) -> Manifest:
     """The manifest of the split in `folder`.
 
     Raises:
-        FormatError: if the folder holds no finished split, or the manifest is damaged.
+        FormatError: if the folder holds no finished split, saying what is there instead; or the manifest is damaged.
     """
     path = folder / NAME
     try:
@@ -165,9 +187,7 @@ def read(folder: Path) -> Manifest:
         with open_plain(path) as file:
             return loads(file.read(), str(path))
     except FileNotFoundError as error:
-        raise FormatError(
-            f"{folder} holds no finished split: {NAME} is missing. Run `wdsremux convert` to make or finish it"
-        ) from error
+        raise FormatError(absence.of_split(folder)) from error
     except OSError as error:
         raise FormatError(f"cannot be read: {error.strerror or error}. {FREE}", path) from error
 
@@ -176,11 +196,11 @@ def read_all(out: Path) -> list[Manifest]:
     """The manifests of all finished splits in OUT, by name.
 
     Raises:
-        FormatError: if there is none.
+        FormatError: if there is none, saying what is there instead.
     """
     folders = sorted(path.parent for path in out.glob(f"*/{NAME}"))
     if not folders:
-        raise FormatError(f"{out} holds no finished split. Run `wdsremux convert SOURCE {out}` to make one")
+        raise FormatError(absence.of_set(out))
     return [read(folder) for folder in folders]
 
 

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wdsremux import machine
 from wdsremux.errors import FormatError
-from wdsremux.format import archive, manifest, samples
+from wdsremux.format import absence, archive, manifest, samples, underway
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import MEND
 from wdsremux.inspection import shard_check
 from wdsremux.inspection.reading import DIFFERS, Known, digest, readable, size_of
 from wdsremux.inspection.records import Places, check_rejects, open_table, read_manifest
 
-_WORK = ".wdsremux"  #: plan and journal, no part of the split
+_WAITING = 4  #: threads beyond one per core, which wait for the disk
+_MOST_THREADS = 32  #: walking over a tar holds the interpreter for a tenth of the time that its pictures take
 _STRAY = "is not part of the split. Move it away or delete it"
 
 
@@ -41,9 +44,27 @@ class Damage:
         return text if text.isprintable() else ascii(text)[1:-1]  # a stray file can have any name
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was looked at, and what was found."""
+
+    damages: list[Damage]  #: one per file at most, in the order of splits and manifest; empty if all is well
+    splits: int
+    shards: int  #: that the manifests name
+    files: int  #: likewise, shards and their indexes among them
+    size_bytes: int  #: of those files that are there
+
+
 def verify(
     out: Path, split: str | None = None, decode: bool = False, tell: Callable[[int, int], None] | None = None
 ) -> list[Damage]:
+    """The damages that `check` finds."""
+    return check(out, split, decode, tell).damages
+
+
+def check(
+    out: Path, split: str | None = None, decode: bool = False, tell: Callable[[int, int], None] | None = None
+) -> Checked:
     """Check every file of the finished splits in OUT against their manifests: presence, bytes, counts, and that shards,
     indexes, sample table and rejects agree.
 
@@ -52,9 +73,6 @@ def verify(
         split: the one to check; all if None.
         decode: decode every picture too.
         tell: called in this thread after each shard with (bytes done, bytes in all).
-
-    Returns:
-        The damages, one a file at most, in the order of splits and manifest; empty if all is well.
 
     Raises:
         FormatError: if there is no finished split, or not the one asked for.
@@ -65,7 +83,7 @@ def verify(
     known = Known.of(sound.values())
     missing = _missing(sound, known)
     count = _Count(sum(shard.size_bytes for found in sound.values() for shard in found.shards), tell)
-    pool = ThreadPoolExecutor(thread_name_prefix="wdsremux-verify")
+    pool = ThreadPoolExecutor(threads(), thread_name_prefix="wdsremux-verify")
     try:
         damages: list[Damage] = []
         for folder, found in manifests.items():
@@ -73,9 +91,23 @@ def verify(
                 damages.append(found)
             else:
                 damages += _Split(folder, found, known, missing, decode).check(pool, count)
-        return damages
     finally:
         pool.shutdown(cancel_futures=True)
+    names = [(folder, name) for folder, found in sound.items() for name in _names(found)]
+    shards = sum(len(found.shards) for found in sound.values())
+    return Checked(damages, len(manifests), shards, len(names), sum(map(_size, names)))
+
+
+def threads() -> int:
+    """One for each core, and some that wait for the disk. Hashing and decoding both leave the interpreter free."""
+    return min(_MOST_THREADS, math.ceil(machine.cores()) + _WAITING)
+
+
+def _size(named: tuple[Path, str]) -> int:
+    try:
+        return named[0].joinpath(named[1]).stat().st_size
+    except OSError:  # missing, which is a damage of its own
+        return 0
 
 
 def _folders(out: Path, split: str | None) -> list[Path]:
@@ -89,9 +121,7 @@ def _folders(out: Path, split: str | None) -> list[Path]:
     splits = [name for name in present if _finished(out / name)]
     chosen = [name for name in splits if split in (None, name)]
     if not chosen:
-        held = f"; it holds {', '.join(splits)}" if splits else ""
-        asked = "no finished split" if split is None else f"no finished split {split!r}"
-        raise FormatError(f"{out} holds {asked}{held}. Run `wdsremux convert` to make or finish it")
+        raise FormatError(absence.of_set(out) if split is None else absence.of_split(out / split))
     return [out / name for name in chosen]
 
 
@@ -227,7 +257,7 @@ class _Split:
 
     def _strays(self, pool: ThreadPoolExecutor) -> list[str]:
         """Find what lies in the folder and is not of the split; tell a missing file by its content."""
-        strays = sorted(set(os.listdir(self.folder)).difference(_names(self.manifest), [_WORK]))
+        strays = sorted(set(os.listdir(self.folder)).difference(_names(self.manifest), [underway.WORK]))
         self.found |= zip(strays, pool.map(self._stray, strays), strict=True)
         return strays
 

@@ -44,10 +44,25 @@ class Way:
         return f"{self.backend}, {self.decode}"
 
     @property
+    def pixels(self) -> str:
+        """What comes out, such as "float32 channels_last"."""
+        return f"{_name(self.dtype)} {_name(self.memory_format).removesuffix('_format')}"
+
+    @property
+    def plain(self) -> dict[str, str]:
+        """The arguments by name, each as a text."""
+        names = {"dtype": _name(self.dtype), "memory_format": _name(self.memory_format)}
+        return {"backend": self.backend, "decode": self.decode} | names
+
+    @property
     def arguments(self) -> str:
         """As they are written in a call."""
         decode = f', decode="{self.decode}"' if torch.cuda.is_available() else ""
         return f'backend="{self.backend}"{decode}, dtype={self.dtype}, memory_format={self.memory_format}'
+
+
+def _name(of_torch: torch.dtype | torch.memory_format) -> str:
+    return str(of_torch).removeprefix("torch.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,19 +188,25 @@ def _finish(loader: DataLoader) -> None:
         torch.cuda.synchronize()
 
 
+def surroundings() -> str:
+    """What the outcomes depend on beside the set: library, device, cores."""
+    cores = f"{world.threads()} thread{'s' if world.threads() > 1 else ''} decode on the CPU"
+    return f"torch {torch.__version__}, device {device.resolve(None)}, {cores}"
+
+
 def advice(outcomes: Sequence[Outcome]) -> list[str]:
-    """What to choose, and what bounds it."""
+    """What to choose, and what limits it."""
     working = [outcome for outcome in outcomes if outcome.failure is None]
     if not working:
-        return ["No way works here; what was wrong with each stands above."]
+        return ["Nothing works on this machine; the reasons are above."]
     best = max(working, key=lambda outcome: outcome.images_per_s)
     said = []
     floats = [outcome for outcome in working if outcome.way.dtype != torch.uint8]
     if floats and (quickest := max(floats, key=lambda outcome: outcome.images_per_s)) is not best:
-        said.append(f"Quickest with normalised floats: {_words(quickest)}.")
-        said.append(f"Quickest of all, if your own code normalises: {_words(best)}.")
+        said.append(f"Fastest with normalised floats: {_words(quickest)}.")
+        said.append(f"Fastest of all, if your own code normalises: {_words(best)}.")
     else:
-        said.append(f"Quickest: {_words(best)}.")
+        said.append(f"Fastest: {_words(best)}.")
     said.append(_bound(best))
     return said
 
@@ -196,12 +217,13 @@ def _words(outcome: Outcome) -> str:
 
 def _bound(outcome: Outcome) -> str:
     shares = {"read": outcome.read, "decode": outcome.decode, "copy": outcome.copy}
+    slower = "A model slower than that will not wait for data."
     match max(shares, key=lambda stage: shares[stage]):
         case "read":
-            return "Reading bounds it: a quicker disk, or the set in memory, would help."
+            return f"Bottleneck: reading. A faster disk, or the set in memory, would help. {slower}"
         case "copy":
-            return "Copying to the device bounds it: dtype=torch.uint8 copies a quarter."
+            return f"Bottleneck: copying to the device; dtype=torch.uint8 copies a quarter of the bytes. {slower}"
         case _:
             cores = f"{world.threads()} core{'s' if world.threads() > 1 else ''}"
             where = "the GPU" if outcome.way.decode == GPU else cores
-            return f"Decoding bounds it, on {where}. A model that takes fewer images a second than that does not wait."
+            return f"Bottleneck: JPEG decoding, {outcome.images_per_s:,.0f} images/s on {where}. {slower}"

@@ -222,8 +222,7 @@ class DataLoader:
             OptionError: if there is no such epoch.
         """
         before, self._state = self._state, self._state.at_epoch(epoch)
-        finished = before.position == self._order.nsamples and epoch == before.epoch + 1
-        if before.loaded and self._state != before and not finished:
+        if before.loses(self._state, self._order.nsamples):
             warnings.warn(
                 f"the loaded state (epoch {before.epoch}, {before.position:,} samples into it) is dropped, because "
                 f"set_epoch({epoch}) asks for another epoch: training does not resume from it. Begin the loop where "

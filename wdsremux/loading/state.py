@@ -41,6 +41,11 @@ class LoaderState:
         epoch = arguments.integer("epoch", epoch, 0, EPOCHS - 1)
         return self if self.loaded and epoch == self.epoch else LoaderState(epoch)
 
+    def loses(self, other: LoaderState, nsamples: int) -> bool:
+        """Whether a loaded state is thrown away where another one takes its place, and not just gone past its end."""
+        ahead = other.epoch > self.epoch and self.position in (0, nsamples)
+        return self.loaded and other != self and not ahead
+
     def dump(self, order: dict[str, Any]) -> dict[str, Any]:
         """Plain values, so that any serialiser takes them; `order` is `Order.fingerprint`."""
         place = {"epoch": self.epoch, "position": self.position}

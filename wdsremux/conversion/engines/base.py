@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wdsremux.errors import BackendError, OptionError
+from wdsremux.errors import BackendError, OptionError, install_command
 
 if TYPE_CHECKING:
     from wdsremux.conversion.bake import Bakery
@@ -74,7 +74,7 @@ def make_engine(name: str, workers: int) -> Engine:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise BackendError(
-            f'engine {name} needs {error.name}, which is not installed. Run `pip install "wdsremux[{name}]"`'
+            f"engine {name} needs {error.name}, which is not installed. Install it with {install_command(name)}"
         ) from error
     engine: Engine = getattr(loaded, attribute)(workers)
     return engine

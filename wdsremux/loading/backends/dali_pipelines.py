@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wdsremux.errors import BackendError
+from wdsremux.errors import BackendError, install_command
 from wdsremux.loading.output import Output
 
 try:
@@ -33,7 +33,7 @@ try:
 except ImportError as error:
     raise BackendError(
         "the dali backend needs NVIDIA DALI, which is not installed. "
-        'Install it with `pip install "wdsremux[dali]"`, or choose backend="torchvision"'
+        f'Install it with {install_command("dali")}, or choose backend="torchvision"'
     ) from error
 
 VERSION = str(nvidia.dali.__version__)

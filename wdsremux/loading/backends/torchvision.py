@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import torch
 
-from wdsremux.errors import BackendError, first_line
+from wdsremux.errors import BackendError, first_line, install_command
 from wdsremux.loading.backends.base import GPU, Batch, Setup, repaired
 from wdsremux.loading.backends.canary import Canary
 from wdsremux.loading.backends.cpu_decoders import Augmented, Decoders, Normalised, Pending, Plain
@@ -126,7 +126,7 @@ class _Gpu:
         except (ImportError, OSError, RuntimeError) as error:  # whatever a shared library lacks
             raise BackendError(
                 "the torchvision backend decodes on the GPU with TorchCodec, which cannot be loaded "
-                f'({first_line(error)}). Install it with `pip install "wdsremux[torchcodec]"`'
+                f"({first_line(error)}). Install it with {install_command('torchcodec')}"
             ) from error
         self._decode = decode_jpeg
         self._setup, self._output = setup, setup.output
