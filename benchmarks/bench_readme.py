@@ -170,12 +170,8 @@ def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> 
     matplotlib.rcParams |= {"svg.hashsalt": "speed", "font.size": 8, "svg.fonttype": "none"}
     pyplot: Any = importlib.import_module("matplotlib.pyplot")
     panels = (
-        (
-            "converting photographs of 400-700 px",
-            convert["sizes"]["small"]["converters"],
-            "marginal_images_per_s",
-        ),
-        ("loading, 224 px crops", load["contenders"], "images_per_s"),
+        ("Converting: steady images/s", convert["sizes"]["small"]["converters"], "marginal_images_per_s"),
+        ("Loading: images/s", load["contenders"], "images_per_s"),
     )
     heights = [len(found) for _, found, _ in panels]
     figure, axes = pyplot.subplots(2, 1, figsize=(8, 1.2 + 0.2 * sum(heights)), height_ratios=heights)
@@ -185,7 +181,7 @@ def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> 
         colours = ["#c44e52" if name.startswith(OURS) else "#8c8c8c" for name in names]
         bars = axis.barh([words(name).replace("*", "").replace("`", "") for name in names], values, color=colours)
         axis.bar_label(bars, fmt=" {:,.0f}")
-        axis.set_title(f"{title}: images/s on two cores", loc="left")
+        axis.set_title(title, loc="left")
         axis.margins(x=0.1, y=0.01)
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

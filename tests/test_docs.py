@@ -18,7 +18,7 @@ import yaml
 
 import wdsremux
 from tests.conftest import ROOT
-from tests.support.pages import DOCS, PAGES, Block, anchors, blocks, commands, links, prose, rows
+from tests.support.pages import DOCS, PAGES, SHELLS, Block, anchors, blocks, commands, links, prose, rows
 from wdsremux import errors
 from wdsremux.loading.signature import TORCH
 
@@ -84,6 +84,12 @@ def test_natural_english(page: str) -> None:
     for idiom in IDIOMS:
         found = re.search(rf".*{idiom}.*", prose(page), re.IGNORECASE)
         assert found is None, f"{idiom}: {found[0]}"
+
+
+def test_code_fits_its_box() -> None:
+    """About as many columns as a page has beside its two menus."""
+    for block in blocks("python", "text", *SHELLS):
+        assert max(map(len, block.text.splitlines())) <= 80, block
 
 
 def test_the_words_of_the_glossary_are_in_their_order() -> None:
