@@ -42,9 +42,9 @@ STAGES: dict[str, set[str]] = {
     "bake": {"record", "source", "recipes", "prefetch", "shard_writer", "plan", "events"},
     "engines": {"bake", "plan", "events", "environment"},
     "spec": {"convert_options", "source", "recipes", "plan", "engines"},
-    "reject_count": {"spec", "events"},
+    "reject_count": {"spec", "events", "journal", "plan"},
     "space": {"source", "plan", "events"},
-    "request": set(),
+    "request": {"convert_options"},
     "journal": {"record", "request", "plan", "environment", "source"},
     "folder": {"journal"},
     "classes": {"folder", "journal", "source"},
@@ -135,6 +135,7 @@ ALLOWED: dict[str, set[str]] = {
     "wdsremux.terminal": {"wdsremux.errors"},
     "wdsremux.stopping": {"wdsremux.errors"},
     "wdsremux.display": {f"{CONVERSION}.events", "wdsremux.errors", "wdsremux.format", "wdsremux.terminal"},
+    "wdsremux.python_names": {"wdsremux.errors", f"{CONVERSION}.convert_options"},
     "wdsremux.reports": {INSPECTION, f"{LOADING}.bench", "wdsremux.errors", "wdsremux.format"},
     "wdsremux.api": {
         CONVERSION,
@@ -143,6 +144,7 @@ ALLOWED: dict[str, set[str]] = {
         "wdsremux.errors",
         "wdsremux.format",
         "wdsremux.display",
+        "wdsremux.python_names",
     },
     "wdsremux.convert_command": {
         "wdsremux.api",

@@ -269,7 +269,7 @@ def test_bad_sources_exit_with_1(run: Run, write_source: WriteSource, tmp_path: 
     assert "--keep cannot write as JSON" in refused(source, out, "--keep", "image")
     assert "has no image column. Its columns: caption (string), n (int64)" in refused(tmp_path / "text", out)
     assert "2 image columns: image, thumbnail. Choose one with --image-column" in refused(doubled, out)
-    assert "no --revision main" in refused(source, out, "--revision", "main")
+    assert "no --revision 'main'" in refused(source, out, "--revision", "main")
     assert not out.exists()
 
 
@@ -343,12 +343,13 @@ def test_damaged_parquet_exits_with_1(run: Run, write_source: WriteSource, tmp_p
 
 def test_too_many_rejects_exit_with_1(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
     source = write_source([tiny_jpeg(0), b"", tiny_jpeg(2)])
-    done = run("convert", source, tmp_path / "out", "--recipe", "copy", "--workers", 1)
+    done = run("convert", source, tmp_path / "out", "--recipe", "copy", "--workers", 1, "--max-rejects", 0)
     assert done.code == 1
     planned, last = done.err.splitlines()
     assert "3 rows in 1 task for 3 shards" in planned
     assert last == (
-        "wdsremux: 1 rows could not be baked, where 0 are allowed, for example row 1 of fragment 0: empty: 0 bytes. "
+        "wdsremux: 1 row could not be baked, where 0 are allowed, for example 1.jpg: empty: 0 bytes. "
+        f"They are listed in {tmp_path / 'out/train/.wdsremux/rejects.jsonl'}. "
         "Look at the source, or allow more with --max-rejects and run the command again."
     )
 

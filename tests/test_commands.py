@@ -238,7 +238,7 @@ def test_ctrl_c_in_mid_run(sample: Path, tmp_path: Path) -> None:
     )
     assert "━" in terminal.written.decode()
     assert "━" not in "".join(lines)
-    again = Terminal(command, columns=200)
+    again = Terminal(command, columns=400)
     assert again.finish() == 0
     assert any(f"{kept.rows_done} of them done by an earlier run" in line for line in again.screen())
     assert again.screen()[-1].endswith(f"see {tmp_path / 'train'}")

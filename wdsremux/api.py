@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import warnings
@@ -16,6 +17,7 @@ from wdsremux.conversion.datasets_quirks import quiet
 from wdsremux.errors import ConversionWarning, WorkerError
 from wdsremux.format import manifest as manifests
 from wdsremux.format.manifest import Manifest
+from wdsremux.python_names import errors_in_python, in_python
 
 if TYPE_CHECKING:
     from wdsremux.conversion.events import Event
@@ -48,7 +50,7 @@ def convert(
     seed: int = 0,
     workers: int | None = None,
     engine: str = "local",
-    max_rejects: str | int = "1%",
+    max_rejects: str | int | float = "1%",
     limit: int | None = None,
     patience: float = 600.0,
     strict: bool = False,
@@ -70,8 +72,8 @@ def convert(
             a name on each line. By default the source's own.
         keep: columns to keep as JSON beside each image: a list, or one string with commas.
         recipe: what is baked: "resize:N" (short side N pixels), "square:N" (the largest square from the middle),
-            "copy" (the source's bytes), "FILE.py:FUNC", "package.module:FUNC", or a function that maps a batch of rows
-            to a batch of rows.
+            "copy" (the source's bytes), "FILE.py:FUNC", "package.module:FUNC", a function that maps a batch of rows to
+            a batch of rows, or a transform of torchvision, which is applied to each image.
         recipe_version: stands in for the source text of your own recipe when runs are compared.
         batch_size: rows that your own recipe gets at once.
         quality: of the JPEGs, 1 to 100.
@@ -84,7 +86,8 @@ def convert(
         seed: of the mixing, and of your own recipe's random transforms.
         workers: number of processes; one for each core by default.
         engine: where tasks run, "local" or "ray".
-        max_rejects: how many rows may fail: a number, or a share such as "1%".
+        max_rejects: how many rows may fail: an integer, a share such as 0.01, or a percentage such as "1%". A share
+            allows at least 10 of them; 0 and "0%" allow none.
         limit: convert only so many rows, taken evenly from the whole source.
         patience: seconds for which faults of the network are met with retries.
         strict: refuse to resume under other library versions, or from files that have changed.
@@ -136,14 +139,17 @@ def convert(
     )
     shows = False if tell is not None and progress is None else progress
     try:
-        with Display(f"{source} ({split})", show=shows, warn=_warn if tell is None else _ignore) as display:
+        with (
+            errors_in_python(),
+            Display(f"{source} ({split})", show=shows, warn=_warn if tell is None else _ignore) as display,
+        ):
 
             def told(event: Event) -> None:
                 display.tell(event)
                 if tell is not None:
                     tell(event)
 
-            return run(source, out, told, options)
+            return run(source, out, _in_python(told), options)
     except KeyboardInterrupt:
         text = stopped_text(Path(out).expanduser() / split, overwrite=overwrite)
         raise KeyboardInterrupt(text) from None
@@ -193,7 +199,18 @@ def verify(
     """
     from wdsremux.inspection import verify as inspection
 
-    return inspection.verify(Path(out).expanduser(), split, decode, tell)
+    with errors_in_python():
+        return inspection.verify(Path(out).expanduser(), split, decode, tell)
+
+
+def _in_python(tell: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Have what is told name arguments of a call instead of options of the command line."""
+    from wdsremux.conversion.events import Noted, Warned
+
+    def told(event: Event) -> None:
+        tell(dataclasses.replace(event, text=in_python(event.text)) if isinstance(event, Noted | Warned) else event)
+
+    return told
 
 
 @contextlib.contextmanager

@@ -105,7 +105,10 @@ def convert(
     ] = "local",
     max_rejects: Annotated[
         str,
-        typer.Option(help="How many rows may fail before the run stops: an integer, or a percentage such as 1%."),
+        typer.Option(
+            help="How many rows may fail before the run stops: an integer, or a share such as 1% or 0.01, which "
+            "allows at least 10."
+        ),
     ] = "1%",
     limit: Annotated[
         int | None,

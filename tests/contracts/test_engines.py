@@ -328,7 +328,7 @@ def test_workers_that_die_each_time(engine: str, job: Job) -> None:
     last = rf"^3 workers died at task {task_of(job, 7)}, the last with (signal SIGKILL|WorkerCrashedError)\. "
     with pytest.raises(
         WorkerError,
-        match=last + "It was at fragment .*Run the same command again.*if memory ran out, with fewer --workers$",
+        match=last + r"It was at fragment .*Run the same command again.*with fewer workers \(--workers\)$",
     ):
         warned.extend(message for message in messages if isinstance(message, Warned))
     assert len(warned) == MOST - 1
@@ -401,7 +401,7 @@ def test_attempts(job: Job, tmp_path: Path) -> None:
     attempts.put_back(first)
     assert attempts.take() == first
     for progress in (
-        Progress(0, 5, 3, 2, 70, 40, RejectLine(0, 1, None, None, None, "empty")),
+        Progress(0, 5, 3, 2, 70, 40, (RejectLine(0, 1, None, None, None, "empty"),)),
         Progress(0, 5, 5, 0, 80, 50),
         Progress(1, 9, 9, 0, 9, 9),
     ):

@@ -185,7 +185,7 @@ def test_a_column_that_looks_like_a_label_and_is_none_is_asked_about(name: str, 
         return
     said = refused(features(**{name: feature}))
     assert f"column {name!r} is" in said
-    assert f"--label-column none; --keep {name}" in said
+    assert f"--label-column none; --keep {name!r}" in said
     assert chosen(features(**{name: feature}), label="none").label is None
 
 

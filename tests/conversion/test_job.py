@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.support.reading import check_split, digests, read_split, read_tar
 from wdsremux import files
 from wdsremux.conversion import environment
 from wdsremux.conversion.events import Event, Finished, Planned, Warned
+from wdsremux.conversion.spec import make_spec
 from wdsremux.errors import (
     FormatError,
     OptionError,
@@ -204,12 +206,24 @@ def test_the_card_is_remade_on_a_finished_split(source: Path, tmp_path: Path) ->
 # Refused
 
 OTHER: dict[str, tuple[dict[str, Any], str]] = {
-    "seed": ({"seed": 1}, "seed 0, and now 1"),
-    "recipe": ({"recipe": "resize:16"}, "recipe "),
-    "quality": ({"quality": 80}, "options quality 90, and now 80"),
-    "subsampling": ({"subsampling": "444"}, "options subsampling '420', and now '444'"),
-    "shards": ({"samples_per_shard": 20}, "options samples_per_shard 10, and now 20"),
-    "tasks": ({"samples_per_task": 60}, "options samples_per_task 30, and now 60"),
+    "seed": ({"seed": 1}, r"seed 0, and now 1 is asked for\. Give seed=0"),
+    "recipe": ({"recipe": "resize:16"}, r"recipe 'copy', and now 'resize:16' is asked for\. Ask for the same"),
+    "quality": ({"quality": 80}, r"quality 90, and now 80 is asked for\. Give quality=90"),
+    "subsampling": (
+        {"subsampling": "444"},
+        r"subsampling '420', and now '444' is .*\. Give subsampling=\"420\"",
+    ),
+    "shards": (
+        {"samples_per_shard": 20},
+        r"samples_per_shard 10, and now 20 is asked for\. Give samples_per_shard=10",
+    ),
+    "tasks": ({"samples_per_task": 60}, r"samples_per_task 30, and now 60 is asked for\. Give samples_per_task=30"),
+    "keep": ({"keep": ["label"]}, r"keep \[\], and now \['label'\] is asked for\. Leave keep= out"),
+    "labels": (
+        {"label_column": "none"},
+        r"label_column 'label', and now none is asked for\. Give label_column='label'",
+    ),
+    "order": ({"shuffle": False}, r"shuffle True, and now False is asked for\. Leave shuffle=False out"),
 }
 
 
@@ -221,15 +235,42 @@ def test_other_options_are_refused(source: Path, tmp_path: Path, option: str, fi
     if not finished:
         (tmp_path / "out" / "train" / "index.json").unlink()
     before = everything(tmp_path / "out")
-    with pytest.raises(OutputError, match=f"was begun with {sentence}.*Ask for the same, choose another OUT"):
+    with pytest.raises(OutputError, match=f"was begun with {sentence}, choose another OUT"):
         convert(source, tmp_path / "out", **options)
     assert everything(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(("first", "second"), [(50, None), (None, 50), (50, 20)])
+def test_what_the_user_changed_is_named(
+    source: Path, tmp_path: Path, first: int | None, second: int | None, finished: bool
+) -> None:
+    """And not what follows from it: without sizes of shards that are asked for, a limit decides them."""
+    sizes: dict[str, Any] = {"samples_per_shard": None, "samples_per_task": None}
+    convert(source, tmp_path, limit=first, **sizes)
+    if not finished:
+        (tmp_path / "train" / "index.json").unlink()
+    advice = "Leave limit= out" if first is None else f"Give limit={first}"
+    sentence = f"begun with limit {first or 'none'}, and now {second or 'none'} is asked for. {advice}, choose another"
+    with pytest.raises(OutputError, match=re.escape(sentence)):
+        convert(source, tmp_path, limit=second, **sizes)
+
+
+def test_what_the_user_changed_comes_before_a_changed_source(
+    source: Path, write_source: WriteSource, tmp_path: Path
+) -> None:
+    convert(source, tmp_path / "out")
+    write_source([tiny_jpeg(i) for i in range(61)], range(61))
+    with pytest.raises(OutputError, match="was begun with seed 0, and now 1 is asked for"):
+        convert(source, tmp_path / "out", seed=1)
 
 
 def test_another_source_is_refused(source: Path, write_source: WriteSource, tmp_path: Path) -> None:
     convert(source, tmp_path / "out")
     write_source([tiny_jpeg(i) for i in range(61)], range(61))
-    with pytest.raises(OutputError, match="was begun with source revision"):
+    with pytest.raises(
+        OutputError, match=r"^files of the source were .* changed since the conversion in .* began\. Put"
+    ):
         convert(source, tmp_path / "out")
 
 
@@ -270,10 +311,12 @@ def test_an_option_that_was_not_begun_with(source: Path, tmp_path: Path, name: s
     """A set without it says nothing of it: those that were made before it was known go on."""
     convert(source, tmp_path, recipe="resize:8")
     assert name not in wdsremux.manifest(tmp_path).options
-    with pytest.raises(OutputError, match=f"was begun with options {name} None, and now True is asked for"):
+    with pytest.raises(
+        OutputError, match=f"was begun with {name} False, and now True is asked for. Leave {name}=True out"
+    ):
         convert(source, tmp_path, recipe="resize:8", **{name: True})
     convert(source, tmp_path, recipe="resize:8", overwrite=True, **{name: True})
-    with pytest.raises(OutputError, match=f"was begun with options {name} True, and now None is asked for"):
+    with pytest.raises(OutputError, match=f"was begun with {name} True, and now False is asked for. Give {name}=True"):
         convert(source, tmp_path, recipe="resize:8")
 
 
@@ -311,20 +354,50 @@ def test_wrong_by_the_options_alone(tmp_path: Path, options: dict[str, Any], sen
 def test_max_rejects(write_source: WriteSource, tmp_path: Path) -> None:
     images = [tiny_jpeg(i) if i % 20 else b"" for i in range(60)]
     source = write_source(images, range(60), rows_a_group=10)
-    for allowed in ("2", "4%"):
-        with pytest.raises(RejectError, match=r"3 rows could not be baked, where 2 are allowed, for example row \d"):
+    for allowed in ("2", 2):
+        with pytest.raises(RejectError, match=r"3 rows could not be baked, where 2 are allowed, for example \d+\.jpg:"):
             convert(source, tmp_path / "out", max_rejects=allowed)
         assert not (tmp_path / "out" / "train" / "index.json").exists()
-    assert isinstance(convert(source, tmp_path / "out", max_rejects="5%")[-1], Finished)
-    convert(source, tmp_path / "other", max_rejects="3")
+    assert isinstance(convert(source, tmp_path / "out", max_rejects=3)[-1], Finished)
+    convert(source, tmp_path / "other", max_rejects="1%")  # which allows 10 of any source
     assert digests(tmp_path / "out") == digests(tmp_path / "other")
     check_split(tmp_path / "out" / "train", 60)
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ("1%", (10, 20, 1_000)),
+        ("0.01", (10, 20, 1_000)),
+        (0.01, (10, 20, 1_000)),
+        ("29%", (29, 580, 29_000)),
+        (0.29, (29, 580, 29_000)),
+        (".5", (50, 1_000, 50_000)),
+        (0.00001, (10, 10, 10)),
+        ("100%", (100, 2_000, 100_000)),
+        (0, (0, 0, 0)),
+        (0.0, (0, 0, 0)),
+        ("0%", (0, 0, 0)),
+        (3, (3, 3, 3)),
+        ("3", (3, 3, 3)),
+    ],
+)
+def test_how_many_rejects_are_allowed(given: str | int | float, allowed: tuple[int, ...]) -> None:
+    """A share of the rows, at least ten where it is any; or a number."""
+    spec = make_spec("source", "out", max_rejects=given)
+    assert tuple(spec.rejects_allowed(rows) for rows in (100, 2_000, 100_000)) == allowed
+
+
+@pytest.mark.parametrize("allowed", [0, "0%", 0.0])
+def test_no_reject_is_allowed(source: Path, tmp_path: Path, allowed: str | int | float) -> None:
+    with pytest.raises(RejectError, match="1 row could not be baked, where 0 are allowed"):
+        convert(source, tmp_path, max_rejects=allowed)
 
 
 def test_rejects_of_an_earlier_run_count(source: Path, tmp_path: Path) -> None:
     convert(source, tmp_path, max_rejects="1")
     remove("index.json")(tmp_path / "train")
-    with pytest.raises(RejectError, match="1 rows could not be baked, where 0 are allowed"):
+    with pytest.raises(RejectError, match="1 row could not be baked, where 0 are allowed"):
         convert(source, tmp_path, max_rejects="0")
 
 
@@ -354,7 +427,7 @@ def test_strict_refuses_another_environment(source: Path, tmp_path: Path, monkey
     remove("index.json", ".wdsremux/task-*.json")(tmp_path / "train")
     before = digests(tmp_path)
     change_torch(monkeypatch)
-    with pytest.raises(OutputError, match=r"another environment: torch .* -> 99\.0\. Install .*without --strict"):
+    with pytest.raises(OutputError, match=r"another environment: torch .* -> 99\.0\. Install .*without strict=True"):
         convert(source, tmp_path, strict=True)
     assert digests(tmp_path) == before
 
@@ -391,7 +464,7 @@ def test_overwrite(source: Path, tmp_path: Path, finished: bool) -> None:
     convert(source, tmp_path / "out", seed=1)
     if not finished:
         remove("index.json", ".wdsremux/task-*.json")(tmp_path / "out" / "train")
-    with pytest.raises(OutputError, match=r"was begun with seed 1.*--overwrite"):
+    with pytest.raises(OutputError, match=r"was begun with seed 1.*overwrite=True"):
         convert(source, tmp_path / "out")
     convert(source, tmp_path / "out", overwrite=True)
     convert(source, tmp_path / "new")
@@ -429,6 +502,17 @@ def test_limit(source: Path, tmp_path: Path, limit: int) -> None:
     assert sum(count not in (10, 9) for count in counts) <= 1
     if limit == 25:
         assert set(table["fragment"].tolist()) == {0, 4, 2}
+
+
+def test_the_bytes_of_a_limited_run_are_those_of_what_was_read(source: Path, tmp_path: Path) -> None:
+    whole = convert(source, tmp_path / "whole")[-1]
+    part = convert(source, tmp_path / "part", limit=15)
+    assert isinstance(whole, Finished)
+    assert whole.bytes_source is not None
+    for last in (part[-1], convert(source, tmp_path / "part", limit=15)[-1]):  # converted, and already converted
+        assert isinstance(last, Finished)
+        assert last.bytes_source is not None
+        assert 0.2 < last.bytes_source / whole.bytes_source < 0.3  # 15 of 60 rows
 
 
 # The disk

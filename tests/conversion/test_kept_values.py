@@ -138,4 +138,4 @@ def test_files_beside_pictures_and_in_tars_are_kept(tmp_path: Path) -> None:
         assert kept(tmp_path / f"out-{folder}") == dict.fromkeys(range(4), wanted)
     assert open_source(str(tmp_path / "p"), "train", keep=("txt", "json")).notes == ()
     (note,) = open_source(str(tmp_path / "p"), "train").notes
-    assert "4 beside a picture (--keep txt) (0.txt, 1.txt, 2.txt, …)" in note
+    assert "4 beside a picture (--keep 'txt') (0.txt, 1.txt, 2.txt, …)" in note

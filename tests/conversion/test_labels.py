@@ -123,7 +123,7 @@ def test_what_is_no_single_label_is_refused_before_any_work(values: pa.Array, wh
     folder = write(tmp_path / "source", {"train.parquet": values})
     said = refused(folder)
     assert f"column 'label' {what}" in said
-    assert "--label-column none; --keep label" in said
+    assert "--label-column none; --keep 'label'" in said
     assert labels(opened(folder, label_column="none")) == [None] * len(values)
 
 

@@ -26,7 +26,7 @@ AS_BEFORE = ["named", "tars", "csv", "nested"]  #: the numbers of the labels are
 OTHERWISE = {
     "white": "has classes which .* does not know: ' a'",
     "negative": "numbers without names as labels, and source has the classes -1, 1",
-    "floats": "was begun with options label_column None, and now 'label' is asked for",
+    "floats": "was begun with label_column none, and now 'label' is asked for. Give label_column=\"none\"",
 }
 Unpack = Callable[[str], tuple[Path, Path]]
 
@@ -77,7 +77,7 @@ def test_they_are_finished_as_they_were_begun(name: str, unpack: Unpack) -> None
     before = tars(out)
     if name in ("integer-texts",):
         begun(out)
-        with pytest.raises(OutputError, match=r"numbered the labels of 'label' differently\. .*--overwrite"):
+        with pytest.raises(OutputError, match=r"numbered the labels of 'label' differently\. .*overwrite=True"):
             convert(source, out)
         return
     shutil.rmtree(out / "test", ignore_errors=True)
@@ -108,7 +108,7 @@ def test_what_is_read_otherwise_now_is_refused(name: str, missing: bool, unpack:
     if name == "floats" or missing:
         with pytest.raises(OutputError, match=OTHERWISE[name]) as caught:
             convert(source, out)
-        assert "--overwrite" in str(caught.value)
+        assert "overwrite=True" in str(caught.value)
         assert tars(out) == before
     convert(source, out, overwrite=True)
     check_split(out / "train", 8)
@@ -120,7 +120,7 @@ def test_what_is_read_otherwise_now_is_not_finished(name: str, unpack: Unpack) -
     source, out = unpack(name)
     begun(out)
     before = tars(out)
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite=True"):
         convert(source, out)
     assert tars(out) == before
     assert not (out / "train" / "index.json").exists()
@@ -130,7 +130,7 @@ def test_folders_in_folders_were_other_classes(unpack: Unpack) -> None:
     """cat/left and dog/right: it said left and right, and cat and dog are meant. A finished set keeps its names."""
     source, out = unpack("nested")
     (out / "train" / "train-000001.tar").unlink()
-    with pytest.raises(OutputError, match=r"has classes which .* does not know: 'cat', 'dog'.*--overwrite"):
+    with pytest.raises(OutputError, match=r"has classes which .* does not know: 'cat', 'dog'.*overwrite=True"):
         convert(source, out)
     convert(source, out, overwrite=True)
     assert wdsremux.manifest(out).classes == ["cat", "dog"]
@@ -150,7 +150,7 @@ def test_splits_that_disagree(unpack: Unpack) -> None:
     convert(source, out)
     assert tars(out) == before
     (out / "test" / "test-000000.tar").unlink()
-    with pytest.raises(OutputError, match=r"has classes which .*test does not know: 'cat'.*--overwrite"):
+    with pytest.raises(OutputError, match=r"has classes which .*test does not know: 'cat'.*overwrite=True"):
         convert(source, out, "test")
     convert(source, out, "test", overwrite=True)
     assert wdsremux.manifest(out, "test").classes == wdsremux.manifest(out).classes == ["cat", "dog"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from wdsremux.conversion.plan import LEAST_TAR_BYTES, Block, Extent, Read, Task, make_plan
+from wdsremux.conversion.plan import LEAST_TAR_BYTES, Block, Extent, Read, Task, bytes_read, make_plan
 
 
 def known(rows: Iterable[int]) -> list[Extent]:
@@ -46,6 +46,16 @@ def test_given_sizes_are_kept() -> None:
     assert (plan.samples_per_shard, plan.samples_per_task) == (50, 100)
     assert [task.rows for task in plan.tasks] == [100] * 12
     assert [block for task in plan.tasks for block in task.blocks] == [Block(100, 2 * i, 2) for i in range(12)]
+
+
+def test_bytes_that_are_read() -> None:
+    """Those of whole fragments, and a share of the one that a limit cuts; a stream is cut nobody knows where."""
+    extents = [Extent(100, 5_000), Extent(100, 7_000), Extent(0, 300)]
+    assert bytes_read(make_plan(extents, 0), extents) == 12_000
+    assert bytes_read(make_plan(extents, 0, limit=100), extents) == 5_000
+    assert bytes_read(make_plan(extents[:1], 0, limit=30), extents) == 1_500
+    assert bytes_read(make_plan([Extent(None, 9_000)], 0), [Extent(None, 9_000)]) == 9_000
+    assert bytes_read(make_plan([Extent(None, 9_000)], 0, limit=5), [Extent(None, 9_000)]) is None
 
 
 def test_a_large_fragment_is_a_task_of_blocks() -> None:

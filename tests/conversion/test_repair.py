@@ -91,7 +91,7 @@ def test_what_comes_out_otherwise_is_not_put_in_place(source: Path, tmp_path: Pa
     before = digests(tmp_path / "out")
     for shard in (tmp_path / "out" / "train").glob("*.tar"):
         shard.unlink()
-    with pytest.raises(OutputError, match=r"came out otherwise than index\.json says.*--overwrite"):
+    with pytest.raises(OutputError, match=r"came out otherwise than index\.json says.*overwrite=True"):
         convert(source, tmp_path / "out", recipe=painted("blue"), recipe_version="1")
     assert digests(tmp_path / "out").items() <= before.items()
     convert(source, tmp_path / "out", recipe=painted("red"), recipe_version="1")
@@ -117,7 +117,7 @@ def test_another_environment(source: Path, tmp_path: Path, monkeypatch: pytest.M
     whole = digests(tmp_path)
     (tmp_path / "train" / "train-000001.tar").unlink()
     change_torch(monkeypatch)
-    with pytest.raises(OutputError, match=r"torch .* -> 99\.0.*without --strict"):
+    with pytest.raises(OutputError, match=r"torch .* -> 99\.0.*without strict=True"):
         convert(source, tmp_path, strict=True)
     warned = [event.text for event in convert(source, tmp_path) if isinstance(event, Warned)]
     assert any("-> 99.0" in text for text in warned)

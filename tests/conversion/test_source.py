@@ -112,7 +112,7 @@ def test_no_label(write_source: WriteSource) -> None:
 
 def test_a_column_named_label_that_is_none_is_asked_about(write_source: WriteSource) -> None:
     folder = str(write_source(IMAGES, columns={"labels": TAGS}))
-    with pytest.raises(SourceError, match=r"--label-column, or none with --label-column none; --keep labels"):
+    with pytest.raises(SourceError, match=r"--label-column, or none with --label-column none; --keep 'labels'"):
         open_source(folder, "train")
     assert open_source(folder, "train", label_column="none").columns.label is None
 

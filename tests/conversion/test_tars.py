@@ -452,7 +452,7 @@ def test_a_label_late_in_a_stream(tmp_path: Path, name: str) -> None:
     path = pack(tmp_path / "a.tar", late([file("200.jpg"), file(f"200.{name}", b"3")]), STREAM)
     said = refused(path)
     assert f"a.tar has a label in 200.{name}, where the first samples have none" in said
-    assert f"--label-column {name}, or --label-column none" in said
+    assert f"--label-column {name!r}, or --label-column none" in said
     result = read(survey(path, label_asked=name), "jpg", name)
     assert result.column(name) == [None] * 150 + ["3"]
     assert len(read(survey(path, label_asked="none"), "jpg").rows) == 151

@@ -184,14 +184,22 @@ def test_identity() -> None:
     ("text", "name", "message"),
     [
         (None, "{file}:bake", r"^recipe file .*r\.py does not exist \(looked for in .*\)"),
-        ("def bake(:", "{file}:bake", r"^recipe file .*r\.py cannot be imported: SyntaxError: .*r\.py, line 1\)$"),
+        (
+            "def bake(:",
+            "{file}:bake",
+            r"^recipe file .*r\.py cannot be imported: SyntaxError: .*r\.py, line 1\) \(--debug shows the",
+        ),
         (
             "import nothing_of_it",
             "{file}:bake",
             r"r\.py cannot be imported: ModuleNotFoundError: No module named 'noth",
         ),
-        ("exit(3)", "{file}:bake", r"r\.py cannot be imported: SystemExit: 3$"),
-        ("raise ValueError('a\\nb')", "{file}:bake", r"r\.py cannot be imported: ValueError: a b$"),
+        ("exit(3)", "{file}:bake", r"r\.py cannot be imported: SystemExit: 3 \(r\.py:1 in <module>; --debug"),
+        (
+            "raise ValueError('a\\nb')",
+            "{file}:bake",
+            r"r\.py cannot be imported: ValueError: a b \(r\.py:1 in <module>; --d",
+        ),
         ("def bak(b): ...", "{file}:bake", r"^recipe r\.py:bake: there is no 'bake'\. Functions there: bak$"),
         ("A = 1", "{file}:bake", r"^recipe r\.py:bake: there is no 'bake'\. Functions there: none$"),
         ("bake = 3", "{file}:bake", r"^recipe r\.py:bake: 'bake' is no function but a value of type int$"),
@@ -680,11 +688,34 @@ def test_a_recipe_that_raises() -> None:
 
     with pytest.raises(RecipeError) as caught:
         bake(raising, rows(THREE, first=64, fragment=3))
-    assert str(caught.value).endswith("raising failed on rows 64 to 66 of fragment 3: TypeError: two lines")
+    line = raising.__code__.co_firstlineno + 1
+    assert str(caught.value).endswith(
+        "raising failed on rows 64 to 66 of fragment 3: TypeError: two lines "
+        f"(test_user_recipe.py:{line} in raising; --debug shows the traceback)"
+    )
     (note,) = caught.value.__notes__
     assert f'File "{__file__}"' in note
     assert 'raise TypeError("two\\nlines")' in note
     assert pickle.loads(pickle.dumps(caught.value)).__notes__ == [note]
+
+
+def test_where_a_recipe_raised_is_a_line_of_its_own(tmp_path: Path) -> None:
+    """The innermost of the user's files, and not that of a library which it called."""
+    (tmp_path / "side.py").write_text("import json\n\ndef helper(text):\n    return json.loads(text)\n")
+    (tmp_path / "bad.py").write_text("import side\ndef bake(batch):\n    return side.helper('{')\n")
+    with pytest.raises(RecipeError, match=r"JSONDecodeError: .* \(side\.py:4 in helper; --debug shows the traceback\)"):
+        bake(f"{tmp_path / 'bad.py'}:bake", rows(THREE))
+    (tmp_path / "side.py").write_text("no_such_name\n")
+    with pytest.raises(RecipeError, match=r"NameError: .* \(side\.py:1 in <module>; --debug shows"):
+        make_recipe(f"{tmp_path / 'bad.py'}:bake", Settings())
+
+
+@pytest.mark.parametrize("file", ["<ipython-input-3-0123abcd>", "/tmp/ipykernel_12/345.py"])
+def test_where_a_cell_of_a_notebook_raised(file: str) -> None:
+    space: Batch = {}
+    exec(compile("def bake(batch):\n    return 1 / 0\n", file, "exec"), space)
+    with pytest.raises(RecipeError, match=r"ZeroDivisionError: .* \(notebook cell:2 in bake; --debug shows"):
+        make_recipe(space["bake"], Settings(version="1")).bake(rows(THREE))
 
 
 def test_a_recipe_that_ends_the_process() -> None:

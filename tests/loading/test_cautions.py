@@ -44,7 +44,7 @@ def test_a_set_in_the_order_of_its_source_is_warned_of(mixed: Split) -> None:
     sentence = f"a window of 2 of the 5 shards of {mixed.folder} may hold few classes: "
     order = Order(COUNTS, 0, window=2)
     assert mixing_warning(unshuffled(mixed), order) == (
-        sentence + 'it was converted with --no-shuffle. Choose window="all", or convert it without that'
+        sentence + 'it was converted without shuffling. Choose window="all", or convert it again with shuffling'
     )
     assert str(mixing_warning(one_fragment(mixed), order)).startswith(sentence + "its source was one large file")
 

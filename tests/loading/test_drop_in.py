@@ -127,7 +127,7 @@ def test_kept_columns_come_as_json(write_source: Any, tmp_path: Path) -> None:
 
 
 def test_json_that_was_not_kept_is_refused(converted: Path) -> None:
-    with pytest.raises(OptionError, match=r'has no JSON to give as field "json"\. Convert with --keep COLUMNS'):
+    with pytest.raises(OptionError, match=r'has no JSON to give as field "json"\. Convert with keep='):
         wdsremux.DataLoader(converted, fields=("image", "json"))
 
 

@@ -62,7 +62,7 @@ def test_a_conversion_leaves_nothing_behind(kind: str, write_source: WriteSource
         import wdsremux, wdsremux.conversion.job, datasets.packaged_modules
         before = snapshot()
         try:
-            wdsremux.convert(sys.argv[1], sys.argv[2], recipe="copy", workers=1,
+            wdsremux.convert(sys.argv[1], sys.argv[2], recipe="copy", workers=1, max_rejects=0,
                              image_column=None if sys.argv[3] != "refused" else "none")
         except wdsremux.errors.WdsremuxError as error:
             print(type(error).__name__)

@@ -159,7 +159,7 @@ def test_configs(client: Client, tmp_path: Path) -> None:
     assert wdsremux.manifest(tmp_path / "small").nsamples == 30
     assert wdsremux.manifest(tmp_path / "small").source["config"] == "small"
     none = client.convert("ours/configs", tmp_path / "none", **SIZES)
-    assert none == "ours/configs has 2 configs: small, large. Choose one with --config"
+    assert none == "ours/configs has 2 configs: small, large. Choose one with config="
     other = client.convert("ours/configs", tmp_path / "other", config="huge", **SIZES)
     assert other == "ours/configs has no config 'huge'. Its configs: small, large"
 

@@ -308,7 +308,7 @@ def test_a_file_that_is_damaged_on_the_hub(
     began_s = time.monotonic()
     said = client.convert("ours/damaged", tmp_path / "out", **SIZES)
     assert sentence in said
-    assert said.endswith("Tell its owner, or take another --revision")
+    assert said.endswith("Tell its owner, or take another revision=")
     assert "\n" not in said
     assert time.monotonic() - began_s < 20
 
@@ -342,5 +342,5 @@ def test_a_hub_id_that_is_also_the_name_of_a_folder(
     assert client.convert(folders["parquet"], tmp_path, **SIZES) == ""
     said = client.convert("parquet", tmp_path, **SIZES)
     assert "source" in said
-    assert "--overwrite" in said
+    assert "overwrite=True" in said
     assert client.convert("parquet", tmp_path, overwrite=True, **SIZES) == ""

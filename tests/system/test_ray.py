@@ -192,7 +192,7 @@ def test_memory_runs_out(conversion: Conversion) -> None:
         wait_until(lambda: not session(process.pid))
     assert "with OutOfMemoryError; attempt 2 of 3 follows" in said
     assert "3 workers died at task " in said.splitlines()[-1]
-    assert said.endswith("if memory ran out, with fewer --workers.\n")
+    assert said.endswith("if memory ran out, with fewer workers (--workers).\n")
 
 
 # A cluster that runs already

@@ -30,6 +30,7 @@ from wdsremux.format.samples import NO_LABEL
 
 _AHEAD_BYTES = 8 * 2**20  #: of images that wait to be baked, for each fragment that is read at the same time
 _STORED_BYTES = 64 * 2**20  #: of fragments that are read at the same time
+_REJECTS_TOLD = 64  #: of a batch: all of them are in the task's record, once it is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,8 @@ class _Batch:
     def progress(self, task: int) -> Progress:
         sizes = [len(item.image.data) for item in self.items if isinstance(item, Sample)]
         rejects = self.rejects
-        last = rejects[-1] if rejects else None
-        return Progress(task, len(self.rows), len(sizes), len(rejects), self.rows.nbytes, sum(sizes), last)
+        told = tuple(rejects[:_REJECTS_TOLD])
+        return Progress(task, len(self.rows), len(sizes), len(rejects), self.rows.nbytes, sum(sizes), told)
 
 
 def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> Iterator[_Batch]:
@@ -147,7 +148,7 @@ def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -
             held_bytes = 0
         baked = bakery.recipe.bake(rows)
         parts = Counter(item.row for item in baked)
-        items = [_checked(item, bakery.source, parts[item.row]) for item in baked]
+        items = [_checked(item, rows, bakery.source, parts[item.row]) for item in baked]
         batch = _Batch(first, rows, items)
         yield batch
         report(batch.progress(task.number))
@@ -179,16 +180,20 @@ def _in_turn(task: Task, source: Source, batch_size: int) -> Iterator[Rows]:
             count += len(rows)
 
 
-def _checked(item: Sample | Reject, source: Source, parts: int) -> Sample | Reject:
+def _checked(item: Sample | Reject, rows: Rows, source: Source, parts: int) -> Sample | Reject:
     """A label that the classes do not know makes a reject: it would crash a training loop much later.
 
     Args:
         item: one of those baked of a row.
+        rows: among which that row is.
         source: knows the classes.
         parts: how many were baked of that row; a reject that is the only one stands for the whole row.
+
+    Returns:
+        The sample, or a reject that names its image.
     """
     if isinstance(item, Reject):
-        return item
+        return item if item.where else replace(item, where=_where(item.row, rows, source))
     count = None if source.classes is None else len(source.classes)
     if item.label >= NO_LABEL and (count is None or item.label < count):
         return item
@@ -196,7 +201,12 @@ def _checked(item: Sample | Reject, source: Source, parts: int) -> Sample | Reje
     return Reject(
         item.row,
         item.part if parts > 1 else None,
-        None,
+        _where(item.row, rows, source),
         source.columns.label,
         f"label {item.label}, where labels are {known}",
     )
+
+
+def _where(row: int, rows: Rows, source: Source) -> str:
+    """What the source calls the image of a row; its place, where the source has no name for it."""
+    return rows.paths[row - rows.first].as_py() or f"row {row} of {source.where(rows.fragment)}"

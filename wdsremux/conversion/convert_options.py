@@ -32,7 +32,7 @@ class ConvertOptions(TypedDict, total=False):
     seed: int
     workers: int | None
     engine: str
-    max_rejects: str | int
+    max_rejects: str | int | float
     limit: int | None
     patience: float
     strict: bool

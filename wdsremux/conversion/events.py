@@ -35,7 +35,7 @@ class Progress:
     nrejects: int
     bytes_in: int  #: of images read
     bytes_out: int  #: of images written
-    reject: RejectLine | None = None  #: the last of the rejects
+    rejects: tuple[RejectLine, ...] = ()  #: the first of them, a bounded number
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Finished:
 
     manifest: Manifest
     already: bool  #: it was before this run
-    bytes_source: int
+    bytes_source: int | None  #: of what was converted of the source; None: not known
     folder: Path  #: OUT/SPLIT, absolute
     unlabelled: int | None = None  #: samples without a label; None: they were not counted now
 

@@ -13,7 +13,7 @@ from typing import Any
 from wdsremux.conversion import classes, folder, journal, overlap, situation, space
 from wdsremux.conversion.engines import Engine, make_engine
 from wdsremux.conversion.events import Finished
-from wdsremux.conversion.plan import Extent, Plan, make_plan
+from wdsremux.conversion.plan import Extent, Plan, bytes_read, make_plan
 from wdsremux.conversion.recipes.base import BUILT_IN, Recipe
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.request import Request
@@ -38,6 +38,11 @@ class _Job:
     source: Source
     plan: Plan
     request: Request
+
+    @property
+    def bytes_source(self) -> int | None:
+        """Of what is converted of the source; None where that is not known."""
+        return bytes_read(self.plan, _extents(self.source))
 
 
 def convert_split(spec: Spec, tell: Tell) -> Manifest:
@@ -84,20 +89,20 @@ def _prepared(spec: Spec) -> _Job:
 def _as_it_is(job: _Job, done: Manifest) -> Finished:
     """Nothing is left to do."""
     _check_request(job, done)
-    return Finished(done, True, job.source.size_bytes, job.spec.folder)
+    return Finished(done, True, job.bytes_source, job.spec.folder)
 
 
 def _mended(job: _Job, done: Manifest, lacking: frozenset[str], tell: Tell) -> Finished:
     """The missing files are made again."""
     _check_request(job, done)
     result = _begun(job, tell, done.environment).mend(done, lacking)
-    return Finished(result, False, job.source.size_bytes, job.spec.folder)
+    return Finished(result, False, job.bytes_source, job.spec.folder)
 
 
 def _finished(job: _Job, tell: Tell) -> Finished:
     """What is not baked yet is baked, and all put together."""
     result, unlabelled = _begun(job, tell, None).finish()
-    return Finished(result, False, job.source.size_bytes, job.spec.folder, unlabelled)
+    return Finished(result, False, job.bytes_source, job.spec.folder, unlabelled)
 
 
 def _begun(job: _Job, tell: Tell, before: dict[str, Any] | None) -> Run:
@@ -180,10 +185,14 @@ def _classes_before(spec: Spec) -> tuple[str, ...] | None:
 
 def _plan(spec: Spec, source: Source) -> Plan:
     return make_plan(
-        [Extent(fragment.rows, fragment.size_bytes) for fragment in source.fragments],
+        _extents(source),
         spec.seed,
         spec.samples_per_shard,
         spec.samples_per_task,
         shuffle=spec.shuffle,
         limit=spec.limit,
     )
+
+
+def _extents(source: Source) -> list[Extent]:
+    return [Extent(fragment.rows, fragment.size_bytes) for fragment in source.fragments]

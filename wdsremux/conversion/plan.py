@@ -88,6 +88,20 @@ class Plan:
         return None if None in rows else sum(count for count in rows if count is not None)
 
 
+def bytes_read(plan: Plan, fragments: Sequence[Extent]) -> int | None:
+    """How much of the source a plan reads, in bytes; of a fragment that is cut, the share of its rows.
+
+    None where nobody knows: a limit is reached somewhere in fragments of unknown rows.
+    """
+    if any(task.limit is not None for task in plan.tasks):
+        return None
+    reads = [(read.rows, fragments[read.fragment]) for task in plan.tasks for read in task.reads]
+    return sum(
+        extent.size_bytes * rows // extent.rows if rows is not None and extent.rows else extent.size_bytes
+        for rows, extent in reads
+    )
+
+
 def agree(saved: Plan, remade: Plan) -> bool:
     """Whether two plans of one request take the same rows, each into a shard; they may deal them otherwise.
 

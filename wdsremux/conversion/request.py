@@ -8,11 +8,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.errors import OutputError, printable
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")  #: the revision of a source on the Hub; a folder's is longer
 _LONGEST = 200  #: characters of a value in a sentence
 _OF_FILES = ("source files", "source revision")  #: what a folder of this machine may change by itself
+_CODE = "recipe sha256"
+_FOLLOWING = {  #: what follows from other options and from the source: named only where none of these differs
+    "source kind": 1,
+    "source files": 1,
+    "source revision": 1,
+    "source license": 1,
+    "source citation": 1,
+    "options samples_per_shard": 2,
+    "options samples_per_task": 2,
+}
+_FLAGS = ("fast", "restart_rows", "shuffle")  #: options that take no value
+_OPTIONS = {"source config": "config", "source revision": "revision", "recipe batch_size": "batch_size", "seed": "seed"}
+_WORDS = {"source name": "source", "recipe name": "recipe"} | _OPTIONS  #: what is said for a value's name
+
+_Difference = tuple[str, Any, Any]  #: name, before, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +44,57 @@ class Request:
         """Refuse to go on with what was begun otherwise.
 
         Raises:
-            OutputError: naming the first difference.
+            OutputError: naming the first difference that the user made, and what to do.
         """
-        for name, old, new in _differences(asdict(before), asdict(self)):
-            asked, again = f"and now {_short(repr(new))} is asked for", "Ask for the same"
-            if name in _OF_FILES and not _COMMIT.fullmatch(str(self.source.get("revision"))):
-                asked, again = f"and now it is {new!r}: files were added, removed or changed", "Put them back"
-            begun = f"{folder} was begun with {_short(printable(name))} {_short(repr(old))}"
-            raise OutputError(f"{begun}, {asked}. {again}, choose another OUT, or begin anew with --overwrite")
+        found = sorted(_differences(asdict(before), asdict(self)), key=lambda each: _FOLLOWING.get(each[0], 0))
+        if found:
+            what, again = self._changed(found[0], folder)
+            raise OutputError(f"{what}. {again}, choose another OUT, or begin anew with --overwrite")
+
+    def _changed(self, difference: _Difference, folder: Path) -> tuple[str, str]:
+        """What changed, and how to have it as it was."""
+        name, old, new = difference
+        if name == _CODE:
+            what = f"the code of recipe {_short(printable(self.recipe['name']))}, or its --recipe-version,"
+            return f"{what} changed since the conversion in {folder} began", "Take the recipe as it was"
+        if name in _OF_FILES and not _COMMIT.fullmatch(str(self.source.get("revision"))):
+            counts = f" (they were {old}, and are {new} now)" if name == "source files" else ""
+            what = f"files of the source were added, removed or changed since the conversion in {folder} began{counts}"
+            return what, "Put them back"
+        option = name.removeprefix("options ") if name.startswith("options ") else _OPTIONS.get(name, "")
+        if option in _FLAGS:
+            old, new = bool(old), bool(new)
+        word = _short(printable(_WORDS.get(name, name).removeprefix("options ")))
+        what = f"{folder} was begun with {word} {_said(old)}, and now {_said(new)} is asked for"
+        return what, _again(option, old)
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[_Difference]:
     for name in before | now:
         old, new = before.get(name), now.get(name)
         if old != new and isinstance(old, dict) and isinstance(new, dict):
             yield from ((f"{name} {inner}", a, b) for inner, a, b in _differences(old, new))
         elif old != new:
             yield name, old, new
+
+
+def _again(option: str, old: Any) -> str:
+    """What to say on the command line to have an option as it was."""
+    if option not in ConvertOptions.__annotations__:  # what was read of the plan may name anything
+        return "Ask for the same"
+    flag = f"--{'no-' if option == 'shuffle' else ''}{option.replace('_', '-')}"
+    if option in _FLAGS:
+        return f"Leave {flag} out" if old == (option == "shuffle") else f"Give {flag}"
+    if option == "label_column" and old is None:
+        return f"Give {flag} none"
+    if old is None or old == []:
+        return f"Leave {flag} out"
+    value = ",".join(map(str, old)) if isinstance(old, list) else old
+    return f"Give {flag} {_short(repr(value) if isinstance(value, str) and not value.isdecimal() else str(value))}"
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else _short(repr(value))
 
 
 def _short(text: str) -> str:

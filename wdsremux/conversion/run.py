@@ -125,23 +125,16 @@ class Run:
         """Run those of the tasks that are not done."""
         begun, spec = self.begun, self.spec
         pending = [task for task in tasks if bakery.mended is not None or not begun.has(task, spec.folder)]
-        waiting = {task.number for task in pending}
-        records = [
-            begun.record(task.number)
-            for task in begun.plan.tasks
-            if begun.recorded(task) and task.number not in waiting
-        ]
-        rows_done = sum(record.rows for record in records)
-        size = self.source.size_bytes
-        self.tell(Planned(begun.plan, rows_done, size, spec.engine, spec.workers, self.environment))
-        tally = RejectCount(spec, begun.plan.rows, rows_done, sum(len(record.rejects) for record in records))
-        tally.check(None)
+        tally, size = RejectCount.of(spec, begun, pending), self.source.size_bytes
+        self.tell(Planned(begun.plan, tally.rows, size, spec.engine, spec.workers, self.environment))
+        tally.check()
         estimate = Estimate.of(pending, self.source, spec.folder, begun.plan.samples_per_shard)
         if spec.engine == "local":
             space.check_open_files(min(spec.workers, len(pending)))
         with contextlib.closing(self.engine.map(pending, bakery)) as messages:
             for message in messages:
                 if isinstance(message, Done):
+                    tally.done(message.task)
                     continue
                 self.tell(message)
                 if isinstance(message, Progress):

@@ -31,7 +31,7 @@ def check_open_files(workers: int) -> None:
     if workers > fitting:
         raise ConversionError(
             f"{workers} workers need more files open at once than the {most} that are allowed here. Raise that with "
-            f"`ulimit -n`, or take {max(1, fitting)} --workers, and run the same command again"
+            f"`ulimit -n`, or give --workers {max(1, fitting)}, and run the same command again"
         )
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -22,7 +23,9 @@ from wdsremux.errors import OptionError, SourceError
 
 MAX_REJECTS = "1%"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  #: pathlib makes s3:/bucket of s3://bucket
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
+_PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)%")
+_SHARE = re.compile(r"0?\.\d+|\d(?:\.\d+)?e-\d+")  #: below 1, also as Python writes very small ones
+LEAST_OF_SHARE = 10  #: rejects that any share but none allows: 1% of a small source would be no row at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Spec:
     seed: int = 0
     workers: int = 1
     engine: str = "local"
-    max_rejects: str = MAX_REJECTS  #: a share of the planned rows, or a number
+    max_rejects: str = MAX_REJECTS  #: a number, or a share of the planned rows: 0.01 or 1%
     limit: int | None = None
     strict: bool = False  #: refuse to go on in another environment
     overwrite: bool = False
@@ -81,12 +84,13 @@ class Spec:
 
     def rejects_allowed(self, rows: int) -> int:
         """How many rejects are allowed of so many planned rows."""
-        share = _SHARE.fullmatch(self.max_rejects)
-        if share is not None and float(share[1]) <= 100:
-            return int(rows * float(share[1]) / 100)
-        if self.max_rejects.isdecimal():
+        if re.fullmatch(r"[0-9]+", self.max_rejects):
             return int(self.max_rejects)
-        raise OptionError(f"Invalid max_rejects (got {self.max_rejects!r}). Supported: a number, or a share such as 1%")
+        share = _share(self.max_rejects)
+        if share is None:
+            supported = "an integer, a share such as 0.01, or a percentage such as 1%"
+            arguments.refuse("max_rejects", self.max_rejects, supported)
+        return max(LEAST_OF_SHARE, int(rows * share)) if share else 0
 
     def shaping(self, columns: Columns, plan: Plan) -> dict[str, Any]:
         """The options that shape bytes, beside recipe and seed: what the manifest says and a resume must repeat."""
@@ -114,6 +118,15 @@ class Spec:
             version=self.recipe_version,
             keep=self.selection.keep,
         )
+
+
+def _share(text: str) -> Decimal | None:
+    """The share that a text means; None if it means none. Not as a float: 29% of 100 rows would be 28."""
+    percentage = _PERCENTAGE.fullmatch(text)
+    if percentage is None:
+        return Decimal(text) if _SHARE.fullmatch(text) else None
+    share = Decimal(percentage[1]) / 100
+    return share if share <= 1 else None
 
 
 def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **options: Unpack[ConvertOptions]) -> Spec:

@@ -26,7 +26,7 @@ def check_fields(reader: Reader, fields: Collection[str]) -> None:
     """
     if "json" in fields and not reader.has_json:
         raise OptionError(
-            f'{reader.folder} has no JSON to give as field "json". Convert with --keep COLUMNS to have it'
+            f'{reader.folder} has no JSON to give as field "json". Convert with keep=[…] (--keep COLUMNS) to have it'
         )
     if not {"image", "json"}.isdisjoint(fields):
         reader.check_present()
@@ -57,7 +57,7 @@ def mixing_warning(split: Split, order: Order) -> str | None:
         return None
     where = f"a window of {order.window} of the {shards} shards of {split.folder} may hold few classes"
     if split.manifest.options.get("shuffle") is False:
-        return f'{where}: it was converted with --no-shuffle. Choose window="all", or convert it without that'
+        return f'{where}: it was converted without shuffling. Choose window="all", or convert it again with shuffling'
     if _one_fragment(split):
         return (
             f"{where}: its source was one large file, of which only neighbouring rows share a shard. "

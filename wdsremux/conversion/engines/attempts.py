@@ -120,7 +120,7 @@ class Attempts:
         if count == MOST:
             raise WorkerError(
                 f"{MOST} workers died at task {task.number}, the last with {how}. It was at {where}. "
-                "Run the same command again to go on; if memory ran out, with fewer --workers"
+                "Run the same command again to go on; if memory ran out, with fewer workers (--workers)"
             )
         self._waiting.appendleft(task)
         warning = Warned(

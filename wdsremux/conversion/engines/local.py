@@ -107,7 +107,7 @@ def _asked(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         _end(worker)
         raise WorkerError(
             f"no worker process lives: the first one died with {_ending(worker.process.exitcode)}. "
-            "Run the same command again; if memory ran out, with fewer --workers"
+            "Run the same command again; if memory ran out, with fewer workers (--workers)"
         ) from error
     _end(worker)
     return answer

@@ -80,7 +80,7 @@ def seed_globals(seed: int, fragment: int, first: int) -> None:
     Args:
         seed: of the conversion.
         fragment: of the batch.
-        first: row of the fragment that the batch begins with.
+        first: row of the fragment that the batch begins with, or the only one that draws.
     """
     python, numpy, high, low = rng.words(rng.key(seed, "recipe batch"), [first], fragment, 4)[:, 0].tolist()
     random.seed(python)

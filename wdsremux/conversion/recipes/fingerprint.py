@@ -7,7 +7,8 @@ into `python -i` or `-c`, up to Python 3.12) bytecode, names and constants stand
 
 Never hashed: a pickle's bytes (cloudpickle's differ from run to run) and any path of ours; a path among the user's
 values counts from the recipe's folder on, where it lies in there. Not seen: what other modules do, and what an object's
-repr does not tell. `recipe_version=` takes the place of all this.
+repr does not tell. `recipe_version=` takes the place of all this. A transform of torchvision that is the recipe counts
+by its class and all its attributes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import numpy as np
 import torch
 
 from wdsremux import rng
-from wdsremux.conversion.recipes import functions
+from wdsremux.conversion.recipes import functions, per_picture
 from wdsremux.conversion.recipes.lookup import Found
 from wdsremux.errors import OptionError
 
@@ -61,6 +62,7 @@ class _Walk:
 
     def __init__(self, found: Found) -> None:
         self._found = found
+        self._of_transform = per_picture.is_transform(found.function)  # one that a function names counts by its repr
         self._seen: dict[int, tuple[object, str]] = {}  # holds the objects, so that no id is given out twice
         self._open: list[int] = []  # the containers around the present value
 
@@ -71,7 +73,7 @@ class _Walk:
         """
         raise OptionError(
             f"recipe {self._found.name} uses {what}. Say yourself which version of the recipe this is, with "
-            "recipe_version= (--recipe-version)"
+            "--recipe-version"
         )
 
     def value(self, value: Any, where: str) -> Any:
@@ -148,6 +150,8 @@ class _Walk:
     def _instance(self, value: Any, where: str) -> Any:
         """An object: its state where its class is the user's own, else its repr."""
         kind = type(value)
+        if self._of_transform and per_picture.is_transform(value):
+            return ("transform", self.value(kind, where), self.value(per_picture.parameters(value), where))
         if kind.__module__ in self._found.homes:
             return ("object", self.value(kind, where), self.value(functions.state(value), where))
         try:

@@ -25,6 +25,7 @@ from wdsremux.conversion.recipes.base import USERS
 from wdsremux.errors import OptionError, RecipeError, one_line
 
 MAIN = "__main__"
+_PACKAGE = str(Path(__file__).parents[2]) + os.sep
 _INSTALLED = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib")}
@@ -59,14 +60,15 @@ def find(recipe: str | Callable[..., Any]) -> Found:
         else:
             module, name, folder = _load_module(place), recipe, Path.cwd()
         function = _attribute(module, path, name)
-        return Found(name, function, frozenset({module.__name__, _home(function)}), str(folder))
+        return Found(name, function, frozenset({module.__name__, home(function)}), str(folder))
     if not callable(recipe):
         raise OptionError(f"Invalid recipe (got {recipe!r}). Supported: a name, or a function of a batch of rows")
-    home = _home(recipe)
-    return Found(_name(recipe), recipe, frozenset({home}), _script_folder() if home == MAIN else None)
+    module_name = home(recipe)
+    folder_of_script = script_folder() if module_name == MAIN else None
+    return Found(_name(recipe), recipe, frozenset({module_name}), folder_of_script)
 
 
-def _script_folder() -> str | None:
+def script_folder() -> str | None:
     """Where the running script lies; None in a notebook or a prompt."""
     file = getattr(sys.modules[MAIN], "__file__", None)
     return None if file is None else str(Path(file).resolve().parent)
@@ -138,7 +140,11 @@ def _is_elsewhere(name: str, folder: str) -> bool:
 def installed(module: types.ModuleType) -> bool:
     """Whether other processes and machines can be expected to have a module: it is no file of the user's own."""
     file = getattr(module, "__file__", None)
-    return file is None or file.startswith(_INSTALLED) or bool({"site-packages", "dist-packages"} & {*Path(file).parts})
+    return file is None or _is_installed(file)
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith(_INSTALLED) or bool({"site-packages", "dist-packages"} & {*Path(file).parts})
 
 
 def _load_file(path: Path) -> types.ModuleType:
@@ -193,10 +199,28 @@ def _fail(what: str, error: BaseException) -> NoReturn:
 
 
 def failure(text: str, error: BaseException) -> RecipeError:
-    """An error that ends with what the user's code raised, and has its trace as a note."""
-    result = RecipeError(f"{text}: {described(error)}")
+    """An error that ends with what the user's code raised, and where, and has its trace as a note."""
+    result = RecipeError(f"{text}: {described(error)} ({_raised_at(error)}--debug shows the traceback)")
     result.add_note("".join(traceback.format_exception(error)))
     return result
+
+
+def _raised_at(error: BaseException) -> str:
+    """File and line of the user's own code that came last; empty where none of it ran, as in a file that is no Python.
+
+    The frames around it are of this package, those within it of libraries.
+    """
+    own = [
+        (frame.f_code, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith((_PACKAGE, "<frozen "))
+        and not _is_installed(frame.f_code.co_filename)
+    ]
+    if not own:
+        return ""
+    code, line = own[-1]
+    is_cell = "ipykernel_" in code.co_filename or code.co_filename.startswith("<ipython-input")
+    return f"{'notebook cell' if is_cell else Path(code.co_filename).name}:{line} in {code.co_name}; "
 
 
 def described(error: BaseException) -> str:
@@ -223,7 +247,7 @@ def _name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def _home(function: Any) -> str:
+def home(function: Any) -> str:
     """`__name__` of the module that the code is from; a decorator of a library's does not hide it."""
     while True:
         inner = getattr(function, "func" if isinstance(function, functools.partial) else "__wrapped__", None)

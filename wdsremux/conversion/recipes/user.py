@@ -2,7 +2,8 @@
 
     rows ── batch.make_batch ──> dict[str, list] ── the function ──> dict[str, list] ── result.read ──> samples, rejects
 
-`lookup` finds the function, `fingerprint` names what it does, `shipping` brings it to the workers.
+`lookup` finds the function, `fingerprint` names what it does, `shipping` brings it to the workers. A transform of
+torchvision is one, too, called by `per_picture`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wdsremux.conversion.recipes import lookup, shipping
+from wdsremux.conversion.recipes import lookup, per_picture, shipping
 from wdsremux.conversion.recipes import result as results
 from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.batch import make_batch, seed_globals
@@ -30,6 +31,7 @@ class UserRecipe:
     images: str  #: a member of `decorator.IMAGES`
     settings: Settings
     folder: str | None  #: where its imports at a call may lie
+    per_picture: bool  #: whether it is no function of a batch but a transform of a picture
     payload: bytes = field(repr=False)  #: the function, pickled
 
     @property
@@ -53,7 +55,10 @@ class UserRecipe:
         place = f"rows {rows.first} to {rows.first + len(rows) - 1} of fragment {rows.fragment}"
         try:
             with lookup.importable(self.folder):
-                returned = function(batch.columns)
+                if self.per_picture:
+                    returned = per_picture.apply(function, batch, self.settings.seed)
+                else:
+                    returned = function(batch.columns)
         except (Exception, SystemExit) as error:  # whatever the user's code raises
             raise lookup.failure(f"recipe {self.name} failed on {place}", error) from error
         try:
@@ -70,6 +75,8 @@ def make(recipe: str | Callable[..., Any], settings: Settings) -> UserRecipe:
         RecipeError: if it cannot be loaded, or not be sent to workers.
     """
     found = lookup.find(recipe)
+    if is_transform := per_picture.is_transform(found.function):
+        found = per_picture.with_inner_homes(found)
     payload = shipping.dumps(found)
     return UserRecipe(
         name=found.name,
@@ -77,5 +84,6 @@ def make(recipe: str | Callable[..., Any], settings: Settings) -> UserRecipe:
         images=images_asked(found.function),
         settings=settings,
         folder=found.folder,
+        per_picture=is_transform,
         payload=payload,
     )

@@ -98,6 +98,7 @@ class Piece:
 
     table: pa.Table
     faults: Mapping[int, Fault] = field(default_factory=dict)  #: by place in the table
+    keys: pa.Array | None = None  #: string [N]: what the source calls rows whose image has no path
 
 
 class SourceReader(Protocol):

@@ -158,7 +158,7 @@ def _label_column(
     passed = [name for name in dict.fromkeys([*plain_, *like]) if name not in (*chosen, *keep)]
     about = [
         f"column {name!r} ({features.word(others[name].feature)}) looks like a label, too, and is not taken: "
-        f"{chosen[0]!r} is the label. Choose the other with --label-column {name}, or keep it with --keep {name}"
+        f"{chosen[0]!r} is the label. Choose the other with --label-column {name!r}, or keep it with --keep {name!r}"
         for name in passed
     ]
     return chosen[0], about

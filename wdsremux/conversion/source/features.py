@@ -137,7 +137,7 @@ def unfit(name: str, what: str) -> SourceError:
     """The error for a column that looks like the label, or was asked for, and cannot be it."""
     return SourceError(
         f"column {name!r} {what}, no single label. A label is a ClassLabel, an integer, a bool, a whole float or a "
-        f"text. Choose another with --label-column, or none with --label-column {NO_COLUMN}; --keep {name} puts it "
+        f"text. Choose another with --label-column, or none with --label-column {NO_COLUMN}; --keep {name!r} puts it "
         "into the samples' JSON"
     )
 

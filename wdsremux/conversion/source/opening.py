@@ -27,7 +27,7 @@ from wdsremux.errors import SourceError
 
 FAULTS = (*builder.TRANSPORT, pa.ArrowException)
 FINAL = (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, FileNotFoundError)
-_UNREAD = "beside a picture (--keep {})"
+_UNREAD = "beside a picture (--keep {!r})"
 _EXAMPLES = 3  #: names of files that were not taken
 
 
@@ -89,7 +89,7 @@ def _find(selection: Selection, pinned: str | None, faults: retry.Faults) -> Ope
 def _check_here(selection: Selection) -> None:
     if selection.revision is not None:
         raise SourceError(
-            f"{selection.source} is on this machine, where there is no --revision {selection.revision}. Leave it out"
+            f"{selection.source} is on this machine, where there is no --revision {selection.revision!r}. Leave it out"
         )
 
 

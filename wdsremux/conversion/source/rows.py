@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 
 from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Fault, Fragment, Piece, Rows, SourceReader
@@ -122,7 +123,7 @@ class Source:
             first=first,
             image_column=self.columns.image,
             images=images,
-            paths=self.files.relative(paths),
+            paths=self.files.relative(paths if piece.keys is None else pyarrow.compute.coalesce(paths, piece.keys)),
             label_column=self.columns.label,
             labels=labels,
             kept=kept,

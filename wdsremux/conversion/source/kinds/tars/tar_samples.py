@@ -189,7 +189,7 @@ class _Guard:
         if self._layout.strict and tar_fields.is_label(member.field):
             raise SourceError(
                 f"{self._tar} has a label in {_shown(member.info.name)}, where the first samples have none. "
-                f"Give --label-column {_shown(member.field)}, or --label-column none"
+                f"Give --label-column {_shown(member.field)!r}, or --label-column none"
             )
         if tar_fields.is_image(member.field) and (folder := folder_of(member.key)) not in self._folders:
             self._folders.add(folder)

@@ -87,7 +87,8 @@ class TarReader:
             columns.append(values)
             for place, problem in problems.items():
                 faults.setdefault(place, Fault(name, problem))
-        return Piece(pa.Table.from_arrays(columns, names=list(names)), faults)
+        keys = pa.array([tar_fields.utf8(sample.key) for sample in batch], pa.string())
+        return Piece(pa.Table.from_arrays(columns, names=list(names)), faults, keys)
 
 
 def survey(opened: Opened, faults: retry.Faults) -> Survey:
