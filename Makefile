@@ -9,6 +9,7 @@ ARGS ?=
 VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
+INSTALLED_DOCS := .venv/.installed-docs
 PEERS := .venv-peers/.installed
 SAMPLE := build/sample-source
 FAULTS := $(addprefix tests/,property fuzz test_security.py) \
@@ -18,7 +19,7 @@ FAULTS := $(addprefix tests/,property fuzz test_security.py) \
 # One at a time: an installation would pull packages from under a target that runs beside it.
 .NOTPARALLEL:
 
-.PHONY: setup convert train test test-system dist gpu-test gpu-report coverage lint peers bench soak clean
+.PHONY: setup convert train test test-system dist gpu-test gpu-report coverage lint docs peers bench soak clean
 
 setup: $(INSTALLED_DEV)
 
@@ -78,6 +79,15 @@ lint: $(INSTALLED_DEV)
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
+# The documentation as a site, in build/site; a broken link or a missing name ends it.
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(PIP_INSTALL) ".[docs]"
+	@touch $(INSTALLED_DOCS)
+
+docs: $(INSTALLED_DOCS)
+	$(VENV_PYTHON) scripts/docs_cli.py docs/cli.md
+	$(VENV_PYTHON) -m mkdocs build --strict
+
 # What the benchmarks compare with, in an environment of its own (7 GB).
 peers: $(PEERS)
 
@@ -86,11 +96,11 @@ $(PEERS): benchmarks/peers.txt
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers.txt
 	@touch $(PEERS)
 
-# An hour and a quarter on two cores that nothing else uses. Then the README's tables and pictures.
+# An hour and a quarter on two cores that nothing else uses. Then docs/benchmarks.md.
 bench: $(INSTALLED_DEV) $(PEERS)
 	-$(VENV_PYTHON) benchmarks/bench_convert.py --json build/bench-convert.json
 	-$(VENV_PYTHON) benchmarks/bench_load.py --json build/bench-load.json --large-source build/bench-convert/whole-large
-	.venv-peers/bin/python benchmarks/bench_readme.py build/bench-convert.json build/bench-load.json README.md
+	.venv-peers/bin/python benchmarks/bench_readme.py build/bench-convert.json build/bench-load.json docs/benchmarks.md
 
 # Lines of wdsremux/ that `make test test-system` reaches, in all their processes. Lines for a GPU count as missed here.
 coverage: export COVERAGE_FILE := $(CURDIR)/build/coverage/data
@@ -102,12 +112,12 @@ coverage: $(INSTALLED_DEV)
 	$(VENV_PYTHON) -m coverage report
 
 # Hours: 280 kills, 100,000 inputs for each parser, each bit of a set flipped, the laws over many more cases; then the
-# README's table of faults.
+# table of faults in docs/guarantees.md.
 soak: $(INSTALLED_DEV)
 	mkdir -p build && rm -f build/faults.jsonl
 	WDSREMUX_SOAK=1 WDSREMUX_FAULTS=build/faults.jsonl $(VENV_PYTHON) -m pytest -m "system or not system" --timeout=0 \
 	  $(FAULTS)
-	$(VENV_PYTHON) benchmarks/fault_table.py build/faults.jsonl README.md
+	$(VENV_PYTHON) benchmarks/fault_table.py build/faults.jsonl docs/guarantees.md
 
 clean:
 	rm -rf build .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

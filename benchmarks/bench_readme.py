@@ -1,8 +1,8 @@
-"""Writes the README's figures of speed, and their picture, from what the two benchmarks found.
+"""Writes the page of benchmarks, and its picture, from what the two benchmarks found.
 
-    python benchmarks/bench_readme.py build/bench-convert.json build/bench-load.json README.md
+    python benchmarks/bench_readme.py build/bench-convert.json build/bench-load.json docs/benchmarks.md
 
-The tables stand between two marks in the README, and are replaced whole. The picture is docs/speed.svg beside it.
+The tables stand between two marks in the page, and are replaced whole. The picture is speed.svg beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from readme_part import replace_part
 
 BEGIN, END = "<!-- speed: made by benchmarks/bench_readme.py -->", "<!-- end of speed -->"
-PICTURE = "docs/speed.svg"
+PICTURE = "speed.svg"
 OURS = ("wdsremux", "auto-", "rows-", "dali-")  #: what our own names begin with
 SIZES = {"small": "400-700 px", "large": "1,500-3,000 px"}
 
@@ -26,7 +26,7 @@ WORDS = {
     "wdsremux": "**`wdsremux convert`**, 2 workers",
     "wdsremux-1": "**`wdsremux convert`**, 1 worker",
     "wdsremux-fast": "**`wdsremux convert --fast`**, 2 workers",
-    "forum": "one list of all, `Pool.starmap`, one Parquet file",
+    "forum": "all rows in one list, `Pool.starmap`, one Parquet file",
     "map": "`Dataset.map(num_proc=2)`, `save_to_disk`",
     "shard": "`IterableDataset.shard`, `to_parquet`",
     "webdataset": "`ShardWriter` fed by a `Pool`",
@@ -44,7 +44,7 @@ WORDS = {
     "dali-float-cl": '**`wdsremux.DataLoader(backend="dali")`**, float channels_last',
     "dali-uint8-cl": '**`wdsremux.DataLoader(backend="dali")`**, uint8 channels_last',
     "dali-half-cl": '**`wdsremux.DataLoader(backend="dali")`**, half channels_last',
-    "bare-uint8-cl": "nothing but decode, crop and resize, two threads",
+    "bare-uint8-cl": "decoding, cropping and resizing alone, two threads",
     "peer-webdataset-pil": "webdataset, Pillow, torchvision transforms",
     "peer-webdataset-v2": "webdataset, torchvision v2",
     "peer-webdataset-v2-tuned": "webdataset, TorchCodec, torchvision v2",
@@ -98,9 +98,9 @@ def convert_table(size: Mapping[str, Any]) -> str:
             ]
         )
     limits = {name: median(entry, "cpu_ms", ".2f") for name, entry in size["limits"].items()}
-    rows.append(["our codec with nothing around it, one thread", "", "", limits["codec"], "", "", ""])
+    rows.append(["our codec alone, one thread", "", "", limits["codec"], "", "", ""])
     rows.append(["entropy decoding alone", "", "", limits["entropy"], "", "", ""])
-    headings = ("converter", "images/s", "one more, images/s", "CPU ms", "peak MB", "KB an image", "PSNR dB")
+    headings = ("converter", "images/s", "steady images/s", "CPU ms per image", "peak MB", "KB per image", "PSNR dB")
     return table(headings, rows)
 
 
@@ -123,7 +123,7 @@ def epoch_rows(document: Mapping[str, Any]) -> Iterator[list[str]]:
     """First epochs from a cold cache and from the store, and the large photographs."""
     places = {
         "cold": "cold page cache",
-        "store": "a store: 20 ms a request, 50 MB/s a connection",
+        "store": "object store: 20 ms per request, 50 MB/s per connection",
         "large": "photographs of 1,500-3,000 px",
     }
     for section, place in places.items():
@@ -139,7 +139,7 @@ def speed(convert: Mapping[str, Any], load: Mapping[str, Any]) -> str:
     used += [name for name in ("litdata", "mosaicml-streaming", "spdl", "grain") if name not in versions]
     known = {**load["peers"], **convert["peers"], **versions}
     parts = [
-        f"![images a second of converters and loaders]({PICTURE})",
+        f"![Images per second of converters and loaders]({PICTURE})",
         f"Measured {load['date'][:10]} on two cores of a machine with {machine['cpu']} and no GPU. "
         f"Medians of {load['settings']['rounds']} interleaved rounds ({convert['settings']['peer_rounds']} of other "
         "converters). " + ", ".join(f"{name} {known[name]}" for name in used if name in known) + ".",
@@ -148,17 +148,18 @@ def speed(convert: Mapping[str, Any], load: Mapping[str, Any]) -> str:
         if size in convert["sizes"]:
             found = convert["sizes"][size]
             parts += [
-                f"**Conversion** of {found['images']:,} photographs of {pixels} to 256 px, q90. *images/s* is of the "
-                "whole command; *one more* and *CPU ms* are without what is paid once; memory is PSS of all processes.",
+                f"**Conversion** of {found['images']:,} photographs of {pixels} to 256 px, quality 90. *images/s* "
+                "covers the whole command; *steady images/s* and *CPU ms* exclude start-up; memory is the PSS of all "
+                "processes.",
                 convert_table(found),
             ]
     parts += [
         f"**Loading**: random resized crops to {load['settings']['size']} px, flip, normalise (not uint8), batches of "
-        f"{load['settings']['batch']}, two cores, {load['settings']['images']:,} photographs from the page cache.",
+        f"{load['settings']['batch']}, two cores, {load['settings']['images']:,} photographs in the page cache.",
         load_table(load["contenders"]),
     ]
     if rows := list(epoch_rows(load)):
-        parts += ["First epochs elsewhere:", table(("from", "loader", "images/s"), rows)]
+        parts += ["**Other conditions**, first epoch:", table(("data", "loader", "images/s"), rows)]
     return "\n\n".join(parts)
 
 
@@ -169,12 +170,8 @@ def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> 
     matplotlib.rcParams |= {"svg.hashsalt": "speed", "font.size": 8, "svg.fonttype": "none"}
     pyplot: Any = importlib.import_module("matplotlib.pyplot")
     panels = (
-        (
-            "converting photographs of 400-700 px",
-            convert["sizes"]["small"]["converters"],
-            "marginal_images_per_s",
-        ),
-        ("loading, 224 px crops", load["contenders"], "images_per_s"),
+        ("Converting: steady images/s", convert["sizes"]["small"]["converters"], "marginal_images_per_s"),
+        ("Loading: images/s", load["contenders"], "images_per_s"),
     )
     heights = [len(found) for _, found, _ in panels]
     figure, axes = pyplot.subplots(2, 1, figsize=(8, 1.2 + 0.2 * sum(heights)), height_ratios=heights)
@@ -184,7 +181,7 @@ def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> 
         colours = ["#c44e52" if name.startswith(OURS) else "#8c8c8c" for name in names]
         bars = axis.barh([words(name).replace("*", "").replace("`", "") for name in names], values, color=colours)
         axis.bar_label(bars, fmt=" {:,.0f}")
-        axis.set_title(f"{title}: images/s on two cores", loc="left")
+        axis.set_title(title, loc="left")
         axis.margins(x=0.1, y=0.01)
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -193,10 +190,10 @@ def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> 
 
 
 def main() -> None:
-    converted, loaded, readme = map(Path, sys.argv[1:4])
+    converted, loaded, page = map(Path, sys.argv[1:4])
     convert, load = (json.loads(path.read_text()) for path in (converted, loaded))
-    replace_part(readme, BEGIN, END, speed(convert, load))
-    draw(convert, load, readme.parent / PICTURE)
+    replace_part(page, BEGIN, END, speed(convert, load))
+    draw(convert, load, page.parent / PICTURE)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Makes the README's table of faults from what the tests noted.
+"""Makes the table of faults of docs/guarantees.md from what the tests noted.
 
     WDSREMUX_FAULTS=build/faults.jsonl python -m pytest …
-    python benchmarks/fault_table.py build/faults.jsonl README.md
+    python benchmarks/fault_table.py build/faults.jsonl docs/guarantees.md
 
-The table stands between two marks in the README, and is replaced whole.
+The table stands between two marks in the page, and is replaced whole.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def table(lines: Iterable[str]) -> str:
 
 
 def main() -> None:
-    notes, readme = map(Path, sys.argv[1:3])
-    replace_part(readme, BEGIN, END, table(notes.read_text().splitlines()))
+    notes, page = map(Path, sys.argv[1:3])
+    replace_part(page, BEGIN, END, table(notes.read_text().splitlines()))
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def tally() -> Iterator[Callable[[str, str], None]]:
-    """Counts a fault that was tried and what came of it, for the table in the README: (fault, what happened).
+    """Counts a fault that was tried and what came of it, for the table in docs/guarantees.md: (fault, what happened).
 
     Kept where WDSREMUX_FAULTS names a file; benchmarks/fault_table.py makes the table of it.
     """

@@ -1,4 +1,4 @@
-"""The README's figures of speed: what the benchmarks found, under the names that people know."""
+"""The page of benchmarks: what they found, under the names that people know."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ LOAD = {
 
 @pytest.fixture
 def found(tmp_path: Path) -> list[str]:
-    """The command line of what was found, and of a README."""
+    """The command line of what was found, and of a page."""
     (tmp_path / "convert.json").write_text(json.dumps(CONVERT))
     (tmp_path / "load.json").write_text(json.dumps(LOAD))
-    return [str(tmp_path / name) for name in ("convert.json", "load.json", "README.md")]
+    return [str(tmp_path / name) for name in ("convert.json", "load.json", "benchmarks.md")]
 
 
 def test_tables(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = Path(found[-1])
-    readme.write_text(f"before\n{bench_readme.BEGIN}\nof another day\n{bench_readme.END}\nafter\n")
+    page = Path(found[-1])
+    page.write_text(f"before\n{bench_readme.BEGIN}\nof another day\n{bench_readme.END}\nafter\n")
     drawn: list[Path] = []
     monkeypatch.setattr(bench_readme, "draw", lambda convert, load, picture: drawn.append(picture))
     monkeypatch.setattr(sys, "argv", ["bench_readme.py", *found])
     bench_readme.main()
-    text = readme.read_text()
+    text = page.read_text()
     assert text.startswith(f"before\n{bench_readme.BEGIN}\n")
     assert text.endswith(f"{bench_readme.END}\nafter\n")
     assert "of another day" not in text
@@ -89,10 +89,10 @@ def test_tables(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert "| photographs of 1,500-3,000 px | **`wdsremux.DataLoader`**, float channels_last | 3,000 |" in text
     assert "Measured 2026-11-26 on two cores of a machine with Some CPU" in text
     assert "torch 2.14.1, litdata 0.2.76." in text
-    assert drawn == [readme.parent / "docs/speed.svg"]
+    assert drawn == [page.parent / "speed.svg"]
 
 
-def test_a_readme_without_a_place(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_without_a_place(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     Path(found[-1]).write_text("nothing here\n")
     monkeypatch.setattr(sys, "argv", ["bench_readme.py", *found])
     with pytest.raises(SystemExit, match="has no place for the table"):

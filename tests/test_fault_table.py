@@ -1,4 +1,4 @@
-"""The README's table of faults: counted, sorted, and the rest of the file left alone."""
+"""The table of faults: counted, sorted, and the rest of the file left alone."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import fault_table
 import pytest
 
 NOTES = [
-    {"fault": "a full disk", "outcome": "one sentence", "count": 2},
+    {"fault": "a full disk", "outcome": "a clear error", "count": 2},
     {"fault": "a bit flipped", "outcome": "found", "count": 1_234},
-    {"fault": "a full disk", "outcome": "one sentence", "count": 1},
+    {"fault": "a full disk", "outcome": "a clear error", "count": 1},
 ]
 TABLE = """
 | fault | tried | what happened |
 |---|---|---|
 | a bit flipped | 1,234 | found |
-| a full disk | 3 | one sentence |
+| a full disk | 3 | a clear error |
 """
 
 
@@ -42,6 +42,6 @@ def test_a_file_without_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "README.md").read_text() == "nothing\n"
 
 
-def test_the_readme_has_a_place() -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+def test_the_guarantees_have_a_place() -> None:
+    text = (Path(__file__).parents[1] / "docs/guarantees.md").read_text()
     assert text.index(fault_table.BEGIN) < text.index(fault_table.END)

@@ -159,7 +159,7 @@ def test_a_source_tar_with_pickles_in_it(tmp_path: Path, trap: Trap, tally: Tall
     (tmp_path / "source" / "train-0.tar").write_bytes(b"".join(parts) + bytes(10_240))
     options = {"keep": extension} if keep else {}
     one_sentence(lambda: convert(tmp_path / "source", tmp_path / "out", **options))
-    tally(CODE, "never run")
+    tally(CODE, "never executed")
 
 
 def test_parquet_with_pickles_in_its_columns(write_source: WriteSource, tmp_path: Path, trap: Trap) -> None:
@@ -196,7 +196,7 @@ def test_a_dataset_card_with_yaml_tags(
         convert(source, tmp_path / "out")
         (tmp_path / "out" / "README.md").write_text(trap.yaml)  # a later split makes it anew, without a look
         convert(source, tmp_path / "out")
-    tally(CODE, "never run")
+    tally(CODE, "never executed")
 
 
 @pytest.mark.parametrize("name", ["source.py", "dataset.py", "__init__.py", "conftest.py"])
@@ -287,7 +287,7 @@ def test_pickles_in_place_of_files(
         reseal(folder)
     assert wdsremux.verify(made[1]) != []
     use(*made)
-    tally(CODE, "never run")
+    tally(CODE, "never executed")
 
 
 def test_pickles_in_a_shard(made: tuple[Path, Path], trap: Trap, tally: Tally) -> None:
@@ -299,7 +299,7 @@ def test_pickles_in_a_shard(made: tuple[Path, Path], trap: Trap, tally: Tally) -
         reseal(folder)
         assert wdsremux.verify(made[1]) != []
         use(*made)
-        tally(CODE, "never run")
+        tally(CODE, "never executed")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_pickles_in_the_journal(made: tuple[Path, Path], trap: Trap, tally: Tall
     (made[1] / "train" / ".wdsremux" / name).write_bytes(getattr(trap, kind))
     said = use(*made)[-1]
     assert not said or name in said
-    tally(CODE, "never run")
+    tally(CODE, "never executed")
 
 
 def test_a_listing_with_types_that_pyarrow_used_to_unpickle(tmp_path: Path, trap: Trap) -> None:
@@ -387,7 +387,7 @@ def test_names_in_a_manifest(made: tuple[Path, Path], outside: Path, tally: Tall
     assert whole[2]
     assert not whole[3], "the manifest is made anew, from the journal"
     assert wdsremux.verify(made[1]) == []
-    tally(PATHS, "refused, or only the link replaced")
+    tally(PATHS, "refused, or only the link is replaced")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -404,7 +404,7 @@ def test_links_in_place_of_files(
     convert(source, out, overwrite=overwrite, **SIZES)
     assert digests(out) == whole
     assert not (out / "train" / name).is_symlink()
-    tally(PATHS, "refused, or only the link replaced")
+    tally(PATHS, "refused, or only the link is replaced")
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/stdin", "/proc/self/mem", "pipe", "folder"])
@@ -420,7 +420,7 @@ def test_what_never_ends_in_place_of_files(made: tuple[Path, Path], tally: Tally
         path.symlink_to(name)
     assert [damage.file for damage in wdsremux.verify(made[1])] == [file]
     use(*made)
-    tally(PATHS, "refused, or only the link replaced")
+    tally(PATHS, "refused, or only the link is replaced")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -453,7 +453,7 @@ def test_links_that_were_planted_in_a_set(
     path.symlink_to(outside if not path.suffix and "lock" not in link else outside / "letter")
     (out / "train" / "index.json").unlink()
     one_sentence(lambda: convert(source, out, overwrite=overwrite, **SIZES))
-    tally(PATHS, "refused, or only the link replaced")
+    tally(PATHS, "refused, or only the link is replaced")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from wdsremux.errors import OutputError
 MANY = 300
 Tally = Callable[[str, str], None]
 Write = Callable[[Path], Path]
-CHANGED = ("a source that grew, shrank or was rewritten between kill and resume", "refused in one sentence")
-TOUCHED = ("a source changed at equal size between kill and resume", "a warning; with --strict refused")
+CHANGED = ("a source that grew, shrank or was rewritten between kill and resume", "refused with a clear error")
+TOUCHED = ("a source changed at equal size between kill and resume", "a warning; an error with --strict")
 
 
 def write_images(folder: Path, rows: int = ROWS) -> Path:

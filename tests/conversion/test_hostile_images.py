@@ -156,7 +156,7 @@ def test_each_is_converted_or_rejected(result: Result, corpus: dict[str, Hostile
         assert reason.isprintable(), name
         assert len(reason) < 200, name
         if not name.startswith("bomb-"):
-            tally("a file that is no image, or damaged", "in rejects.jsonl, with the reason")
+            tally("a file that is not an image, or is damaged", "rejected, with the reason")
 
 
 def test_pixels_are_pillows(result: Result, corpus: dict[str, Hostile], tally: Note) -> None:
@@ -203,7 +203,7 @@ def test_what_libjpeg_warns_of_is_rejected(result: Result, corpus: dict[str, Hos
             except ValueError:
                 warned += 1
                 assert name in result.rejects
-                tally("a JPEG with flipped bits that libjpeg only warns of", "in rejects.jsonl, with the reason")
+                tally("a JPEG with flipped bits that libjpeg only warns of", "rejected, with the reason")
     assert warned >= 40
 
 
@@ -358,4 +358,4 @@ def test_time_and_memory_of_the_largest_that_are_allowed(tally: Note) -> None:
         print(cost)
         assert cost.cpu_s < GIANTS_S, cost
         assert cost.peak_mib < GIANTS_PEAK_MIB, cost
-        tally("a picture of 178 megapixels, the largest allowed", "converted, in less than 30 s and 3 GB")
+        tally("an image of 178 megapixels, the largest allowed", "converted, in less than 30 s and 3 GB")

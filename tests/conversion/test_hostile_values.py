@@ -55,7 +55,7 @@ KEPT, TARS = (
     "hostile labels, class names and --keep values",
     "hostile member names, links and devices in a source's tar",
 )
-ODD = "labels, names and JSON that are not UTF-8, or not what they should be"
+ODD = "labels, names and JSON that are not UTF-8, or of the wrong kind"
 Note = Callable[[str, str], None]
 Told = tuple[int, str, str]  #: row, column and reason of a reject
 Convert = Callable[..., Path]
@@ -171,7 +171,7 @@ def test_labels_of_any_text(write_source: WriteSource, convert: Convert, tmp_pat
     assert classes == sorted(TEXTS)
     for key, content in check_readers(out, len(TEXTS), tmp_path).items():
         assert classes[int(content["cls"])] == TEXTS[archive.place(key)[1]]
-        tally(KEPT, "whole, inside JSON; names of files are made of numbers")
+        tally(KEPT, "unchanged, in JSON only; file names consist of numbers")
 
 
 def test_class_names_of_any_text(write_source: WriteSource, convert: Convert, tmp_path: Path, tally: Note) -> None:
@@ -180,7 +180,7 @@ def test_class_names_of_any_text(write_source: WriteSource, convert: Convert, tm
     assert manifest.read(out / "train").classes == TEXTS
     for key, content in check_readers(out, len(TEXTS), tmp_path).items():
         assert int(content["cls"]) == archive.place(key)[1]
-        tally(KEPT, "whole, inside JSON; names of files are made of numbers")
+        tally(KEPT, "unchanged, in JSON only; file names consist of numbers")
 
 
 def test_kept_values_of_any_text(write_source: WriteSource, convert: Convert, tmp_path: Path, tally: Note) -> None:
@@ -201,7 +201,7 @@ def test_kept_values_of_any_text(write_source: WriteSource, convert: Convert, tm
         row = archive.place(key)[1]
         wanted = {name: values[row] for name, (_, values) in columns.items()}
         assert json.loads(content["json"]) == wanted | {"float": None if row < 2 else row - 2.0}
-        tally(KEPT, "whole, inside JSON; names of files are made of numbers")
+        tally(KEPT, "unchanged, in JSON only; file names consist of numbers")
 
 
 def test_half_a_surrogate_pair_is_kept_as_its_escape() -> None:
@@ -223,7 +223,7 @@ def test_folders_of_any_name(convert: Convert, tmp_path: Path, tally: Note) -> N
     assert len(check_readers(out, 2 * len(names) + 1, tmp_path)) == 2 * len(names)
     (line,) = (out / "train" / "rejects.jsonl").read_text().splitlines()
     assert json.loads(line)["where"] == "a.b/no image\u2028\n.jpg"
-    tally(KEPT, "whole, inside JSON; names of files are made of numbers")
+    tally(KEPT, "unchanged, in JSON only; file names consist of numbers")
 
 
 # What is not UTF-8
@@ -251,7 +251,7 @@ def test_a_kept_text_that_is_not_utf8_is_a_reject(convert: Convert, tmp_path: Pa
     assert sorted(value[0] if nested else value for value in values) == ["four", "one", "three"]
     (line,) = map(json.loads, (out / "train" / "rejects.jsonl").read_text().splitlines())
     assert (line["row"], line["reason"]) == (1, "column 't' holds text that is not UTF-8")
-    tally(ODD, "one sentence, or in rejects.jsonl with the reason")
+    tally(ODD, "a clear error, or rejected with the reason")
 
 
 def test_a_label_that_is_not_utf8(convert: Convert, tmp_path: Path, tally: Note) -> None:
@@ -260,7 +260,7 @@ def test_a_label_that_is_not_utf8(convert: Convert, tmp_path: Path, tally: Note)
     assert manifest.read(out / "train").classes == ["four", "one", "three"]
     assert len(check_readers(out, 4, tmp_path)) == 3
     assert rejects(out) == [(1, "label", "the label is text that is not UTF-8")]
-    tally(ODD, "one sentence, or in rejects.jsonl with the reason")
+    tally(ODD, "a clear error, or rejected with the reason")
 
 
 def test_a_path_that_is_not_utf8(convert: Convert, tmp_path: Path, tally: Note) -> None:
@@ -275,7 +275,7 @@ def test_a_path_that_is_not_utf8(convert: Convert, tmp_path: Path, tally: Note) 
     out = convert()
     assert len(check_readers(out, 3, tmp_path)) == 2
     assert json.loads((out / "train" / "rejects.jsonl").read_text())["where"] == "\ufffd.jpg"
-    tally(ODD, "one sentence, or in rejects.jsonl with the reason")
+    tally(ODD, "a clear error, or rejected with the reason")
 
 
 # WebDataset tars
@@ -326,7 +326,7 @@ def test_member_names_that_lead_elsewhere(convert: Convert, tmp_path: Path, form
         row = archive.place(key)[1]
         assert json.loads(content["json"]) == {"__key__": names[row]}
         assert content["jpg"] == tiny_jpeg(row)
-        tally(TARS, "nothing written outside of OUT, nothing read but files of the tar")
+        tally(TARS, "nothing written outside OUT, nothing read but members of the tar")
     assert len(found) == len(names) - 2
     assert rejects(out) == [(names.index("again"), "jpg", "again.jpg comes twice in its sample")]
 
@@ -345,7 +345,7 @@ def test_links_and_devices_are_no_files(convert: Convert, tmp_path: Path, first:
     assert [found[key]["jpg"] for key in sorted(found)] == [tiny_jpeg(1), tiny_jpeg(2)]
     assert {column for _, column, _ in rejects(out)} == {"jpg"}
     assert len(rejects(out)) == 5  # a folder is no sample, whatever its name
-    tally(TARS, "nothing written outside of OUT, nothing read but files of the tar")
+    tally(TARS, "nothing written outside OUT, nothing read but members of the tar")
 
 
 def test_names_that_are_not_utf8(convert: Convert, tmp_path: Path, tally: Note) -> None:
@@ -353,7 +353,7 @@ def test_names_that_are_not_utf8(convert: Convert, tmp_path: Path, tally: Note) 
     """A name stands nowhere but in what is kept of it."""
     found = check_readers(convert(keep=("__key__",)), 2, tmp_path)
     assert [content["jpg"] for _, content in sorted(found.items())] == [tiny_jpeg(0), tiny_jpeg(1)]
-    tally(ODD, "one sentence, or in rejects.jsonl with the reason")
+    tally(ODD, "a clear error, or rejected with the reason")
 
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -384,7 +384,7 @@ def test_values_that_are_none(convert: Convert, tmp_path: Path, kind: str, place
     assert len(check_readers(out, 8, tmp_path)) == 7
     ((row, column, _),) = rejects(out)
     assert (row, column) == (at, next(iter(REFUSED[kind])))
-    tally(ODD, "one sentence, or in rejects.jsonl with the reason")
+    tally(ODD, "a clear error, or rejected with the reason")
 
 
 @pytest.mark.parametrize(("text", "value"), [(b'{"t":"\\ud800"}', {"t": "\ud800"}), (b"[1,2]", [1, 2]), (b" 1 ", 1)])

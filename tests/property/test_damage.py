@@ -205,7 +205,7 @@ def test_an_edited_manifest_that_is_sealed_again(out: Path, tally: Tally, field:
     values = {name: getattr(about, name) for name in manifest.Manifest.__dataclass_fields__} | {field: EDITS[field]}
     (folder / manifest.NAME).write_bytes(manifest.Manifest(**values).dumps())
     assert wdsremux.verify(out) != []
-    tally("a manifest or table edited, and each SHA-256 made right again", "verify finds what is untrue")
+    tally("a manifest or table edited, and each SHA-256 corrected to match", "verify finds the contradiction")
 
 
 @pytest.mark.parametrize("field", ["url", "nsamples", "size_bytes", "sha256", "idx_sha256"])
@@ -221,7 +221,7 @@ def test_an_edited_shard_that_is_sealed_again(out: Path, tally: Tally, field: st
     values |= {"shards": shards, "nsamples": sum(shard.nsamples for shard in shards)}
     (folder / manifest.NAME).write_bytes(manifest.Manifest(**values).dumps())
     assert wdsremux.verify(out) != []
-    tally("a manifest or table edited, and each SHA-256 made right again", "verify finds what is untrue")
+    tally("a manifest or table edited, and each SHA-256 corrected to match", "verify finds the contradiction")
 
 
 # Back to the byte
@@ -247,7 +247,10 @@ def test_deleting_what_verify_names_and_converting_again_gives_the_same_bytes(
         assert digests(out) == whole, f"round {number}"
         assert wdsremux.verify(out) == []
         shutil.rmtree(out)
-        tally("files of a converted set damaged; what verify names deleted, convert run again", "the same bytes")
+        tally(
+            "files of a converted set damaged, those that verify names deleted, and the conversion repeated",
+            "the same bytes",
+        )
 
 
 def _damages(out: Path) -> list[str]:
@@ -338,4 +341,4 @@ def test_a_table_of_nonsense_that_is_sealed_again(out: Path, tally: Tally, colum
             for images, _ in loader:
                 assert images.isfinite().all()
         assert time.monotonic() - begun < SLOW_S
-        tally("a manifest or table edited, and each SHA-256 made right again", "verify finds what is untrue")
+        tally("a manifest or table edited, and each SHA-256 corrected to match", "verify finds the contradiction")

@@ -45,7 +45,9 @@ def survives(call: Callable[[], Any], tally: Tally | None = None) -> Any:
         assert len(text) < LONG, text[:LONG]
     assert time.process_time() - begun < SLOW_S
     if tally is not None:
-        tally("files and values changed at random, given to each parser", "a value, or one sentence; no crash, no hang")
+        tally(
+            "files and values changed at random, given to each parser", "a value, or a clear error; no crash, no hang"
+        )
     return result
 
 

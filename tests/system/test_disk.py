@@ -35,11 +35,14 @@ from wdsremux.errors import ConversionError, OutputError, SpaceError, WdsremuxEr
 
 pytestmark = pytest.mark.system
 Tally = Callable[[str, str], None]
-FULL = ("a full disk, at plan, in mid-shard and at the manifest", "one sentence; with room made, the same bytes")
-SEALED = ("a read-only disk or folder", "a finished set is read, verified, and said to be finished; else one sentence")
-GONE = ("OUT removed or renamed during the run", "one sentence, no hang; the same command goes on")
-MOVED = ("OUT copied, renamed or linked, its times lost, a clock set back", "goes on where it was: same bytes")
-TWO = ("two conversions at once, into one split or two", "one is refused or finds it finished; same bytes")
+FULL = (
+    "a full disk, while writing the plan, a shard and the manifest",
+    "a clear error; after making room, the same bytes",
+)
+SEALED = ("a read-only disk or folder", "a finished set can be read and verified; otherwise a clear error")
+GONE = ("OUT removed or renamed during the run", "a clear error, no hang; the same command resumes")
+MOVED = ("OUT copied, renamed or linked, its times lost, a clock set back", "resumes; same bytes")
+TWO = ("two conversions at once, into one split or two", "one is refused or finds the split finished; same bytes")
 
 
 # Full

@@ -53,7 +53,7 @@ def test_what_has_its_final_name_is_on_the_disk(small: Path, tmp_path: Path, tal
         check_content_first(log)
         check_names_next(log, out)
     check_folders(events, out)
-    tally("a power cut at any moment", "each file and its name was on the disk before it was relied on")
+    tally("a power cut at any moment", "each file and its name was on the disk before anything relied on it")
 
 
 def name(event: Event, out: Path) -> str:

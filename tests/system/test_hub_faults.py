@@ -34,10 +34,10 @@ KINDS = ("parquet", "tars", "images")
 STORMS = tries(1, 34)  #: for each kind of source
 DOWN_S = 30.0 if soaking() else 4.0
 
-SAME, RESUMED = "same bytes as without it", "one sentence, and the same bytes after the same command"
+SAME, RESUMED = "same bytes as without it", "a clear error, and the same bytes after the same command"
 BUSY = "the Hub answers 403, 429, 500 or 503"
 BROKEN = "a connection to the Hub is reset, cut short, slow, or silent for a while"
-STRANGE = "an answer is not what was asked for (an error page, the whole file, another version)"
+STRANGE = "an answer is not what was requested (an error page, the whole file, another version)"
 GONE = "the Hub is down, the token expires, or a file is gone, for longer than --patience"
 RIDDEN_OUT: dict[Any, str] = {  #: fault -> what the README's table calls it
     **dict.fromkeys(("403", "429", "500", "503"), BUSY),
@@ -209,7 +209,7 @@ def test_signed_addresses_that_expire(
         assert client.convert(f"ours/{kind}", tmp_path / kind, **SIZES) == ""
         assert digests(tmp_path / kind) == whole[kind]
         for _ in [request for request in hub.requests if request.fault == "403"]:
-            tally("a signed address of the Hub's files expires", "asked for anew, and the same bytes")
+            tally("a signed address of the Hub's files expires", "requested again; same bytes")
     hub.fail()
     hub.publish("ours/private", folders["tars"], access="private")
     assert client.convert("ours/private", tmp_path / "private", **SIZES) == ""
@@ -282,7 +282,7 @@ def test_a_branch_that_moves_in_mid_run(
     assert hub.datasets["ours/moving"].heads["main"] != before
     assert revision(tmp_path / "moved") == before
     assert digests(tmp_path / "moved") == digests(tmp_path / "before")
-    tally("the branch moves in mid-run", "the commit that it began with, to the end")
+    tally("the branch moves during a run", "the whole run uses the commit that it began with")
 
 
 @pytest.mark.parametrize(

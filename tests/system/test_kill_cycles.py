@@ -33,11 +33,14 @@ VICTIMS = ["all"] * 7 + ["parent", "worker", "server"]
 UNFINISHED = re.compile(r"(?:.*/)?\.[^/]*\.partial|train/\.wdsremux/task-\d{6}-[^/]+/.*|(?:train/\.wdsremux/|\.)lock")
 JOURNAL = re.compile(r"train/\.wdsremux/")
 BETWEEN = "SIGKILL between writing a file and renaming it"
-MENDING = "SIGKILL while a finished split is mended, or removed by --overwrite"
+MENDING = "SIGKILL while a finished split is repaired, or removed by --overwrite"
 ROWS_OF_TABLE = {
     "all": ("SIGKILL of all processes of a conversion", "same bytes after the same command"),
     "parent": ("SIGKILL of the main process of a conversion alone", "workers end; same bytes after the same command"),
-    "worker": ("SIGKILL of one worker, or of what they are forked from", "it goes on by itself; same bytes"),
+    "worker": (
+        "SIGKILL of one worker, or of the server that workers are forked from",
+        "the run continues by itself; same bytes",
+    ),
 }
 
 

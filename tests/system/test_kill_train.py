@@ -24,7 +24,7 @@ KILLS = 50 if soaking() else 2
 STEPS = 9  #: of an epoch: 300 samples, 32 a step
 LATEST = 6  #: batch at which a life ends; with a checkpoint every other step it adds five steps at most
 EPOCHS = KILLS * LATEST // STEPS + 2  #: so that there is always something left to kill
-SAME = "same weights as without it, to the bit"
+SAME = "the same weights as without it, bit for bit"
 
 
 def arguments(out: Path, ranks: int, checkpoint: Path) -> tuple[object, ...]:

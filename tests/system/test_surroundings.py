@@ -35,8 +35,11 @@ from wdsremux.errors import FormatError, SourceError, WdsremuxError
 
 pytestmark = pytest.mark.system
 Tally = Callable[[str, str], None]
-BARE = ("few file descriptors; no HOME, TMPDIR, working directory, locale or terminal", "same bytes, or one sentence")
-NAMED = ("spaces, line breaks, raw bytes, 200 characters in the names of SOURCE and OUT", "same bytes, or one sentence")
+BARE = ("few file descriptors; no HOME, TMPDIR, working directory, locale or terminal", "same bytes, or a clear error")
+NAMED = (
+    "spaces, line breaks, raw bytes, 200 characters in the names of SOURCE and OUT",
+    "same bytes, or a clear error",
+)
 
 
 def environment(**changes: str | None) -> dict[str, str]:
