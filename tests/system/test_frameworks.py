@@ -192,6 +192,7 @@ with wdsremux.DataLoader(sys.argv[1], 50, size=16, shuffle=False) as loader:
     trainer = lightning.Trainer(max_epochs=3, overfit_batches=2, accelerator="cpu", logger=False,
                                 enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
     trainer.fit(model, loader)
+    assert sum(len(labels) for _, labels in loader) == len(loader.dataset)  # Lightning has let go of it
 print(len(model.seen), model.seen[0::2] == [model.seen[0]] * 3, model.seen[1::2] == [model.seen[1]] * 3)
 """
 

@@ -137,7 +137,7 @@ class DataLoader:
         for text in cautions(self._reader.split, self._order, place, labels="label" in options.fields):
             warnings.warn(text, stacklevel=3)
         self._state = LoaderState()
-        self._iterator = 0  #: number of the iterator that was begun last
+        self._newest = 0  #: number of the iterator that was begun last; `_iterator` is a name that Lightning sets
         self._meter = Meter()
         self._session = Session(options, self._order, self._reader)
         self._finalizer = weakref.finalize(self, self._session.close)
@@ -179,8 +179,8 @@ class DataLoader:
         self._check_open()
         world.check_alone()
         state = self._state.begin()
-        self._iterator += 1
-        mine = self._iterator
+        self._newest += 1
+        mine = self._newest
         todo = self._steps(self._session.begin(), state.position)
         if len(todo) and todo[len(todo) - 1].repeats:
             warnings.warn(
@@ -199,19 +199,19 @@ class DataLoader:
         self._meter.begin()
         given = time.perf_counter()
         for number in range(count):
-            if mine != self._iterator:
+            if mine != self._newest:
                 raise StateError(_ANOTHER)
             asked = time.perf_counter()
             self._check_open()  # it may have been closed since the iterator began
             ready = self._session.take(state.epoch, state.position)
-            if mine != self._iterator:  # begun in another thread while this one waited
+            if mine != self._newest:  # begun in another thread while this one waited
                 raise StateError(_ANOTHER)
             self._state = state = LoaderState(ready.epoch, ready.position)  # a state is used up by its first batch
             waited_s, callers_s, given = time.perf_counter() - asked, asked - given, time.perf_counter()
             self._meter.handed(ready.cost, len(ready.ids), waited_s, callers_s)
             loop.end_of_dataloader = number == count - 1
             yield self._batch(ready)
-        if mine == self._iterator:
+        if mine == self._newest:
             self._meter.ended(time.perf_counter() - given)
             self._state = LoaderState(state.epoch + 1)
 
