@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import wdsremux
 from tests.conftest import tiny_jpeg
 from tests.support.hub import Fault as HubFault
 from tests.support.hub import Hub
@@ -701,3 +702,28 @@ def test_a_tar_that_changed(tmp_path: Path, change: str) -> None:
         path.write_bytes(content[:1024])
     with pytest.raises((SourceError, FileNotFoundError), match=r"a\.tar"):
         read(found, "jpg")
+
+
+def test_class_names_that_the_dataset_card_states(converted: Path, tmp_path: Path) -> None:
+    """A converted set, converted again: its tars hold numbers, and its card says which class each is."""
+    again = tmp_path / "again"
+    wdsremux.convert(converted, again, recipe="resize:32", workers=1)
+    before, after = wdsremux.manifest(converted), wdsremux.manifest(again)
+    assert after.classes == before.classes
+    assert after.nsamples == before.nsamples
+    with wdsremux.DataLoader(converted, 4) as one, wdsremux.DataLoader(again, 4) as other:
+        assert sorted(one.dataset.targets.tolist()) == sorted(other.dataset.targets.tolist())
+
+
+@pytest.mark.parametrize("label", [b"2", b"-5", b"cat"])
+def test_a_number_that_no_stated_class_has_is_a_reject(tmp_path: Path, label: bytes) -> None:
+    (tmp_path / "source").mkdir()
+    pack(tmp_path / "source" / "train.tar", [file("1.jpg"), file("1.cls", b"1"), file("2.jpg"), file("2.cls", label)])
+    (tmp_path / "source" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files: train.tar\ndataset_info:\n  features:\n"
+        "  - name: jpg\n    dtype: image\n  - name: cls\n    dtype:\n      class_label:\n        names:\n"
+        "          '0': cat\n          '1': dog\n---\n"
+    )
+    made = wdsremux.convert(tmp_path / "source", tmp_path / "out", recipe="copy", workers=1)
+    assert made.classes == ["cat", "dog"]
+    assert (made.nsamples, made.nrejects) == (1, 1)

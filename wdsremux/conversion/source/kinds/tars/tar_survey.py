@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -119,7 +120,7 @@ def survey(opened: Opened, faults: retry.Faults) -> Survey:
     return Survey(
         tuple(_fragment(files, number, count) for number, count in enumerate(rows)),
         fixed(revision.hexdigest()),
-        _columns(files, layout, looks),
+        _columns(files, layout, looks, opened.features or {}),
         TarReader(files, layout, frozenset(streams), indexed),
         partial=bool(streams),
         ragged=True,
@@ -182,8 +183,17 @@ def _layout(opened: Opened, looks: Mapping[int, TarLook], partial: bool) -> TarL
     )
 
 
-def _columns(files: TarFiles, layout: TarLayout, looks: Mapping[int, TarLook]) -> Mapping[str, Column]:
-    """What is known of each column: fields first, as they occur, then those that are none."""
+def _columns(
+    files: TarFiles, layout: TarLayout, looks: Mapping[int, TarLook], stated: Mapping[str, Any]
+) -> Mapping[str, Column]:
+    """What is known of each column: fields first, as they occur, then those that are none.
+
+    Args:
+        files: the tars.
+        layout: the columns that their fields make up.
+        looks: at them.
+        stated: the features that the dataset card states; a tar itself has no class names for its numbers.
+    """
     texts: dict[str, list[bytes]] = {}
     lacking: dict[str, str] = {}
     for number, look in looks.items():
@@ -197,5 +207,10 @@ def _columns(files: TarFiles, layout: TarLayout, looks: Mapping[int, TarLook]) -
     for name, feature in layout.features.items():
         integers = tar_fields.kind(name) == tar_fields.TEXT and tar_fields.is_integer(name)
         seen = tuple(tar_fields.texts(name, texts.get(name, ())))
-        found[name] = Column(feature, integers=integers, seen=seen, lacking=lacking.get(name))
+        card = stated.get(name)
+        if integers and isinstance(card, datasets.ClassLabel):
+            names = dict.fromkeys(range(len(files.names)), tuple(card.names))
+            found[name] = Column(card, names, lacking=lacking.get(name))
+        else:
+            found[name] = Column(feature, integers=integers, seen=seen, lacking=lacking.get(name))
     return found | {name: Column(datasets.Value("string")) for name in layout.computed}
