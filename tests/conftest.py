@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -33,6 +34,10 @@ from tests.support.soak import soaking  # noqa: E402
 from wdsremux.conversion import environment  # noqa: E402
 from wdsremux.conversion.engines import forkserver  # noqa: E402
 from wdsremux.conversion.engines.local import LocalEngine  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # Run in the background of a script, tests are started to ignore Ctrl-C, and so would be what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TRAIN, TEST = 300, 60  #: pictures of the small sample
 WriteSource = Callable[..., Path]

@@ -50,8 +50,9 @@ def test_seconds_are_those_of_a_clock(converted: Path) -> None:
 
 def test_a_slow_caller_is_bound_by_itself(converted: Path) -> None:
     with wdsremux.DataLoader(converted, 32, size=32) as loader:
-        for _ in loader:
-            time.sleep(0.2)
+        for _ in range(2):  # what the first batch of all waits for, on a busy machine, is no measure
+            for _ in loader:
+                time.sleep(0.2)
         assert loader.stats().epoch.bound == "training"
 
 
