@@ -26,7 +26,7 @@ Install wdsremux from a checkout, with `pip install ".[notebook,sample]"`.
 # %%
 import sys
 
-sys.path.append("../scripts")  # where the script is that makes the sample
+sys.path.append("../scripts")  # the folder of the script that makes the sample
 from sample_source import write_sample
 
 SOURCE = "../build/notebook-source"  # or your own folder, or a Hub id
@@ -83,7 +83,7 @@ Install wdsremux from a checkout, with `pip install ".[examples,notebook,sample]
 # %%
 import sys
 
-sys.path.append("../scripts")  # where the script is that makes the sample
+sys.path.append("../scripts")  # the folder of the script that makes the sample
 from sample_source import write_sample
 
 import wdsremux

@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 import docs_cli
+import docs_notebooks
 import pytest
 import torch.utils.data
 import yaml
@@ -89,6 +90,18 @@ def test_natural_english(page: str) -> None:
     for idiom in IDIOMS:
         found = re.search(rf".*{idiom}.*", prose(page), re.IGNORECASE)
         assert found is None, f"{idiom}: {found[0]}"
+
+
+def test_natural_english_of_the_examples() -> None:
+    examples = {path.name: path.read_text() for path in (ROOT / "examples").glob("*.py")}
+    for name, text in (examples | docs_notebooks.NOTEBOOKS).items():
+        for idiom in IDIOMS:
+            assert not re.search(idiom, text, re.IGNORECASE), f"{name}: {idiom}"
+
+
+def test_every_example_is_explained() -> None:
+    for path in (ROOT / "examples").iterdir():
+        assert path.name.startswith("__") or f"`examples/{path.name}`" in PAGES["examples.md"], path
 
 
 def test_code_fits_its_box() -> None:

@@ -26,6 +26,8 @@ SMALL = {"batch_size=256": "batch_size=32, size=32"}
 LOOP = replaced(block_with("README.md", "CHECKPOINT =").text, SMALL | {"= 90, 100,": "= 2, 2,"})
 SETUP = LOOP[: LOOP.index("if os.path.exists(CHECKPOINT):")].replace("= 2, 2,", "= 1, 2,")
 CUDA = "needs a GPU"
+#: Several conversions of one script share a fork server, which would load torch for each.
+HOLD = "from wdsremux.conversion.engines import forkserver; held = forkserver.hold(); held.__enter__()"
 AGAIN = "assert train.epoch == 1; train.set_epoch(0)"  #: the page's next loop trains from the beginning, too
 TRIALS = {
     "api.md": Trial(
@@ -72,6 +74,7 @@ TRIALS = {
             "limit=1_000": "limit=20",
             "batch_size=256": "batch_size=16",
         },
+        before=HOLD,
         after={"MyDrive": "assert manifest.nsamples == 40", "make_grid": "assert images.dtype == torch.uint8"},
     ),
     "quickstart.md": Trial(
@@ -79,6 +82,7 @@ TRIALS = {
         after={"CHECKPOINT =": "assert os.path.exists(CHECKPOINT)", "inference_mode": "assert len(test.dataset) == 60"},
     ),
     "recipes.md": Trial(
+        before=HOLD,
         after={
             "autocontrast": "import wdsremux as w; made = lambda f: w.convert('photos', f.__name__, recipe=f)",
             "from recipe": "assert wdsremux.manifest('photos-prepared').nsamples == 40",
@@ -87,7 +91,7 @@ TRIALS = {
             "v2.Compose": "assert wdsremux.manifest('photos-augmented').nsamples == 40",
             "stack(image) for image": "prepare.__name__ = 'with_v2'; assert made(prepare).nsamples == 40",
             "A.Compose": "prepare.__name__ = 'with_albumentations'; assert made(prepare).nsamples == 40",
-        }
+        },
     ),
     "sharing.md": Trial(
         {"ORG/places-256": "photos-256", '"places-256"': '"photos-256"'},
@@ -207,7 +211,7 @@ def test_a_notebook(place: Path, name: str, values: dict[str, str]) -> None:
     (place / "build").mkdir()
     (place / "build/notebook-source").symlink_to(place / "sample")
     (place / "examples").mkdir()
-    text = replaced("\n".join(cells(EXAMPLES / name)), values)
+    text = replaced("\n".join([HOLD, *cells(EXAMPLES / name)]), values)
     output(written(place, "examples/notebook.py", text), folder=place / "examples")
 
 
