@@ -19,6 +19,11 @@ from readme_part import replace_part
 BEGIN, END = "<!-- speed: made by benchmarks/bench_readme.py -->", "<!-- end of speed -->"
 PICTURE = "speed.svg"
 OURS = ("wdsremux", "auto-", "rows-", "dali-")  #: what our own names begin with
+#: The few that the picture shows: all that people ask for first. The tables have the others.
+PICTURED = (
+    *("wdsremux", "img2dataset", "map", "webdataset", "mds", "litdata"),
+    *("auto-float", "peer-dali-float", "peer-litdata", "peer-webdataset-v2", "peer-imagefolder", "peer-mosaic"),
+)
 SIZES = {"small": "400-700 px", "large": "1,500-3,000 px"}
 
 #: What stands in the tables for the names that the benchmarks give.
@@ -164,7 +169,7 @@ def speed(convert: Mapping[str, Any], load: Mapping[str, Any]) -> str:
 
 
 def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> None:
-    """Bars: converters of small photographs, and loaders."""
+    """Bars: the best-known converters of small photographs, and loaders."""
     matplotlib: Any = importlib.import_module("matplotlib")
     matplotlib.use("svg")
     matplotlib.rcParams |= {"svg.hashsalt": "speed", "font.size": 8, "svg.fonttype": "none"}
@@ -173,10 +178,11 @@ def draw(convert: Mapping[str, Any], load: Mapping[str, Any], picture: Path) -> 
         ("Converting: steady images/s", convert["sizes"]["small"]["converters"], "marginal_images_per_s"),
         ("Loading: images/s", load["contenders"], "images_per_s"),
     )
-    heights = [len(found) for _, found, _ in panels]
+    chosen = [[name for name in PICTURED if name in found] for _, found, _ in panels]
+    heights = [len(names) for names in chosen]
     figure, axes = pyplot.subplots(2, 1, figsize=(8, 1.2 + 0.2 * sum(heights)), height_ratios=heights)
-    for axis, (title, found, key) in zip(axes, panels, strict=True):
-        names = sorted(found, key=lambda name: found[name][key]["median"])
+    for axis, (title, found, key), names in zip(axes, panels, chosen, strict=True):
+        names.sort(key=lambda name: found[name][key]["median"])
         values = [found[name][key]["median"] for name in names]
         colours = ["#c44e52" if name.startswith(OURS) else "#8c8c8c" for name in names]
         bars = axis.barh([words(name).replace("*", "").replace("`", "") for name in names], values, color=colours)

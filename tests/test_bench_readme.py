@@ -107,3 +107,4 @@ def test_every_contender_has_words() -> None:
 
     for name in [*bench_contenders.CONTENDERS, *bench_convert.OURS, *bench_converters.PEERS]:
         assert name.partition("+")[0] in bench_readme.WORDS
+    assert set(bench_readme.PICTURED) <= set(bench_readme.WORDS)

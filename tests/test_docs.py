@@ -12,13 +12,14 @@ from dataclasses import fields
 from typing import Any
 
 import docs_cli
+import docs_notebooks
 import pytest
 import torch.utils.data
 import yaml
 
 import wdsremux
 from tests.conftest import ROOT
-from tests.support.pages import DOCS, PAGES, SHELLS, Block, anchors, blocks, commands, links, prose, rows
+from tests.support.pages import DOCS, PAGES, SHELLS, TEXTS, Block, anchors, blocks, commands, links, prose, rows
 from wdsremux import errors
 from wdsremux.loading.signature import TORCH
 
@@ -79,11 +80,28 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors(file or page), target
 
 
-@pytest.mark.parametrize("page", PAGES)
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for target in links("README.md"):
+        assert (ROOT / target).is_file(), target
+
+
+@pytest.mark.parametrize("page", TEXTS)
 def test_natural_english(page: str) -> None:
     for idiom in IDIOMS:
         found = re.search(rf".*{idiom}.*", prose(page), re.IGNORECASE)
         assert found is None, f"{idiom}: {found[0]}"
+
+
+def test_natural_english_of_the_examples() -> None:
+    examples = {path.name: path.read_text() for path in (ROOT / "examples").glob("*.py")}
+    for name, text in (examples | docs_notebooks.NOTEBOOKS).items():
+        for idiom in IDIOMS:
+            assert not re.search(idiom, text, re.IGNORECASE), f"{name}: {idiom}"
+
+
+def test_every_example_is_explained() -> None:
+    for path in (ROOT / "examples").iterdir():
+        assert path.name.startswith("__") or f"`examples/{path.name}`" in PAGES["examples.md"], path
 
 
 def test_code_fits_its_box() -> None:
@@ -101,7 +119,7 @@ def test_extras_exist() -> None:
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     known = set(settings["options.extras_require"])
-    for page, text in PAGES.items():
+    for page, text in TEXTS.items():
         for named in re.findall(r"(?:\.|wdsremux)\[([\w,-]+)\]", text):
             assert set(named.split(",")) <= known, f"{page}: [{named}]"
 
@@ -130,7 +148,7 @@ def test_options_in_the_text_exist() -> None:
     """Those of `--option VALUE`, of any command, and those of `wdsremux COMMAND --option`."""
     known = {name: _options(command) for name, command in docs_cli.commands().commands.items()}
     every = set().union(*known.values(), THEIRS, _options(docs_cli.commands()))
-    for page in PAGES:
+    for page in TEXTS:
         for code in re.findall(r"`([^`]+)`", prose(page)):
             command = re.match(r"wdsremux ([a-z]+)", code)
             if command or code.startswith("--"):
@@ -180,7 +198,7 @@ def test_attributes_of_loaders_exist(block: Block) -> None:
 
 def test_names_in_the_text_exist() -> None:
     modules = {path.stem for path in (ROOT / "wdsremux").iterdir()}
-    for page in PAGES:
+    for page in TEXTS:
         for name in re.findall(r"`@?wdsremux\.(\w+)", prose(page)):
             assert name in modules or hasattr(wdsremux, name), f"{page}: wdsremux.{name}"
 
@@ -240,6 +258,10 @@ def test_every_argument_of_torchs_loader_is_explained() -> None:
 
 
 # The other pages of the repository
+
+
+def test_the_readme_is_short() -> None:
+    assert TEXTS["README.md"].count("\n") <= 120
 
 
 def test_every_target_of_make_is_explained() -> None:

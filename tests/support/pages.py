@@ -1,4 +1,4 @@
-"""The pages of docs/, in the parts that tests look at."""
+"""The README and the pages of docs/, in the parts that tests look at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}
+PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}  #: of the site
+TEXTS = PAGES | {"README.md": (ROOT / "README.md").read_text()}
 SHELLS = ("sh", "bash", "console")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} (?P<text>.+?)(?: \{ ?#(?P<id>[\w-]+) ?\})?$", re.MULTILINE)
@@ -36,7 +37,7 @@ def blocks(*languages: str) -> list[Block]:
     """Those of all pages that are in one of these languages."""
     return [
         Block(page, content.count("\n", 0, found.start()) + 1, found["language"], textwrap.dedent(found["text"]))
-        for page, content in PAGES.items()
+        for page, content in TEXTS.items()
         for found in _FENCE.finditer(content)
         if found["language"] in languages
     ]
@@ -54,12 +55,12 @@ def commands() -> list[tuple[Block, str]]:
 
 def prose(page: str) -> str:
     """A page without its blocks of code, and without what scripts write into it."""
-    text = _FENCE.sub("", PAGES[page])
+    text = _FENCE.sub("", TEXTS[page])
     return re.sub(r"<!-- options: .*?<!-- end of options -->", "", text, flags=re.DOTALL)
 
 
 def links(page: str) -> list[str]:
-    """The targets of its links within docs/."""
+    """The targets of its links within the repository."""
     found = [match["target"] for match in _LINK.finditer(prose(page))]
     return [target for target in found if "://" not in target]
 

@@ -1,0 +1,255 @@
+"""What the documentation shows runs as it is shown, with smaller numbers: the Python blocks of README and docs/, the
+examples, and the notebooks. The README's training loop survives a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import docs_notebooks
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sample_source import CLASSES
+
+import wdsremux
+from tests.conftest import ROOT, needs
+from tests.support.launch import ids, output, seen, start
+from tests.support.page_scripts import Trial, block_with, cells, files, of_page, replaced, script
+from tests.support.pages import blocks
+
+pytestmark = pytest.mark.system
+
+EXAMPLES = ROOT / "examples"
+SMALL = {"batch_size=256": "batch_size=32, size=32"}
+LOOP = replaced(block_with("README.md", "CHECKPOINT =").text, SMALL | {"= 90, 100,": "= 2, 2,"})
+SETUP = LOOP[: LOOP.index("if os.path.exists(CHECKPOINT):")].replace("= 2, 2,", "= 1, 2,")
+CUDA = "needs a GPU"
+#: Several conversions of one script share a fork server, which would load torch for each.
+HOLD = "from wdsremux.conversion.engines import forkserver; held = forkserver.hold(); held.__enter__()"
+AGAIN = "assert train.epoch == 1; train.set_epoch(0)"  #: the page's next loop trains from the beginning, too
+TRIALS = {
+    "api.md": Trial(
+        {'"photos-256"': '"made-256"'},
+        after={"except wdsremux": "assert wdsremux.manifest('made-256').nsamples == 40"},
+    ),
+    "augmentation.md": Trial(
+        after={"brightness": "images, _ = next(iter(train)); assert images.shape == (256, 3, 224, 224)"},
+    ),
+    "clusters.md": Trial(
+        {"/shared/places-256": "photos-256"},
+        before="import wdsremux",
+        after={"lanes": "assert len(train) == 1"},
+        left_out={"SLURM_LOCALID": f"{CUDA}, and Slurm"},
+    ),
+    "format.md": Trial(
+        after={
+            "nsamples": "assert manifest.nsamples == 300",
+            "load_dataset": "assert len(rows) == 300",
+            "to_tuple": "assert sum(1 for _ in samples) == 300",
+            "pipeline_def": "pipe = images_and_labels(); pipe.build(); assert len(pipe.run()[0]) == 256",
+            "create_dataset": "assert len(rows) >= 300",  # timm fills up the last batch
+        }
+    ),
+    "index.md": Trial({"cifar10-256": "photos-256"}, after={"DataLoader": "assert images.shape == (256, 3, 224, 224)"}),
+    "loader.md": Trial(
+        {"90": "2"},
+        after={
+            "channels_last": "assert images.is_contiguous(memory_format=torch.channels_last)",
+            "class_to_idx": "torch.save({'loader': loader.state_dict()}, 'checkpoint.pt')",
+            "checkpoint": "assert loader.epoch == 2",
+            "stats.epoch.images": "assert stats.total.skipped == 0",
+        },
+    ),
+    "migrating.md": Trial(
+        {"batch_size=256": "batch_size=16", "num_workers=16": "num_workers=1", ".cuda(non_blocking=True)": ".float()"},
+        after={"MixUp": "assert labels.shape == (16, 10)"},
+    ),
+    "notebooks.md": Trial(
+        {
+            "ORG/places365": "photos",
+            "/content/drive/MyDrive/places-256": "places-256",
+            "/tmp/trial": "trial",
+            "limit=1_000": "limit=20",
+            "batch_size=256": "batch_size=16",
+        },
+        before=HOLD,
+        after={"MyDrive": "assert manifest.nsamples == 40", "make_grid": "assert images.dtype == torch.uint8"},
+    ),
+    "quickstart.md": Trial(
+        SMALL | {"= 90, 100,": "= 1, 2,"},
+        after={"CHECKPOINT =": "assert os.path.exists(CHECKPOINT)", "inference_mode": "assert len(test.dataset) == 60"},
+    ),
+    "recipes.md": Trial(
+        before=HOLD,
+        after={
+            "autocontrast": "import wdsremux as w; made = lambda f: w.convert('photos', f.__name__, recipe=f)",
+            "from recipe": "assert wdsremux.manifest('photos-prepared').nsamples == 40",
+            "tensor": "assert made(halve).nsamples == 40",
+            "halves": "assert made(halves).nsamples == 80",
+            "v2.Compose": "assert wdsremux.manifest('photos-augmented').nsamples == 40",
+            "stack(image) for image": "prepare.__name__ = 'with_v2'; assert made(prepare).nsamples == 40",
+            "A.Compose": "prepare.__name__ = 'with_albumentations'; assert made(prepare).nsamples == 40",
+        },
+    ),
+    "sharing.md": Trial(
+        {"ORG/places-256": "photos-256", '"places-256"': '"photos-256"'},
+        after={"streaming": "assert sum(1 for _ in rows) == 300"},
+        left_out={"snapshot_download": "needs the Hub"},
+    ),
+    "sources.md": Trial(
+        {'"photos-256", ': '"kept-256", batch_size=20, '},
+        before="import wdsremux; wdsremux.convert('sample', 'kept-256', keep='row', limit=20, workers=1)",
+        after={"json": "assert next(iter(loader))[2][0].keys() == {'row'}"},
+    ),
+    "trainers.md": Trial(
+        SMALL | {"devices=8": "devices=1"},
+        before="from setup import *",
+        after={
+            "lightning": AGAIN,
+            "Accelerator": AGAIN,
+            "train.sampler": AGAIN,
+            "LoaderTrainer": "assert trainer.state.global_step == len(train) == 9",
+        },
+        left_out={"DistributedDataParallel": CUDA},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def photos(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photographs as the documentation speaks of it: 40 in photos/train, and 10 in photos/test."""
+    folder = tmp_path_factory.mktemp("photos")
+    for split, step in (("train", 7), ("test", 6)):
+        (file,) = (sample / "data").glob(f"{split}-*.parquet")
+        rows = pq.read_table(file).to_pylist()[::step][: 40 if split == "train" else 10]
+        for number, row in enumerate(rows):
+            path = folder / split / CLASSES[row["label"]] / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(row["image"]["bytes"])
+    return folder
+
+
+@pytest.fixture
+def place(converted: Path, sample: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as a reader has it: photographs, and a converted set."""
+    for name, target in {"photos-256": converted, "photos": photos, "sample": sample}.items():
+        (tmp_path / name).symlink_to(target)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
+    return tmp_path
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+# Pages
+
+
+def test_every_page_is_tried() -> None:
+    assert {block.page for block in blocks("python")} == {*TRIALS, "README.md"}
+    assert len(of_page("README.md")) == 1  # it has tests of its own, below
+    for page, trial in TRIALS.items():
+        for words in (*trial.after, *trial.left_out):
+            block_with(page, words)
+
+
+@pytest.mark.parametrize("page", TRIALS)
+def test_a_page(place: Path, page: str) -> None:
+    """One script, whose lines are those of the page."""
+    if page == "format.md":
+        needs("nvidia.dali", "DALI")
+    written(place, "setup.py", SETUP)
+    for name, text in files(page):
+        written(place, name, text)
+    output(written(place, f"{page}.py", script(page, TRIALS[page])), folder=place)
+
+
+# Examples
+
+
+def test_the_training_loop_is_the_same_everywhere() -> None:
+    loop = block_with("README.md", "CHECKPOINT =").text
+    assert block_with("quickstart.md", "CHECKPOINT =").text == loop
+    example = (EXAMPLES / "train_minimal.py").read_text()
+    shown = [line for line in example[example.index("import os") :].splitlines() if "print(" not in line]
+    assert "\n".join(shown).replace("import sys\n", "").replace("sys.argv[1]", '"photos-256"') == loop.rstrip()
+
+
+def test_the_training_example(place: Path) -> None:
+    text = replaced((EXAMPLES / "train_minimal.py").read_text(), SMALL | {"= 90, 100,": "= 1, 2,"})
+    assert "epoch 0, step 8: loss " in output(written(place, "train.py", text), "photos-256", folder=place)
+
+
+@pytest.mark.parametrize("name", ["recipe_v2.py:stack", "recipe_albumentations.py:prepare"])
+def test_a_recipe(place: Path, photos: Path, name: str) -> None:
+    """Its pixels do not depend on batches and workers."""
+    recipe = f"{EXAMPLES}/{name}"
+    manifest = wdsremux.convert(photos, place / "one", recipe=recipe, workers=1)
+    assert (manifest.nsamples, manifest.nrejects) == (40, 0)
+    again = wdsremux.convert(photos, place / "two", recipe=recipe, batch_size=9, workers=2)
+    assert [shard.sha256 for shard in again.shards] == [shard.sha256 for shard in manifest.shards]
+
+
+def test_notebooks_are_as_the_script_writes_them() -> None:
+    assert sorted(docs_notebooks.NOTEBOOKS) == sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
+    for name, text in docs_notebooks.NOTEBOOKS.items():
+        content = (EXAMPLES / name).read_text()
+        assert cells(EXAMPLES / name) == [source for kind, source in docs_notebooks.cells(text) if kind == "code"]
+        assert json.loads(content)["nbformat_minor"] == 5
+        assert len(content) <= docs_notebooks.MOST_BYTES
+        assert '"output_type": "error"' not in content
+
+
+@pytest.mark.parametrize(("name", "values"), [("convert.ipynb", {}), ("train.ipynb", {"epoch, 6)": "epoch, 1)"})])
+def test_a_notebook(place: Path, name: str, values: dict[str, str]) -> None:
+    """Its cells as one script. What it reads and writes lies beside the folder that it is in, in build/."""
+    (place / "scripts").symlink_to(ROOT / "scripts")
+    (place / "build").mkdir()
+    (place / "build/notebook-source").symlink_to(place / "sample")
+    (place / "examples").mkdir()
+    text = replaced("\n".join([HOLD, *cells(EXAMPLES / name)]), values)
+    output(written(place, "examples/notebook.py", text), folder=place / "examples")
+
+
+# The loop
+
+
+def test_the_training_loop_killed_in_mid_epoch(converted: Path, tmp_path: Path) -> None:
+    """Nine steps an epoch. Of the five of the second epoch that were begun, the checkpoint knows four."""
+    whole, broken = (folder_of(converted, tmp_path / name) for name in ("whole", "broken"))
+    output(whole / "script.py", folder=whole, watch=whole / "watch")
+    killed = start(broken / "script.py", folder=broken, watch=broken / "before", kill="0:14")
+    assert killed.returncode == -9, killed.stderr
+    output(broken / "script.py", folder=broken, watch=broken / "after")
+    undisturbed, before, after = seen(whole / "watch"), seen(broken / "before"), seen(broken / "after")
+    kept = [line for line in before if line.epoch == 0 or line.position <= 4 * 32]
+    assert len(kept) == len(before) - 1
+    assert min((line.epoch, line.position) for line in after) == (1, 5 * 32)
+    for epoch in range(2):
+        assert ids([*kept, *after], "train", epoch) == ids(undisturbed, "train", epoch)
+    assert_same(checkpoint(whole), checkpoint(broken))
+
+
+def folder_of(converted: Path, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "photos-256").symlink_to(converted)
+    written(folder, "script.py", LOOP)
+    return folder
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(folder / "checkpoint.pt", weights_only=True)
+    return loaded
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """The same weights, to the bit, and the same place."""
+    assert one["loader"] == other["loader"]
+    assert one["loader"]["epoch"] == 2
+    assert one["model"].keys() == other["model"].keys()
+    for name, tensor in one["model"].items():
+        assert torch.equal(tensor, other["model"][name]), name
