@@ -77,7 +77,7 @@ def test_convert_says_what_it_does(run: Run, write_source: WriteSource, tmp_path
     assert first == f"wdsremux: {source} (train): 1,200 rows in 1 task for 16 shards"
     rest = last.removeprefix(f"wdsremux: {source} (train): 1,199 images in 16 shards, ")
     assert re.fullmatch(
-        r"\d\.\d MB before, \d\.\d MB after, [\d,]+ images/s, 1 rejects", rest.removesuffix(see(tmp_path))
+        r"\d\.\d MB before, \d\.\d MB after, [\d,]+ images/s, 1 reject", rest.removesuffix(see(tmp_path))
     )
     again = run(*arguments)
     assert again.code == 0
@@ -138,7 +138,7 @@ def test_info(run: Run, converted: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert "samples   300 in 12 shards" in done.out
     assert "recipe    resize:256, quality 90, subsampling 420, seed 0" in done.out
-    assert "mixing    well mixed: each shard holds about the same classes as the whole" in done.out
+    assert "mixing    well shuffled: each shard has about the same share of each class as the whole split" in done.out
     assert "       2         30  chelsea" in done.out
     assert done.out.count("split     ") == 2
 
@@ -151,7 +151,7 @@ def test_what_is_not_taken_and_not_labelled_is_told(run: Run, tmp_path: Path) ->
     done = run("convert", tmp_path / "photos", tmp_path / "out")
     note, _, last = done.err.splitlines()
     assert note == (
-        "wdsremux: files of photos that are not taken: 1 of other splits (test); 1 hidden (.hidden); "
+        "wdsremux: files of photos that are not converted: 1 in other splits (test); 1 hidden (.hidden); "
         "1 of another kind (train/notes.txt)"
     )
     assert last.endswith(f"0 rejects, labels: none{see(tmp_path)}")
@@ -260,11 +260,13 @@ def test_bad_sources_exit_with_1(run: Run, write_source: WriteSource, tmp_path: 
     def refused(*arguments: object) -> str:
         return sentence(run("convert", *arguments), 1)
 
-    assert "there is no file or folder" in refused(tmp_path / "nowhere", out)
+    assert "does not exist" in refused(tmp_path / "nowhere", out)
     assert "no file matches" in refused(source / "*.tar", out)
-    assert "has no split 'valid'. Its splits, by the names of shards: train" in refused(source, out, "--split", "valid")
+    assert "has no split 'valid'. Its splits (from the names of shards): train" in refused(
+        source, out, "--split", "valid"
+    )
     assert "has no column 'x'. Its columns: image" in refused(source, out, "--image-column", "x")
-    assert "no single label" in refused(source, out, "--label-column", "image")
+    assert "not a single label" in refused(source, out, "--label-column", "image")
     assert "has no column 'x'" in refused(source, out, "--keep", "x")
     assert "--keep cannot write as JSON" in refused(source, out, "--keep", "image")
     assert "has no image column. Its columns: caption (string), n (int64)" in refused(tmp_path / "text", out)
@@ -278,15 +280,15 @@ def test_bad_outs_exit_with_1(run: Run, write_source: WriteSource, convert_tiny:
     source = write_source([tiny_jpeg(0)] * 3)
     (tmp_path / "file").write_text("mine")
     assert "cannot be written to" in sentence(run("convert", source, tmp_path / "file"), 1)
-    assert "there is no folder" in sentence(run("info", tmp_path / "out"), 1)
+    assert "does not exist" in sentence(run("info", tmp_path / "out"), 1)
     assert "out cannot be read: No such file" in sentence(run("verify", tmp_path / "out"), 1)
     (tmp_path / "theirs" / "train").mkdir(parents=True)
     (tmp_path / "theirs" / "train" / "notes.txt").write_text("mine")
-    assert "no conversion of ours made, such as notes.txt" in sentence(run("convert", source, tmp_path / "theirs"), 1)
+    assert "wdsremux did not write, such as notes.txt" in sentence(run("convert", source, tmp_path / "theirs"), 1)
     assert [path.name for path in (tmp_path / "theirs").rglob("*")] == ["train", "notes.txt"]
     tiny = convert_tiny(3)
     before = digests(tiny)
-    assert "was begun with" in sentence(run("convert", source, tiny), 1)
+    assert "was started with" in sentence(run("convert", source, tiny), 1)
     assert digests(tiny) == before
     (tiny / "train" / "index.json").write_text("{}")
     assert "is not a wdsremux manifest" in sentence(run("info", tiny), 1)
@@ -308,7 +310,7 @@ def test_a_disk_that_takes_no_more(sample: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("wdsremux: task 0: ")
-    assert last.endswith("Run the same command again to go on.")
+    assert last.endswith("Run the same command again to resume.")
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "out" / "train").iterdir()] == [".wdsremux"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -319,8 +321,8 @@ def test_verify(run: Run, convert_tiny: ConvertTiny) -> None:
     out = convert_tiny(100)
     sizes = [path.stat().st_size for path in (out / "train").iterdir() if path.is_file()]
     looked_at = f"1 split, 3 shards, {len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB checked"
-    assert run("verify", out) == (0, f"{out} is sound: {looked_at}\n", "")
-    assert run("verify", out, "--decode") == (0, f"{out} is sound: {looked_at}, every image decoded\n", "")
+    assert run("verify", out) == (0, f"{out} is undamaged: {looked_at}\n", "")
+    assert run("verify", out, "--decode") == (0, f"{out} is undamaged: {looked_at}, every image decoded\n", "")
     assert run("verify", out, "--quiet") == (0, "", "")
     (out / "train" / "train-000001.tar").unlink()
     (out / "train" / "stray.txt").write_text("x")
@@ -348,9 +350,9 @@ def test_too_many_rejects_exit_with_1(run: Run, write_source: WriteSource, tmp_p
     planned, last = done.err.splitlines()
     assert "3 rows in 1 task for 3 shards" in planned
     assert last == (
-        "wdsremux: 1 row could not be baked, where 0 are allowed, for example 1.jpg: empty: 0 bytes. "
-        f"They are listed in {tmp_path / 'out/train/.wdsremux/rejects.jsonl'}. "
-        "Look at the source, or allow more with --max-rejects and run the command again."
+        "wdsremux: 1 row could not be converted, and 0 are allowed, for example 1.jpg: empty: 0 bytes. "
+        f"It is listed in {tmp_path / 'out/train/.wdsremux/rejects.jsonl'}. "
+        "Check the source, or allow more with --max-rejects and run the same command again."
     )
 
 

@@ -93,7 +93,7 @@ def test_a_source_and_a_split_in_place_of_a_set(run: Run, convert_tiny: ConvertT
         )
         if command != "info":
             said = run(command, out, "--split", "val")[2]
-            assert said == f"wdsremux: {out} holds no finished split 'val'; it holds train.\n"
+            assert said == f"wdsremux: {out} contains no finished split 'val', only train.\n"
 
 
 def test_verify_json(run: Run, convert_tiny: ConvertTiny) -> None:
@@ -110,7 +110,7 @@ def test_verify_json(run: Run, convert_tiny: ConvertTiny) -> None:
     assert json.loads(printed)["damages"] == [{"split": "train", "file": "stray.txt", "what": what}]
     code, printed, said = run("verify", out, "-q")
     assert (code, printed) == (1, f"train/stray.txt: {what}\n")
-    assert said.startswith("wdsremux: 1 file is not as recorded (1 split, 1 shard, 5 files, ")
+    assert said.startswith("wdsremux: 1 file does not match the manifest (1 split, 1 shard, 5 files, ")
 
 
 def test_verify_of_a_damaged_manifest(run: Run, convert_tiny: ConvertTiny) -> None:
@@ -155,7 +155,7 @@ def test_verify_and_info_print_more(run: Run, convert_tiny: ConvertTiny) -> None
 def test_less_and_more_at_once_is_an_error(run: Run, command: str) -> None:
     code, printed, said = run(command, *["x"] * (2 if command == "convert" else 1), "-q", "-v")
     assert (code, printed) == (2, "")
-    assert said == "wdsremux: --quiet and --verbose exclude each other. Choose one of them.\n"
+    assert said == "wdsremux: --quiet and --verbose cannot be used together. Choose one of them.\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -240,7 +240,7 @@ def test_ctrl_c_in_mid_run(sample: Path, tmp_path: Path) -> None:
     assert "━" not in "".join(lines)
     again = Terminal(command, columns=400)
     assert again.finish() == 0
-    assert any(f"{kept.rows_done} of them done by an earlier run" in line for line in again.screen())
+    assert any(f"{kept.rows_done} of them converted by an earlier run" in line for line in again.screen())
     assert again.screen()[-1].endswith(f"see {tmp_path / 'train'}")
     assert "━" not in "".join(again.screen())
 
@@ -322,7 +322,7 @@ def test_overwriting_again_would_remove_what_is_kept(write_source: WriteSource, 
     )
     for record in (tmp_path / "valid" / ".wdsremux").glob("task-*.json"):
         record.unlink()
-    assert stopped_text(tmp_path / "valid").startswith("Stopped before the first task was done; no rows are kept. ")
+    assert stopped_text(tmp_path / "valid").startswith("Stopped before the first task was finished; no rows are kept. ")
     assert stopped_text(tmp_path) == "Stopped. Run the same command again to resume."
 
 

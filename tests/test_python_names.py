@@ -29,22 +29,25 @@ OPTIONS = {name for command in (COMMAND, *COMMAND.commands.values()) for each in
 @pytest.mark.parametrize(
     ("text", "python"),
     [
-        ("Begin anew with --overwrite", "Begin anew with overwrite=True"),
-        ("go on without --strict, or", "go on without strict=True, or"),
-        ("Leave --no-shuffle out", "Leave shuffle=False out"),
-        ("Give --label-column none; --keep 'a b' puts", "Give label_column=\"none\"; keep='a b' puts"),
+        ("Start again with --overwrite", "Start again with overwrite=True"),
+        ("resume without --strict, or", "resume without strict=True, or"),
+        ("Omit --no-shuffle", "Omit shuffle=False"),
+        ("Use --label-column none; --keep 'a b' puts", "Use label_column=\"none\"; keep='a b' puts"),
         ("with --keep COLUMNS to", "with keep=COLUMNS to"),
         ("with --classes a,b,c or --classes FILE, or", 'with classes="a,b,c" or classes=FILE, or'),
         ("which --keep cannot write", "which keep= cannot write"),
-        ("Give --limit 50, choose", "Give limit=50, choose"),
-        ("Give --subsampling 420", 'Give subsampling="420"'),
+        ("Use --limit 50, choose", "Use limit=50, choose"),
+        ("Use --subsampling 420", 'Use subsampling="420"'),
         ("(--revision refs/convert/parquet), or", '(revision="refs/convert/parquet"), or'),
-        ("fewer workers (--workers)", "fewer workers (workers=)"),
+        ("use fewer workers (--workers)", "use fewer workers (workers=)"),
         ("more with --max-rejects and run", "more with max_rejects= and run"),
         ("take --split or --image-column", "take split= or image_column="),
-        ("wait longer with --patience", "wait longer with patience="),
+        ("increase --patience to", "increase patience= to"),
         ("--max-rejects 1%", 'max_rejects="1%"'),
-        ("(bad.py:2 in helper; --debug shows the traceback)", "(bad.py:2 in helper; its __notes__ hold the traceback)"),
+        (
+            "(bad.py:2 in helper; --debug shows the traceback)",
+            "(bad.py:2 in helper; its __notes__ contain the traceback)",
+        ),
         ("a--keep, --nothing and --keep-all", "a--keep, --nothing and --keep-all"),
     ],
 )
@@ -119,7 +122,9 @@ def test_an_error_from_python(write_source: WriteSource, tmp_path: Path) -> None
         wdsremux.convert(source, tmp_path / "out")
     options: dict[str, Any] = {"image_column": "image", "recipe": "copy", "workers": 1}
     wdsremux.convert(source, tmp_path / "out", **options)
-    with pytest.raises(OutputError, match=r"Leave limit= out, choose another OUT, or begin anew with overwrite=True$"):
+    with pytest.raises(
+        OutputError, match=r"Omit limit=, choose another output folder, or start again with overwrite=True$"
+    ):
         wdsremux.convert(source, tmp_path / "out", limit=2, **options)
 
 
@@ -130,14 +135,14 @@ def test_a_recipe_that_raises_from_python(write_source: WriteSource, tmp_path: P
     source = write_source([tiny_jpeg(0)] * 3)
     with pytest.raises(RecipeError) as caught:
         wdsremux.convert(source, tmp_path / "out", recipe=bake, workers=1)
-    assert str(caught.value).endswith(" in bake; its __notes__ hold the traceback)")
+    assert str(caught.value).endswith(" in bake; its __notes__ contain the traceback)")
     assert 'raise ValueError("no")' in caught.value.__notes__[0]
 
 
 def test_warnings_from_python(write_source: WriteSource, tmp_path: Path) -> None:
     more: dict[str, Any] = {"target": (datasets.Value("int64"), [0, 1, 2])}
     source = write_source([tiny_jpeg(0)] * 3, range(3), columns=more)
-    sentence = "Choose the other with label_column='target', or keep it with keep='target'"
+    sentence = "To use 'target', add label_column='target'; to keep it as JSON, add keep='target'"
     with pytest.warns(ConversionWarning) as caught:
         wdsremux.convert(source, tmp_path / "a", recipe="copy", workers=1)
     assert [sentence in str(warning.message) for warning in caught] == [True]

@@ -52,12 +52,15 @@ def test_of_many_classes_the_first_and_the_last_are_listed() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"well_mixed": True}, "mixing    well mixed: each shard holds about the same classes as the whole"),
+        (
+            {"well_mixed": True},
+            "mixing    well shuffled: each shard has about the same share of each class as the whole split",
+        ),
         (
             {"well_mixed": False},
-            'mixing    poorly mixed: some shard has 12 times the share of a class; shuffle with window="all"',
+            'mixing    poorly shuffled: one shard has 12 times the average share of a class; use window="all" to train',
         ),
-        ({"well_mixed": False, "worst_mixing": 1.44}, "some shard has 1.4 times the share"),
+        ({"well_mixed": False, "worst_mixing": 1.44}, "one shard has 1.4 times the average share"),
         ({"labels": [ClassCount(-1, None, 10)]}, "labels    none"),
         ({"nshards": 1}, "samples   3 in 1 shard, 5.0 MB"),
     ],

@@ -383,7 +383,7 @@ def test_names_in_a_manifest(made: tuple[Path, Path], outside: Path, tally: Tall
         values["files"] = about.files | {f"{lead}/letter": {"sha256": "0" * 64}}
     (folder / "index.json").write_bytes(manifest.Manifest(**(values | {"shards": shards})).dumps())
     whole = use(*made)
-    assert "holds values that no conversion writes" in whole[1]
+    assert "contains values that no conversion writes" in whole[1]
     assert whole[2]
     assert not whole[3], "the manifest is made anew, from the journal"
     assert wdsremux.verify(made[1]) == []

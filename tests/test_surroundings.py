@@ -69,7 +69,7 @@ def test_workers_must_fit_in_the_descriptors(monkeypatch: pytest.MonkeyPatch) ->
     limits: list[tuple[int, Any]] = [(1_024, 1_024)]
     monkeypatch.setattr(resource, "getrlimit", lambda kind: limits[-1])
     space.check_open_files(200)
-    with pytest.raises(ConversionError, match=r"400 workers need more files open at once than the 1024 .* --workers"):
+    with pytest.raises(ConversionError, match=r"400 workers need more open files than the limit of 1024 .* --workers"):
         space.check_open_files(400)
     limits.append((resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     space.check_open_files(10_000)
@@ -78,7 +78,9 @@ def test_workers_must_fit_in_the_descriptors(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_cache_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "cache")
-    with pytest.raises(SourceError, match=r"file/cache, where .* cannot be written to: Not a directory\. Set HF_HOME"):
+    with pytest.raises(
+        SourceError, match=r"file/cache, the cache .* cannot be written to: Not a directory\. Set HF_HOME"
+    ):
         datasets_quirks.check_cache()
 
 

@@ -1,15 +1,15 @@
-"""Convert an image data set once into WebDataset shards; train from them with decode and augmentation off the loop.
+"""Convert an image data set once into WebDataset shards, and train without a CPU bottleneck.
 
-    wdsremux.convert(source, out)              stream a source into shards
-    wdsremux.DataLoader(out, batch_size=256)   in place of torch.utils.data.DataLoader
-    wdsremux.manifest(out)                     what a converted split holds
-    wdsremux.verify(out)                       whether it still does
-    @wdsremux.recipe(images="tensor")          for a recipe of your own that wants tensors
+    wdsremux.convert(source, out)              convert a source into shards
+    wdsremux.DataLoader(out, batch_size=256)   use in place of torch.utils.data.DataLoader
+    wdsremux.manifest(out)                     read what a converted split contains
+    wdsremux.verify(out)                       check that its files are undamaged
+    @wdsremux.recipe(images="tensor")          decorate a recipe of your own that needs tensors
 
-What these give back and tell: Manifest, Damage, Stats; Planned, Progress, Noted, Warned, Finished (an Event is one of
-them); WdsremuxError, the base class of all errors.
+Results: Manifest, Damage, Stats. Events: Planned, Progress, Noted, Warned, Finished (an Event is any of them). Errors:
+WdsremuxError is the base class of all errors.
 
-Importing this package is light: torch, DALI and datasets load when first used.
+The import is fast: torch, DALI and datasets are loaded when they are first used.
 """
 
 from __future__ import annotations

@@ -58,52 +58,54 @@ def convert(
     progress: bool | None = None,
     tell: Callable[[Event], None] | None = None,
 ) -> Manifest:
-    """Convert one split of a source, or resume an earlier run.
+    """Convert one split of a source, or resume a conversion that was stopped.
 
     Args:
-        source: a Hub id; a folder of parquet, Arrow (`save_to_disk` too), image or WebDataset tar files; or a glob.
-        out: the folder that gets a folder for the split.
+        source: a Hub id; a folder of parquet, Arrow (also from `save_to_disk`), image or WebDataset tar files; one such
+            file; or a glob.
+        out: the folder to write to; each split gets a folder of its own in it.
         config: name of the dataset configuration, if the source has several.
         split: name of the split to convert.
-        revision: branch, tag or commit of a Hub id; the newest by default.
+        revision: branch, tag or commit of a Hub id. By default the newest commit.
         image_column: name of the column with the images, if there are several.
-        label_column: name of the column with the label, if it cannot be told by its name; "none" for no labels.
-        classes: class names in the order of their numbers: a list, one string with commas, or the path of a file with
-            a name on each line. By default the source's own.
+        label_column: name of the column with the labels, if it is not detected. "none" converts without labels.
+        classes: class names in the order of their labels: a list, one string with commas, or the path of a file with
+            one name per line. By default the source's own.
         keep: columns to keep as JSON beside each image: a list, or one string with commas.
-        recipe: what is baked: "resize:N" (short side N pixels), "square:N" (the largest square from the middle),
-            "copy" (the source's bytes), "FILE.py:FUNC", "package.module:FUNC", a function that maps a batch of rows to
-            a batch of rows, or a transform of torchvision, which is applied to each image.
-        recipe_version: stands in for the source text of your own recipe when runs are compared.
-        batch_size: rows that your own recipe gets at once.
-        quality: of the JPEGs, 1 to 100.
-        subsampling: chroma of the JPEGs, "420" or "444".
-        restart_rows: end each row of JPEG blocks with a marker, so that a loader on a CPU decodes only a crop's rows.
-        fast: decode to fewer pixels before resizing: a sixth faster, 0.2 to 2 dB worse. For resize:N and square:N.
-        samples_per_shard: 2,000 by default, fewer for a small source.
-        samples_per_task: rows that one worker mixes, 8,192 by default.
-        shuffle: mix the rows of the source; False keeps their order.
-        seed: of the mixing, and of your own recipe's random transforms.
-        workers: number of processes; one for each core by default.
-        engine: where tasks run, "local" or "ray".
-        max_rejects: how many rows may fail: an integer, a share such as 0.01, or a percentage such as "1%". A share
-            allows at least 10 of them; 0 and "0%" allow none.
-        limit: convert only so many rows, taken evenly from the whole source.
-        patience: seconds for which faults of the network are met with retries.
-        strict: refuse to resume under other library versions, or from files that have changed.
-        overwrite: begin anew in place of an earlier conversion.
-        progress: whether to show progress: a line that moves on a terminal or in a notebook, plain lines elsewhere. By
-            default only where somebody watches, which is on a terminal or in a notebook, and `tell` is not given.
-        tell: called with every event (`wdsremux.Event`): progress, warnings, the end. Without it, warnings go to
-            Python's `warnings`. The logger "wdsremux" gets warnings, and lines of progress at the level INFO, in any
-            case.
+        recipe: how each image is processed: "resize:N" (short side of N pixels), "square:N" (the largest central
+            square), "copy" (the source's bytes), "FILE.py:FUNC", "package.module:FUNC", a function that maps a batch of
+            rows to a batch of rows, or a torchvision transform, which is applied to each image.
+        recipe_version: version of your own recipe. Runs are then compared by it, not by the source code of the recipe.
+        batch_size: number of rows passed to your own recipe at once.
+        quality: JPEG quality of the converted images, from 1 to 100.
+        subsampling: chroma subsampling of the converted images, "420" or "444".
+        restart_rows: end each row of JPEG blocks with a restart marker, so that a loader on a CPU can decode only the
+            rows of a crop.
+        fast: resize about 17 % faster, at a cost of 0.2 to 2 dB in image quality. For resize:N and square:N.
+        samples_per_shard: number of samples in each shard. By default 2,000, and fewer for a small source.
+        samples_per_task: number of rows that one worker shuffles together. By default 8,192.
+        shuffle: whether to shuffle the rows of the source; False keeps their order.
+        seed: seed of the shuffle and of random transforms in your own recipe.
+        workers: number of worker processes. By default one per CPU core.
+        engine: engine that runs the tasks: "local" (processes on this machine) or "ray" (a Ray cluster).
+        max_rejects: how many rows may fail before the run stops: an integer, a share such as 0.01, or a percentage such
+            as "1%". A share allows at least 10; 0 and "0%" allow none.
+        limit: convert only this many rows, taken evenly from the whole source.
+        patience: seconds for which network errors are retried.
+        strict: refuse to resume if library versions or files of the source have changed meanwhile.
+        overwrite: start again from scratch, in place of an earlier conversion.
+        progress: whether to show progress: a progress bar on a terminal or in a notebook, plain lines elsewhere. By
+            default it is shown on a terminal and in a notebook, unless `tell` is given.
+        tell: called with every event (`wdsremux.Event`), such as progress, warnings and the end. Without it, warnings
+            are issued with Python's `warnings`. In both cases the logger "wdsremux" receives warnings, and lines of
+            progress at the level INFO.
 
     Returns:
         The manifest of the finished split.
 
     Raises:
-        WdsremuxError: one sentence saying what, where and what to do. What is finished stays; the same call resumes.
-        KeyboardInterrupt: after Ctrl-C, saying how many rows are kept.
+        WdsremuxError: says what is wrong, where, and what to do. Finished work is kept; the same call resumes.
+        KeyboardInterrupt: after Ctrl-C; its message says how many rows are kept.
     """
     from wdsremux.display import Display, stopped_text
 
@@ -168,7 +170,11 @@ def run(
 
 
 def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
-    """The manifest of a converted split.
+    """Read the manifest of a converted split.
+
+    Args:
+        out: the folder of a converted set.
+        split: name of the split.
 
     Raises:
         FormatError: if there is no finished split, or its manifest is damaged.
@@ -186,13 +192,13 @@ def verify(
     """Check every file of a converted set against its manifest.
 
     Args:
-        out: the converted set.
-        split: None: all of them.
-        decode: whether to decode every image, too.
-        tell: called after each shard with the bytes that are checked and the bytes that there are.
+        out: the folder of a converted set.
+        split: name of the split to check; None checks all splits.
+        decode: whether to decode every image as well.
+        tell: called after each shard with the number of bytes checked so far and the total number of bytes.
 
     Returns:
-        A damage for each file that is damaged, missing, extra, swapped or renamed; none for a sound set.
+        A `Damage` for each file that is damaged, missing, extra, swapped or renamed; an empty list if there is none.
 
     Raises:
         FormatError: if there is no finished split.
@@ -229,12 +235,12 @@ def _fork_server() -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.getcwd()  # multiprocessing tells it to its workers
             raise WorkerError(
-                f"no worker process can be started: {error.strerror or error}. Set TMPDIR to a folder that can be "
-                "written to and has a short name, and run the same command again"
+                f"no worker process can be started: {error.strerror or error}. Set TMPDIR to a writable folder "
+                "with a short name, and run the same command again"
             ) from error
         raise WorkerError(
-            "no worker process can be started: the working directory is gone. Change to one that is there, "
-            "and run the same command again"
+            "no worker process can be started: the working directory does not exist any more. Change to one that "
+            "exists, and run the same command again"
         ) from error
     with contextlib.ExitStack() as stack:
         stack.push(held)

@@ -69,7 +69,7 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def text(name: str, value: Any, what: str = "a text") -> str:
+def text(name: str, value: Any, what: str = "a string") -> str:
     """
     Raises:
         OptionError: if it is no text.
@@ -89,7 +89,7 @@ def path(name: str, value: Any) -> str:
     except TypeError:
         found = None
     if not isinstance(found, str):
-        refuse(name, value, "a path, as a text or a pathlib.Path")
+        refuse(name, value, "a path, as a string or a pathlib.Path")
     return found
 
 
@@ -122,11 +122,11 @@ def channels(name: str, value: Any) -> tuple[float, float, float]:
     """
     given = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(given, Sequence) or isinstance(given, str | bytes) or len(given) != 3:
-        refuse(name, value, "three numbers of 0 to 1, for red, green and blue")
+        refuse(name, value, "three numbers from 0 to 1, for red, green and blue")
     red, green, blue = (number(name, each, -math.inf) for each in given)
     if max(red, green, blue) > 1:
         raise OptionError(
-            f"Invalid {name} (got {value!r}). Supported: three numbers on a scale of 0 to 1; these look like values of "
-            "0 to 255. Divide them by 255"
+            f"Invalid {name} (got {value!r}). Supported: three numbers from 0 to 1. These look like values from "
+            "0 to 255: divide them by 255"
         )
     return red, green, blue

@@ -13,7 +13,7 @@ import typer
 
 from wdsremux import __version__, stopping
 from wdsremux.convert_command import Quiet, Verbose, check_loudness, convert
-from wdsremux.errors import printable
+from wdsremux.errors import counted, printable
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -56,13 +56,13 @@ def _root(
 @app.command(short_help="Check every file of a converted set.")
 def verify(
     out: Out,
-    split: Annotated[str | None, typer.Option(help="Name of the split to check. By default all of them.")] = None,
-    decode: Annotated[bool, typer.Option("--decode", help="Decode every image, too.")] = False,
+    split: Annotated[str | None, typer.Option(help="Name of the split to check. By default all splits.")] = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image as well.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check every file of a converted set against its manifest, and name each that is damaged, missing or extra."""
+    """Check every file of a converted set against its manifest, and list those that are damaged, missing or extra."""
     check_loudness(quiet, verbose)
     from wdsremux.inspection import verify as inspection
     from wdsremux.terminal import MovingLine
@@ -71,7 +71,9 @@ def verify(
     with MovingLine(f"verify {out}", drawn=False if quiet else None) as line:
         checked = inspection.check(place, split, decode, line.move)
     if verbose:
-        stopping.complain(f"checked in {time.monotonic() - began_s:,.1f} s with {inspection.threads()} threads")
+        stopping.complain(
+            f"checked in {time.monotonic() - began_s:,.1f} s with {counted(inspection.threads(), 'thread')}"
+        )
     _print_checked(f"{out}{f' ({split})' if split else ''}", checked, decode, as_json, quiet)
     _warn_of_classes(place, split)
     if checked.damages:
@@ -88,12 +90,13 @@ def _print_checked(title: str, checked: Any, decode: bool, as_json: bool, quiet:
         typer.echo(damage)
     looked_at = f"{checked_text(checked)}{', every image decoded' if decode else ''}"
     if checked.damages:
-        number = f"{len(checked.damages)} file{' is' if len(checked.damages) == 1 else 's are'} not as recorded"
+        differ = f"{counted(len(checked.damages), 'file')} {'does' if len(checked.damages) == 1 else 'do'} not match"
         stopping.complain(
-            f"{number} ({looked_at}). Delete what is named, and run the same conversion again to rebuild it."
+            f"{differ} the manifest ({looked_at}). Delete what is listed above, and run the same conversion again to "
+            "rebuild it."
         )
     elif not quiet:
-        typer.echo(printable(f"{title} is sound: {looked_at}"))
+        typer.echo(printable(f"{title} is undamaged: {looked_at}"))
 
 
 def _warn_of_classes(out: Path, split: str | None) -> None:
@@ -106,18 +109,18 @@ def _warn_of_classes(out: Path, split: str | None) -> None:
             stopping.complain(f"warning: {warning}.")
 
 
-@app.command(short_help="Time how fast a set can be read here.")
+@app.command(short_help="Measure how fast a converted set can be read on this machine.")
 def bench(
     out: Out,
     split: Annotated[str, typer.Option(help="Name of the split to read.")] = "train",
     batch_size: Annotated[int, typer.Option(help="Number of samples in each batch.")] = 256,
     size: Annotated[int, typer.Option(help="Width and height of the training images, in pixels.")] = 224,
-    seconds: Annotated[float, typer.Option(help="Seconds for which each way of reading is tried.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Seconds for which each way of reading is measured.")] = 5.0,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Read a converted set as a training would, in each way that works on this machine, and report how fast each is."""
+    """Read a converted set as in training, in each way that works on this machine, and report the speed of each."""
     check_loudness(quiet, verbose)
     from wdsremux.format import manifest
     from wdsremux.terminal import MovingLine
@@ -151,9 +154,9 @@ def _print_outcomes(title: str, outcomes: Any, advice: list[str], as_json: bool)
         typer.echo(sentence)
 
 
-@app.command(short_help="Report what a converted set holds.")
+@app.command(short_help="Report what a converted set contains.")
 def info(out: Out, as_json: AsJson = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """Report what a converted set holds, where it came from, and how well its shards are mixed."""
+    """Report what a converted set contains, where it came from, and how well its shards are shuffled."""
     check_loudness(quiet, verbose)
     from wdsremux.format import class_list, manifest, underway
     from wdsremux.inspection.info import describe

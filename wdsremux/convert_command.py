@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wdsremux.conversion.events import Event
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors, warnings and the result.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details that are otherwise left out.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details that are normally omitted.")]
 
 
 def convert(
@@ -190,4 +190,4 @@ def check_loudness(quiet: bool, verbose: bool) -> None:
         OptionError: if a command is to print both less and more.
     """
     if quiet and verbose:
-        raise OptionError("--quiet and --verbose exclude each other. Choose one of them")
+        raise OptionError("--quiet and --verbose cannot be used together. Choose one of them")

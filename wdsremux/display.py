@@ -10,13 +10,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from wdsremux.conversion import events
-from wdsremux.errors import printable
+from wdsremux.errors import counted, printable
 from wdsremux.format import underway
 from wdsremux.format.class_list import is_labelled
 from wdsremux.terminal import MovingLine, can_draw, clock, console_on_stderr, is_watched, percent
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from wdsremux.format.manifest import Manifest
 
 _LOGGER = logging.getLogger("wdsremux")
 LINE_EVERY_S = 10.0  #: between two plain lines where there is no terminal
@@ -105,11 +107,11 @@ class Display:
         self._rows = self._rows_before = event.rows_done
         self._total = event.plan.rows
         shards = sum(len(task.shards) for task in event.plan.tasks)
-        done = f", {event.rows_done:,} of them done by an earlier run" if event.rows_done else ""
-        tasks = f"{len(event.plan.tasks)} task{'s' if len(event.plan.tasks) > 1 else ''}"
-        rows = "an unknown number of" if self._total is None else f"{self._total:,}"
+        done = f", {event.rows_done:,} of them converted by an earlier run" if event.rows_done else ""
+        tasks = counted(len(event.plan.tasks), "task")
+        rows = "an unknown number of rows" if self._total is None else counted(self._total, "row")
         upto = "" if self._total is not None else "up to "
-        self.say(f"{self._title}: {rows} rows in {tasks} for {upto}{shards:,} shards{done}")
+        self.say(f"{self._title}: {rows} in {tasks} for {upto}{counted(shards, 'shard')}{done}")
         for text in _details(event):
             self._detail(text)
         self._draw()
@@ -124,10 +126,14 @@ class Display:
         now_s = time.monotonic()
         if not self.drawn and now_s - self._spoke_s >= LINE_EVERY_S:
             self._spoke_s = now_s
-            of = "" if self._total is None else f" of {self._total:,}"
+            rows = (
+                counted(self._rows, "row")
+                if self._total is None
+                else f"{self._rows:,} of {counted(self._total, 'row')}"
+            )
             left = f", {left} left" if (left := self._left()) else ""
             rates = ", ".join((self._rate(), *self._more()))
-            self.say(f"{self._title}: {self._rows:,}{of} rows, {rates}{left}")
+            self.say(f"{self._title}: {rows}, {rates}{left}")
 
     def _draw(self) -> None:
         fraction = None if self._total is None else self._rows / max(self._total, 1)
@@ -146,7 +152,7 @@ class Display:
 
     def _more(self) -> tuple[str, str, str]:
         into, out = (count / self._seconds() / 1e6 for count in (self._bytes_in, self._bytes_out))
-        return f"{self._rejects:,} rejects", f"{into:,.1f} MB/s in", f"{out:,.1f} MB/s out"
+        return counted(self._rejects, "reject"), f"{into:,.1f} MB/s in", f"{out:,.1f} MB/s out"
 
     def _left(self) -> str:
         """The time that the rest will take; empty where that cannot be told."""
@@ -156,7 +162,7 @@ class Display:
     def _finish(self, event: events.Finished) -> None:
         result = event.manifest
         if event.already:
-            about = f"already converted, {result.nsamples:,} images in {len(result.shards)} shards{_labels(event)}"
+            about = f"already converted, {_size(result)}{_labels(event)}"
             about += f"; see {event.folder}"
             self.say(f"{self._title}: {about}")
             return
@@ -164,11 +170,15 @@ class Display:
         before = f"{event.bytes_source / 1e6:,.1f} MB before, " if event.bytes_source else ""
         dropped = f", {result.ndropped:,} dropped by the recipe" if result.ndropped else ""
         self.say(
-            f"{self._title}: {result.nsamples:,} images in {len(result.shards)} shards, "
+            f"{self._title}: {_size(result)}, "
             f"{before}{size / 1e6:,.1f} MB after, "
-            f"{self._images / self._seconds():,.0f} images/s, {result.nrejects} rejects{dropped}{_labels(event)}; "
-            f"see {event.folder}"
+            f"{self._images / self._seconds():,.0f} images/s, "
+            f"{counted(result.nrejects, 'reject')}{dropped}{_labels(event)}; see {event.folder}"
         )
+
+
+def _size(result: Manifest) -> str:
+    return f"{counted(result.nsamples, 'image')} in {counted(len(result.shards), 'shard')}"
 
 
 def _labels(event: events.Finished) -> str:
@@ -179,17 +189,17 @@ def _labels(event: events.Finished) -> str:
         return ""
     if event.unlabelled == event.manifest.nsamples:
         return ", labels: none (every label is null)"
-    return f", {event.unlabelled:,} images without a label"
+    return f", {counted(event.unlabelled, 'image')} without a label"
 
 
 def _details(event: events.Planned) -> list[str]:
     """What `--verbose` adds: how work is dealt out, where it runs, and with which libraries."""
     versions = ", ".join(f"{name} {value}" for name, value in event.environment.items())
-    plan, workers = event.plan, f"{event.workers} worker{'' if event.workers == 1 else 's'}"
+    plan, workers = event.plan, counted(event.workers, "worker")
     size = f", {event.bytes_source / 1e6:,.1f} MB in the source" if event.bytes_source else ""
-    rows, samples = f"{plan.samples_per_task:,} rows per task", f"{plan.samples_per_shard:,} samples per shard"
+    rows, samples = counted(plan.samples_per_task, "row"), counted(plan.samples_per_shard, "sample")
     return [
-        f"plan: up to {rows}, up to {samples}{size}",
+        f"plan: up to {rows} per task, up to {samples} per shard{size}",
         f"engine: {event.engine}, {workers}",
         f"environment: {versions}",
     ]
@@ -207,6 +217,10 @@ def stopped_text(folder: Path, *, overwrite: bool = False) -> str:
     if begun is None:
         return "Stopped. Run the same command again to resume."
     if not begun.rows_done:
-        return "Stopped before the first task was done; no rows are kept. Run the same command again to start over."
-    of = "" if begun.rows is None else f" of {begun.rows:,}"
-    return f"Stopped; {begun.rows_done:,}{of} rows are kept. {again}."
+        return "Stopped before the first task was finished; no rows are kept. Run the same command again to start over."
+    rows = (
+        counted(begun.rows_done, "row")
+        if begun.rows is None
+        else f"{begun.rows_done:,} of {counted(begun.rows, 'row')}"
+    )
+    return f"Stopped; {rows} {'is' if begun.rows_done == 1 else 'are'} kept. {again}."

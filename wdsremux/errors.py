@@ -1,19 +1,19 @@
 """Every error that wdsremux raises.
 
-    WdsremuxError            something the user can act on: one sentence saying what, where, what was got, what to do
-    ├── OptionError          wrong by the arguments alone; the command line exits with 2
+    WdsremuxError            something the user can act on: says what is wrong, where, what was got, and what to do
+    ├── OptionError          an option or argument is invalid; the command line exits with 2
     ├── SourceError          the source cannot be found, read, or understood
-    ├── OutputError          OUT cannot be used: locked, foreign files, begun with other options
+    ├── OutputError          the output folder cannot be used: locked, foreign files, started with other options
     ├── FormatError          a file of a converted split is missing, damaged, or not what the manifest says
-    │   └── VersionError     it is of a version that this wdsremux does not know
-    ├── ConversionError      a conversion began and cannot go on; running it again resumes
-    │   ├── RejectError      more rows could not be baked than --max-rejects allows
-    │   ├── RecipeError      a user's recipe cannot be loaded, raised, or returned what cannot be baked
-    │   ├── SpaceError       the disk is too small for what is still to come
+    │   └── VersionError     it has a version that this release of wdsremux does not read
+    ├── ConversionError      a conversion had to stop; running it again resumes
+    │   ├── RejectError      more rows could not be converted than --max-rejects allows
+    │   ├── RecipeError      a user's recipe cannot be loaded, raised an error, or returned an invalid result
+    │   ├── SpaceError       the disk is too small for the rest of the conversion
     │   └── WorkerError      a worker process failed or died
-    ├── ImageError           bytes that are no image we can decode; a conversion turns it into a reject
+    ├── ImageError           bytes that cannot be decoded as an image; a conversion records a reject instead
     ├── StateError           a loader state does not belong to this loader
-    └── BackendError         a decoding backend is missing or failed
+    └── BackendError         a backend or an engine is missing or failed
 
 A row that cannot be baked is no error but a value (`wdsremux.conversion.recipes.base.Reject`).
 """
@@ -36,6 +36,11 @@ def first_line(error: BaseException) -> str:
     return next(filter(None, lines), type(error).__name__)
 
 
+def counted(number: int, noun: str, nouns: str | None = None) -> str:
+    """A number and its noun: "1 row", "2,000 rows"; `nouns` is the plural where it is not made with an s."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def install_command(extra: str) -> str:
     """The command that installs an optional part of this package, to stand within an error.
 
@@ -45,17 +50,17 @@ def install_command(extra: str) -> str:
 
 
 class WdsremuxError(Exception):
-    """Base class: catch this to catch everything that wdsremux raises on purpose."""
+    """Base class of all errors that wdsremux raises on purpose."""
 
     exit_code = 1
 
 
 class ConversionWarning(UserWarning):
-    """Something to know of a conversion that goes on: the category under which Python's `warnings` has it."""
+    """A warning about a conversion that continues: the category of these warnings in Python's `warnings`."""
 
 
 class OptionError(WdsremuxError):
-    """An option or argument is wrong by itself, whatever the files look like."""
+    """An option or argument is invalid, whatever the files contain."""
 
     exit_code = 2
 
@@ -82,27 +87,27 @@ class FormatError(WdsremuxError):
 
 
 class VersionError(FormatError):
-    """A split was written in a version of the format that this wdsremux does not know."""
+    """A split was written in a version of the format that this release of wdsremux does not read."""
 
 
 class ConversionError(WdsremuxError):
-    """A conversion had to stop; what is finished stays, and the same command goes on from there."""
+    """A conversion had to stop. Finished work is kept, and the same command resumes it."""
 
 
 class RejectError(ConversionError):
-    """More rows could not be baked than the user allows."""
+    """More rows could not be converted than `max_rejects` allows."""
 
 
 class RecipeError(ConversionError):
-    """A recipe of the user's cannot be loaded, raised, or returned something that is no batch of images."""
+    """A user's recipe cannot be loaded, raised an error, or returned something that is not a batch of images."""
 
 
 class SpaceError(ConversionError):
-    """What is still to be written does not fit on the disk."""
+    """The disk is too small for the rest of the conversion."""
 
 
 class WorkerError(ConversionError):
-    """A worker process raised or died."""
+    """A worker process raised an error or died."""
 
 
 class ImageError(WdsremuxError):
@@ -110,8 +115,8 @@ class ImageError(WdsremuxError):
 
 
 class StateError(WdsremuxError):
-    """A loader state was made for another data set or another order."""
+    """A loader state was saved for another data set or another order."""
 
 
 class BackendError(WdsremuxError):
-    """A backend is not installed, or failed on a batch."""
+    """A backend or an engine is not installed, or a backend failed on a batch."""

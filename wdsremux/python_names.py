@@ -17,7 +17,7 @@ _TYPES: dict[str, Any] = {**get_type_hints(ConvertOptions), "decode": bool}  #: 
 FLAGS = {name: f"{name}=True" for name, kind in _TYPES.items() if kind is bool} | {"no_shuffle": "shuffle=False"}
 VALUED = {name for name, kind in _TYPES.items() if kind is not bool}
 _NUMBERS = {name for name in VALUED if {int, float} & {_TYPES[name], *get_args(_TYPES[name])}}
-PHRASES = {"--debug shows the traceback": "its __notes__ hold the traceback"}
+PHRASES = {"--debug shows the traceback": "its __notes__ contain the traceback"}
 #: A value is a number, none, a word in capitals that stands for one, in quotes, or a list or a path without a space;
 #: any other word goes on with the sentence.
 TOKEN = re.compile(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from wdsremux.errors import printable
+from wdsremux.errors import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def info_text(split: SplitInfo, *, verbose: bool = False) -> str:
         f"split     {split.split}",
         f"source    {split.source['name']} ({split.source['kind']}), revision {split.source['revision'][:12]}",
         f"recipe    {recipe}, seed {split.seed}",
-        f"samples   {split.nsamples:,} in {_count(split.nshards, 'shard')}, {split.size_bytes / 1e6:,.1f} MB",
+        f"samples   {split.nsamples:,} in {counted(split.nshards, 'shard')}, {split.size_bytes / 1e6:,.1f} MB",
         f"rejects   {split.nrejects:,}, and {split.ndropped:,} dropped by the recipe",
         *_mixing(split),
         *_classes(split, verbose),
@@ -49,10 +49,13 @@ def _mixing(split: SplitInfo) -> list[str]:
     if split.well_mixed is None:
         return []
     if split.well_mixed:
-        return ["mixing    well mixed: each shard holds about the same classes as the whole"]
+        return ["mixing    well shuffled: each shard has about the same share of each class as the whole split"]
     worst = split.worst_mixing or 1.0
     times = f"{worst:,.1f}" if worst < 10 else f"{worst:,.0f}"
-    return [f'mixing    poorly mixed: some shard has {times} times the share of a class; shuffle with window="all"']
+    return [
+        f'mixing    poorly shuffled: one shard has {times} times the average share of a class; use window="all" to '
+        "train"
+    ]
 
 
 def _classes(split: SplitInfo, verbose: bool) -> list[str]:
@@ -60,7 +63,7 @@ def _classes(split: SplitInfo, verbose: bool) -> list[str]:
     if not labels:
         return ["labels    none"]
     unlabelled = sum(count.samples for count in split.labels if count.label < 0)
-    missing = f", and {unlabelled:,} samples without a label" if unlabelled else ""
+    missing = f", and {counted(unlabelled, 'sample')} without a label" if unlabelled else ""
     head = f"classes   {len(labels):,}{missing}"
     left_out = len(labels) - 2 * LISTED
     if verbose or left_out <= 1:
@@ -81,12 +84,8 @@ def underway_text(split: Underway) -> str:
 
 def checked_text(checked: Checked) -> str:
     """What `wdsremux verify` has looked at."""
-    files = f"{_count(checked.shards, 'shard')}, {_count(checked.files, 'file')}, {checked.size_bytes / 1e6:,.1f} MB"
-    return f"{_count(checked.splits, 'split')}, {files} checked"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    files = f"{counted(checked.shards, 'shard')}, {counted(checked.files, 'file')}, {checked.size_bytes / 1e6:,.1f} MB"
+    return f"{counted(checked.splits, 'split')}, {files} checked"
 
 
 def outcomes_table(title: str, outcomes: Sequence[Outcome]) -> Table:

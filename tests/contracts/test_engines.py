@@ -262,7 +262,7 @@ def test_a_bakery_that_no_worker_can_open(engine: str, job: Job) -> None:
 
 def test_output_that_cannot_be_written(engine: str, job: Job) -> None:
     gone = replace(job.bakery, folder=job.bakery.folder / "gone")
-    with pytest.raises(ConversionError, match=r"task \d+: .*Run the same command again to go on"):
+    with pytest.raises(ConversionError, match=r"task \d+: .*Run the same command again to resume"):
         list(make_engine(engine, 2).map(job.tasks, gone))
     wait_until(lambda: not working())
 
@@ -288,9 +288,9 @@ def test_a_worker_killed_is_no_loss(engine: str, job: Job, tmp_path: Path) -> No
     messages = list(make_engine(engine, 2).map(job.tasks, bakery))
     check_whole(messages, job)
     how = {"local": "signal SIGKILL", "ray": "WorkerCrashedError"}[engine]
-    died = f"a worker died at task {task_of(job, 7)} with {how}; attempt "
-    told = [message.text.partition(". It was at ") for message in messages if isinstance(message, Warned)]
-    assert [text for text, _, _ in told] == [f"{died}2 of 3 follows", f"{died}3 of 3 follows"]
+    died = f"a worker died with {how} while converting task {task_of(job, 7)}, which is retried (attempt "
+    told = [message.text.partition(". It had reached ") for message in messages if isinstance(message, Warned)]
+    assert [text for text, _, _ in told] == [f"{died}2 of 3)", f"{died}3 of 3)"]
     assert all(place.startswith("fragment ") for _, _, place in told)
     if engine == "local":  # whose pipe keeps what was told by one that is dead
         undone = [message for message in messages if isinstance(message, Progress) and message.rows < 0]
@@ -325,10 +325,11 @@ class Late:
 def test_workers_that_die_each_time(engine: str, job: Job) -> None:
     messages = make_engine(engine, 1).map(job.tasks, job.cooking(Odd(death, 7)))
     warned: list[Warned] = []
-    last = rf"^3 workers died at task {task_of(job, 7)}, the last with (signal SIGKILL|WorkerCrashedError)\. "
+    task = task_of(job, 7)
+    last = rf"^3 workers died while converting task {task}, the last one with (signal SIGKILL|WorkerCrashedError)\. "
     with pytest.raises(
         WorkerError,
-        match=last + r"It was at fragment .*Run the same command again.*with fewer workers \(--workers\)$",
+        match=last + r"It had reached fragment .*Run the same command again.*use fewer workers \(--workers\)$",
     ):
         warned.extend(message for message in messages if isinstance(message, Warned))
     assert len(warned) == MOST - 1
@@ -410,14 +411,14 @@ def test_attempts(job: Job, tmp_path: Path) -> None:
     (tmp_path / "task-000001-abc").mkdir()
     undone, warned = attempts.lost(first, "signal SIGKILL")
     assert undone == Progress(0, -10, -8, -2, -150, -90)
-    died = "a worker died at task 0 with signal SIGKILL; attempt 2 of 3 follows. "
-    assert warned == Warned(f"{died}It was at its end, when all rows were baked")
+    died = "a worker died with signal SIGKILL while converting task 0, which is retried (attempt 2 of 3). "
+    assert warned == Warned(f"{died}It had reached the end, after converting all rows")
     assert [path.name for path in tmp_path.glob("task-*")] == ["task-000001-abc"]
     assert attempts.take() == first
     assert [type(message) for message in attempts.lost(first, "signal SIGKILL")] == [Warned]
     attempts.tally(Done(1))
     assert attempts.take() == first
-    with pytest.raises(WorkerError, match=r"3 workers died at task 0, the last with exit code 1\."):
+    with pytest.raises(WorkerError, match=r"3 workers died while converting task 0, the last one with exit code 1\."):
         attempts.lost(first, "exit code 1")
 
 
@@ -464,7 +465,7 @@ def test_ray_worker_in_another_environment(job: Job) -> None:
     cargo = ray_worker.pack(replace(job.bakery, environment=environment.describe() | {"torch": "99.0"}))
     [error] = ray_worker.bake(job.tasks[0], cargo)
     assert isinstance(error, WorkerError)
-    assert re.search(r"would not bake the same bytes as this process: torch 99\.0 -> ", str(error))
+    assert re.search(r"would not write the same bytes as this process: torch 99\.0 -> ", str(error))
     assert not list(job.bakery.work.iterdir())
     token = job.bakery.work / "token"
     assert ray_worker.look(cargo, token)[0] is None

@@ -268,6 +268,6 @@ def test_a_limit_of_unknown_rows(limit: int, tmp_path: Path) -> None:
 def test_more_rows_than_a_size_can_hold(tmp_path: Path) -> None:
     """Their shards would take the numbers of others."""
     kitchen = Kitchen(remote(tmp_path, 50, size=30_000), tmp_path / "out", samples_per_shard=10, samples_per_task=20)
-    with pytest.raises(ConversionError, match=r"0\.tar has more rows than fit its size"):
+    with pytest.raises(ConversionError, match=r"0\.tar has more rows than its size allows"):
         kitchen.bake()
     assert list(kitchen.folder.glob("*.tar")) == []

@@ -101,8 +101,8 @@ def test_another_size_is_refused(tmp_path: Path, tally: Tally, kind: str, change
     begun = digests(out)
     change(source)
     sentence = (
-        r"^files of the source were added, removed or changed since the conversion in .*train began"
-        r"( \(they were \d+, and are \d+ now\))?\. Put them back, choose another OUT"
+        r"^source files were added, removed or changed since the conversion in .*train was started"
+        r"( \(\d+ before, \d+ now\))?\. Restore them, choose another output folder"
     )
     with pytest.raises(OutputError, match=sentence):
         convert(source, out)
@@ -127,12 +127,12 @@ def test_equal_size_is_told_by_the_time(tmp_path: Path, tally: Tally, kind: str)
         content[content.index(b"\xff\xd9") - 99] ^= 1  # within a picture
         path.write_bytes(content)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns - 1))  # as a clock set back may have it
-    with pytest.raises(OutputError, match=r"files of the source were written to since .* go on without strict=True"):
+    with pytest.raises(OutputError, match=r"source files were modified after .* resume without strict=True"):
         convert(source, out, strict=True)
     assert digests(out) == begun
     warned = convert(source, out, max_rejects=rows)
     assert len(warned) == 1
-    assert "files of the source were written to since" in warned[0]
+    assert "source files were modified after" in warned[0]
     check_split(out / "train", rows)
     assert wdsremux.verify(out) == []
     tally(*TOUCHED)

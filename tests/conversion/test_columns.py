@@ -127,7 +127,7 @@ def test_each_column_is_read_once() -> None:
     ids=str,
 )
 def test_what_json_cannot_hold_is_not_kept(feature: Any) -> None:
-    assert "which --keep cannot write as JSON. Leave it out" in refused(
+    assert "which --keep cannot write as JSON. Omit it" in refused(
         features(extra=feature), image="image", keep=("extra",)
     )
 
@@ -190,13 +190,13 @@ def test_a_column_that_looks_like_a_label_and_is_none_is_asked_about(name: str, 
 
 
 def test_a_list_of_class_labels_looks_like_a_label_under_any_name() -> None:
-    assert "column 'objects' is List(ClassLabel), no single label" in refused(features(objects=datasets.List(LABEL)))
+    assert "column 'objects' is List(ClassLabel), not a single label" in refused(features(objects=datasets.List(LABEL)))
 
 
 def test_a_second_column_that_looks_like_a_label_is_told() -> None:
     columns, warnings = warned(features(kind=LABEL, label=NUMBER, other=NUMBER, category=TEXT))
     assert columns.label == "kind"
-    assert [text.partition(" looks like a label, too")[0] for text in warnings] == [
+    assert [text.partition(" also looks like a label")[0] for text in warnings] == [
         "column 'label' (int64)",
         "column 'category' (string)",
     ]
@@ -262,5 +262,5 @@ def test_a_column_that_not_every_file_has(option: dict[str, Any]) -> None:
         },
         reader,
     )
-    with pytest.raises(SourceError, match=r"b\.parquet has no column '(label|id)', which other files have"):
+    with pytest.raises(SourceError, match=r"b\.parquet does not have the column '(label|id)' that other files have"):
         chosen_of(found, **option)

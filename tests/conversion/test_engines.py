@@ -48,5 +48,7 @@ def test_arrow_shares_the_c_heap_of_the_workers() -> None:
 
 
 def test_a_first_worker_that_dies() -> None:
-    with pytest.raises(WorkerError, match=r"no worker process lives: the first one died with exit code 3\. Run the"):
+    with pytest.raises(
+        WorkerError, match=r"no worker process could be started: the first one died with exit code 3\. Run the"
+    ):
         local._asked(partial(os._exit, 3))

@@ -191,7 +191,7 @@ UNTOLD: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", UNTOLD)
 def test_what_nothing_tells_apart_asks_for_a_version(name: str) -> None:
-    message = r"^recipe closing\.<locals>\.bake uses 'value': .*of the recipe this is, with --recipe-version$"
+    message = r"^recipe closing\.<locals>\.bake uses 'value': .*of the recipe yourself, with --recipe-version$"
     with pytest.raises(OptionError, match=message):
         sha(closing(UNTOLD[name]()))
     assert sha(closing(UNTOLD[name]()), "1") == sha(closing(0), "1") != sha(closing(0), "2")
@@ -211,7 +211,7 @@ def test_values_nested_too_deep() -> None:
     deep: list[Any] = []
     for _ in range(5_000):
         deep = [deep]
-    with pytest.raises(OptionError, match="nested too deep"):
+    with pytest.raises(OptionError, match="nested too deeply"):
         sha(closing(deep))
 
 

@@ -54,7 +54,9 @@ def test_a_single_picture_and_a_single_file_of_another_kind(tmp_path: Path) -> N
     (tmp_path / "1.jpg").write_bytes(PHOTOS.images[0])
     (tmp_path / "notes.txt").write_text("text")
     assert images(opened(tmp_path / "1.jpg")) == [PHOTOS.images[0]]
-    assert "matches no parquet, Arrow, image or tar file, but such as notes.txt" in refused(tmp_path / "notes.txt")
+    assert "matches no parquet, Arrow, image or tar files, only others such as notes.txt" in refused(
+        tmp_path / "notes.txt"
+    )
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz", "A.TAR", "a.tar.xz", "gzipped.tar"])
@@ -70,7 +72,7 @@ def test_braces_and_globs(pattern: str, tmp_path: Path) -> None:
     for number in range(4):
         write_tar(tmp_path / f"{number:03}.tar", [(f"{number}", {"jpg": PHOTOS.images[number]})])
     assert images(opened(f"{tmp_path}/{pattern}")) == list(PHOTOS.images[:3])
-    assert "has a brace that is not closed" in refused(f"{tmp_path}/{{000..002.tar")
+    assert "has an unclosed brace" in refused(f"{tmp_path}/{{000..002.tar")
 
 
 @pytest.mark.parametrize("name", ["photos[1]", "a*b", "what?", "{x}", "a::b", "s p a c e", "ä", "x=y", "100%"])
@@ -99,7 +101,7 @@ def test_what_a_glob_does_not_take_is_named(tmp_path: Path) -> None:
     tar(tmp_path, "a.tar")
     (tmp_path / "notes.md").write_text("text")
     (note,) = opened(f"{tmp_path}/*").notes
-    assert note == f"files of {tmp_path.name} that are not taken: 1 of another kind (notes.md)"
+    assert note == f"files of {tmp_path.name} that are not converted: 1 of another kind (notes.md)"
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow-saved-dict", "images", "tars"])
@@ -107,7 +109,7 @@ def test_a_split_that_is_not_there(kind: str, tmp_path: Path) -> None:
     KINDS[kind].write(tmp_path / "s", {"train": PHOTOS, "test": PHOTOS})
     for split in ("val", "validation", "nothing"):
         said = refused(tmp_path / "s", split)
-        assert f"has no split {split!r}. Its splits, by " in said
+        assert f"has no split {split!r}. Its splits (from " in said
         assert "test" in said.rpartition(":")[2]
         assert "train" in said.rpartition(":")[2]
 
@@ -115,7 +117,7 @@ def test_a_split_that_is_not_there(kind: str, tmp_path: Path) -> None:
 def test_other_splits_are_named(tmp_path: Path) -> None:
     KINDS["images"].write(tmp_path / "s", {"train": PHOTOS, "test": PHOTOS})
     (note,) = opened(tmp_path / "s").notes
-    assert note == "files of s that are not taken: 8 of other splits (test)"
+    assert note == "files of s that are not converted: 8 in other splits (test)"
 
 
 @pytest.mark.parametrize("form", ["datasets--o--flowers", "copy"])
@@ -137,4 +139,4 @@ def test_pictures_beside_data_files_are_named(tmp_path: Path) -> None:
         (tmp_path / "s" / f"{number}.png").write_bytes(PHOTOS.images[number])
     source = opened(tmp_path / "s")
     assert images(source) == list(PHOTOS.images)
-    assert "3 pictures beside parquet files (0.png, 1.png, 2.png)" in source.notes[0]
+    assert "3 images beside parquet files (0.png, 1.png, 2.png)" in source.notes[0]

@@ -206,24 +206,24 @@ def test_the_card_is_remade_on_a_finished_split(source: Path, tmp_path: Path) ->
 # Refused
 
 OTHER: dict[str, tuple[dict[str, Any], str]] = {
-    "seed": ({"seed": 1}, r"seed 0, and now 1 is asked for\. Give seed=0"),
-    "recipe": ({"recipe": "resize:16"}, r"recipe 'copy', and now 'resize:16' is asked for\. Ask for the same"),
-    "quality": ({"quality": 80}, r"quality 90, and now 80 is asked for\. Give quality=90"),
+    "seed": ({"seed": 1}, r"seed 0, but this run asks for 1\. Use seed=0"),
+    "recipe": ({"recipe": "resize:16"}, r"recipe 'copy', but this run asks for 'resize:16'\. Use the same value"),
+    "quality": ({"quality": 80}, r"quality 90, but this run asks for 80\. Use quality=90"),
     "subsampling": (
         {"subsampling": "444"},
-        r"subsampling '420', and now '444' is .*\. Give subsampling=\"420\"",
+        r"subsampling '420', but this run asks for '444'\. Use subsampling=\"420\"",
     ),
     "shards": (
         {"samples_per_shard": 20},
-        r"samples_per_shard 10, and now 20 is asked for\. Give samples_per_shard=10",
+        r"samples_per_shard 10, but this run asks for 20\. Use samples_per_shard=10",
     ),
-    "tasks": ({"samples_per_task": 60}, r"samples_per_task 30, and now 60 is asked for\. Give samples_per_task=30"),
-    "keep": ({"keep": ["label"]}, r"keep \[\], and now \['label'\] is asked for\. Leave keep= out"),
+    "tasks": ({"samples_per_task": 60}, r"samples_per_task 30, but this run asks for 60\. Use samples_per_task=30"),
+    "keep": ({"keep": ["label"]}, r"keep \[\], but this run asks for \['label'\]\. Omit keep="),
     "labels": (
         {"label_column": "none"},
-        r"label_column 'label', and now none is asked for\. Give label_column='label'",
+        r"label_column 'label', but this run asks for none\. Use label_column='label'",
     ),
-    "order": ({"shuffle": False}, r"shuffle True, and now False is asked for\. Leave shuffle=False out"),
+    "order": ({"shuffle": False}, r"shuffle True, but this run asks for False\. Omit shuffle=False"),
 }
 
 
@@ -235,7 +235,7 @@ def test_other_options_are_refused(source: Path, tmp_path: Path, option: str, fi
     if not finished:
         (tmp_path / "out" / "train" / "index.json").unlink()
     before = everything(tmp_path / "out")
-    with pytest.raises(OutputError, match=f"was begun with {sentence}, choose another OUT"):
+    with pytest.raises(OutputError, match=f"was started with {sentence}, choose another output folder"):
         convert(source, tmp_path / "out", **options)
     assert everything(tmp_path / "out") == before
 
@@ -250,8 +250,10 @@ def test_what_the_user_changed_is_named(
     convert(source, tmp_path, limit=first, **sizes)
     if not finished:
         (tmp_path / "train" / "index.json").unlink()
-    advice = "Leave limit= out" if first is None else f"Give limit={first}"
-    sentence = f"begun with limit {first or 'none'}, and now {second or 'none'} is asked for. {advice}, choose another"
+    advice = "Omit limit=" if first is None else f"Use limit={first}"
+    sentence = (
+        f"started with limit {first or 'none'}, but this run asks for {second or 'none'}. {advice}, choose another"
+    )
     with pytest.raises(OutputError, match=re.escape(sentence)):
         convert(source, tmp_path, limit=second, **sizes)
 
@@ -261,7 +263,7 @@ def test_what_the_user_changed_comes_before_a_changed_source(
 ) -> None:
     convert(source, tmp_path / "out")
     write_source([tiny_jpeg(i) for i in range(61)], range(61))
-    with pytest.raises(OutputError, match="was begun with seed 0, and now 1 is asked for"):
+    with pytest.raises(OutputError, match="was started with seed 0, but this run asks for 1"):
         convert(source, tmp_path / "out", seed=1)
 
 
@@ -269,7 +271,7 @@ def test_another_source_is_refused(source: Path, write_source: WriteSource, tmp_
     convert(source, tmp_path / "out")
     write_source([tiny_jpeg(i) for i in range(61)], range(61))
     with pytest.raises(
-        OutputError, match=r"^files of the source were .* changed since the conversion in .* began\. Put"
+        OutputError, match=r"^source files were .* changed since the conversion in .* was started\. Restore"
     ):
         convert(source, tmp_path / "out")
 
@@ -285,7 +287,7 @@ def test_files_of_others_are_left_alone(source: Path, tmp_path: Path, name: str)
     folder = tmp_path / "out" / "train"
     folder.mkdir(parents=True)
     (folder / name).write_text("mine")
-    with pytest.raises(OutputError, match=f"holds files that no conversion of ours made, such as {name}"):
+    with pytest.raises(OutputError, match=f"contains files that wdsremux did not write, such as {name}"):
         convert(source, tmp_path / "out")
     assert everything(tmp_path / "out") == {f"train/{name}": b"mine"}
 
@@ -312,11 +314,13 @@ def test_an_option_that_was_not_begun_with(source: Path, tmp_path: Path, name: s
     convert(source, tmp_path, recipe="resize:8")
     assert name not in wdsremux.manifest(tmp_path).options
     with pytest.raises(
-        OutputError, match=f"was begun with {name} False, and now True is asked for. Leave {name}=True out"
+        OutputError, match=f"was started with {name} False, but this run asks for True. Omit {name}=True"
     ):
         convert(source, tmp_path, recipe="resize:8", **{name: True})
     convert(source, tmp_path, recipe="resize:8", overwrite=True, **{name: True})
-    with pytest.raises(OutputError, match=f"was begun with {name} True, and now False is asked for. Give {name}=True"):
+    with pytest.raises(
+        OutputError, match=f"was started with {name} True, but this run asks for False. Use {name}=True"
+    ):
         convert(source, tmp_path, recipe="resize:8")
 
 
@@ -335,9 +339,15 @@ def test_a_bad_source_leaves_no_folder(tmp_path: Path) -> None:
         ({"workers": 0}, "Invalid workers"),
         ({"samples_per_shard": 0}, "Invalid samples_per_shard"),
         ({"recipe": "crop:3"}, "Invalid recipe"),
-        ({"recipe": "copy", "fast": True}, "Invalid fast: it is for the recipes resize:N and square:N"),
+        (
+            {"recipe": "copy", "fast": True},
+            r"Invalid fast \(got True\)\. Supported: only with the recipes resize:N and square:N",
+        ),
         ({"recipe": len, "fast": True}, "Invalid fast"),
-        ({"recipe": "copy", "restart_rows": True}, "Invalid restart_rows: the recipe copy leaves JPEGs as they are"),
+        (
+            {"recipe": "copy", "restart_rows": True},
+            r"Invalid restart_rows \(got True\)\. Supported: with any recipe except copy",
+        ),
         ({"engine": "spark"}, "Invalid engine"),
         ({"max_rejects": "-1"}, "Invalid max_rejects"),
         ({"max_rejects": "101%"}, "Invalid max_rejects"),
@@ -355,7 +365,9 @@ def test_max_rejects(write_source: WriteSource, tmp_path: Path) -> None:
     images = [tiny_jpeg(i) if i % 20 else b"" for i in range(60)]
     source = write_source(images, range(60), rows_a_group=10)
     for allowed in ("2", 2):
-        with pytest.raises(RejectError, match=r"3 rows could not be baked, where 2 are allowed, for example \d+\.jpg:"):
+        with pytest.raises(
+            RejectError, match=r"3 rows could not be converted, and 2 are allowed, for example \d+\.jpg:"
+        ):
             convert(source, tmp_path / "out", max_rejects=allowed)
         assert not (tmp_path / "out" / "train" / "index.json").exists()
     assert isinstance(convert(source, tmp_path / "out", max_rejects=3)[-1], Finished)
@@ -390,14 +402,14 @@ def test_how_many_rejects_are_allowed(given: str | int | float, allowed: tuple[i
 
 @pytest.mark.parametrize("allowed", [0, "0%", 0.0])
 def test_no_reject_is_allowed(source: Path, tmp_path: Path, allowed: str | int | float) -> None:
-    with pytest.raises(RejectError, match="1 row could not be baked, where 0 are allowed"):
+    with pytest.raises(RejectError, match="1 row could not be converted, and 0 are allowed"):
         convert(source, tmp_path, max_rejects=allowed)
 
 
 def test_rejects_of_an_earlier_run_count(source: Path, tmp_path: Path) -> None:
     convert(source, tmp_path, max_rejects="1")
     remove("index.json")(tmp_path / "train")
-    with pytest.raises(RejectError, match="1 row could not be baked, where 0 are allowed"):
+    with pytest.raises(RejectError, match="1 row could not be converted, and 0 are allowed"):
         convert(source, tmp_path, max_rejects="0")
 
 
@@ -464,7 +476,7 @@ def test_overwrite(source: Path, tmp_path: Path, finished: bool) -> None:
     convert(source, tmp_path / "out", seed=1)
     if not finished:
         remove("index.json", ".wdsremux/task-*.json")(tmp_path / "out" / "train")
-    with pytest.raises(OutputError, match=r"was begun with seed 1.*overwrite=True"):
+    with pytest.raises(OutputError, match=r"was started with seed 1.*overwrite=True"):
         convert(source, tmp_path / "out")
     convert(source, tmp_path / "out", overwrite=True)
     convert(source, tmp_path / "new")
@@ -520,7 +532,9 @@ def test_the_bytes_of_a_limited_run_are_those_of_what_was_read(source: Path, tmp
 
 def test_a_run_that_cannot_fit_stops_early(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "free_bytes", lambda folder: 50_000)
-    sentence = r"needs about 0\.00 GB more, by the \d+ images baked so far, and 0\.00 GB are free\. Free some"
+    sentence = (
+        r"needs about 0\.00 GB more, estimated from the \d+ images converted so far, and 0\.00 GB are free\. Free some"
+    )
     with pytest.raises(SpaceError, match=sentence):
         convert(source, tmp_path)
     assert not (tmp_path / "train" / "index.json").exists()
@@ -545,7 +559,7 @@ def test_splits_are_independent(source: Path, write_source: WriteSource, tmp_pat
 def test_no_finished_split(convert_tiny: ConvertTiny, tmp_path: Path) -> None:
     out = convert_tiny(3)
     assert wdsremux.manifest(out).nsamples == 3
-    with pytest.raises(FormatError, match=r"holds no finished split 'valid'; it holds train"):
+    with pytest.raises(FormatError, match=r"contains no finished split 'valid', only train"):
         wdsremux.manifest(out, "valid")
 
 

@@ -32,7 +32,7 @@ def test_records_without_their_plan_are_not_gone_on_with(source: Path, tmp_path:
     convert(source, out)
     (out / "train/index.json").unlink()
     (out / "train/.wdsremux/plan.json").unlink()
-    with pytest.raises(OutputError, match="holds files that no conversion of ours made"):
+    with pytest.raises(OutputError, match="contains files that wdsremux did not write"):
         convert(source, out, seed=1)
     for path in (out / "train").glob("*.*"):
         if path.is_file():

@@ -121,7 +121,7 @@ def test_a_further_image_cannot_be_kept(marked: bool, tmp_path: Path) -> None:
     table = pa.table({"image": masks, "mask": masks}, schema=datasets.Features(features).arrow_schema)
     (tmp_path / "s").mkdir()
     pq.write_table(table if marked else table.replace_schema_metadata(), tmp_path / "s" / "a.parquet")
-    with pytest.raises(SourceError, match=r"column 'mask' holds .*, which --keep cannot write as JSON"):
+    with pytest.raises(SourceError, match=r"column 'mask' contains .*, which --keep cannot write as JSON"):
         open_source(str(tmp_path / "s"), "train", image_column="image", keep=("mask",))
 
 
@@ -138,4 +138,4 @@ def test_files_beside_pictures_and_in_tars_are_kept(tmp_path: Path) -> None:
         assert kept(tmp_path / f"out-{folder}") == dict.fromkeys(range(4), wanted)
     assert open_source(str(tmp_path / "p"), "train", keep=("txt", "json")).notes == ()
     (note,) = open_source(str(tmp_path / "p"), "train").notes
-    assert "4 beside a picture (--keep 'txt') (0.txt, 1.txt, 2.txt, …)" in note
+    assert "4 beside an image (--keep 'txt') (0.txt, 1.txt, 2.txt, …)" in note

@@ -110,9 +110,9 @@ def test_labels_that_are_taken(kind: str, name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "what"),
     [
-        (pa.array([0.5, 1.0]), "holds 0.5"),
-        (pa.array([1.0, math.inf]), "holds inf"),
-        (pa.array([2.0**60]), "holds 1.15"),
+        (pa.array([0.5, 1.0]), "contains 0.5"),
+        (pa.array([1.0, math.inf]), "contains inf"),
+        (pa.array([2.0**60]), "contains 1.15"),
         (pa.array([[1], [2]]), "is List"),
         (pa.array([{"a": 1}]), "is dict"),
         (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), "is map"),
@@ -191,9 +191,9 @@ def test_a_first_file_without_values_says_nothing(first: pa.Array, tmp_path: Pat
 
 def test_files_that_differ_are_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", {"train-0.parquet": pa.array([1, 2]), "train-1.parquet": None})
-    assert "train-1.parquet has no column 'label', which other files have" in refused(folder)
+    assert "train-1.parquet does not have the column 'label' that other files have" in refused(folder)
     folder = write(tmp_path / "b", {"train-0.parquet": pa.array([1, 2]), "train-1.parquet": pa.array(["a"])})
-    assert "differs between files: int64 in train-0.parquet, string in train-1.parquet" in refused(folder)
+    assert "differs between files: int64 in train-0.parquet but string in train-1.parquet" in refused(folder)
     assert labels(opened(folder, label_column="none")) == [None] * 3
     folder = write(tmp_path / "c", {"train-0.parquet": pa.array([1], pa.int8()), "train-1.parquet": pa.array([2**40])})
     assert labels(opened(folder)) == [1, 2**40]
@@ -232,7 +232,9 @@ def test_given_classes(tmp_path: Path) -> None:
     given = ("eel", "dog", "cat")
     source = opened(texts, classes=given)
     assert (source.classes, labels(source)) == (list(given), [1, 2])
-    assert "column 'label' holds labels that --classes does not name: 'cat'" in refused(texts, classes=("dog", "eel"))
+    assert "column 'label' contains labels that --classes does not name: 'cat'" in refused(
+        texts, classes=("dog", "eel")
+    )
     numbers = write(tmp_path / "n", {"train.parquet": pa.array([2, 0])})
     assert labels(opened(numbers, classes=given)) == [2, 0]
     assert opened(numbers, classes=given).classes == list(given)

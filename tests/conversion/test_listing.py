@@ -78,7 +78,7 @@ def test_data_files_win_over_pictures(name: str, tmp_path: Path) -> None:
     )
     assert (opened.kind, opened.names) == (kind, (f"data/{name}",))
     assert opened.untaken == {
-        f"pictures beside {words}": ("readme/1.png",),
+        f"images beside {words}": ("readme/1.png",),
         f"zip files beside {words}": ("b.zip",),
         "of another kind": ("LICENSE", "metadata.csv"),
     }
@@ -174,7 +174,7 @@ def test_a_name_that_is_not_utf8(name: bytes, tmp_path: Path) -> None:
     path = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    assert "is not UTF-8: rename it" in refused(tmp_path)
+    assert "is not UTF-8. Rename it" in refused(tmp_path)
 
 
 def test_a_name_that_is_not_utf8_of_what_is_passed_over(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_what_lies_beside_splits(tmp_path: Path) -> None:
         tmp_path, ["train/1.jpg", "test/2.jpg", "logo.png", "metadata.csv", "a.txt", "train/b.txt", "test/c.txt"]
     )
     assert found(folder).untaken == {
-        "beside the folders of splits": ("logo.png", "metadata.csv"),
+        "outside the folders of splits": ("logo.png", "metadata.csv"),
         "of another kind": ("a.txt",),
     }
     assert surveyed(folder).untaken == {"of another kind": ("train/b.txt",)}
@@ -244,22 +244,22 @@ def test_divisions(name: str, tmp_path: Path) -> None:
 )
 def test_divisions_that_cannot_be_told(names: list[str], tmp_path: Path) -> None:
     reason = refused(write(tmp_path / "photos", names))
-    assert "cannot be told which split" in reason
+    assert "the split of each image is unclear" in reason
     assert f"Give one folder, such as {tmp_path}/photos/" in reason
 
 
 def test_folders_within_folders_without_end() -> None:
-    with pytest.raises(SourceError, match="has some thousand folders within each other"):
+    with pytest.raises(SourceError, match="has thousands of nested folders"):
         split_folders(["a/" * 1_500 + "b"], "photos")
 
 
 def test_no_such_split(tmp_path: Path) -> None:
     folder = write(tmp_path / "photos", ["Train/1.jpg", "Test/2.jpg"])
     assert refused(folder, "val") == (
-        f"{folder} has no split 'val'. Its splits, by the folders Train and Test: test, train"
+        f"{folder} has no split 'val'. Its splits (from the folders Train and Test): test, train"
     )
     folder = write(tmp_path / "more", ["1.jpg"])
-    assert refused(folder, "test") == f"{folder} has no split 'test'. Its splits, as no split is named: train"
+    assert refused(folder, "test") == f"{folder} has no split 'test'. Its splits (no split is named): train"
 
 
 # Splits of data files
@@ -286,7 +286,7 @@ def test_words_of_data_files(name: str, tmp_path: Path) -> None:
 
 
 def test_a_shard_that_names_no_split(tmp_path: Path) -> None:
-    assert "names of splits consist of" in refused(write(tmp_path, ["data/a b-00000-of-00001.parquet"]))
+    assert "split names consist of" in refused(write(tmp_path, ["data/a b-00000-of-00001.parquet"]))
 
 
 # What becomes of folders' names
@@ -429,8 +429,8 @@ def test_files_beside_pictures(tmp_path: Path) -> None:
         "label": ("3.label",),
     }
     assert survey.untaken == {
-        "beside a picture, under the name of another column (.image)": ("2.image",),
-        "a second .txt beside a picture": ("2.txt",),
+        "beside an image, with the name of another column (.image)": ("2.image",),
+        "a second .txt beside an image": ("2.txt",),
         "of another kind": ("1.a.txt", "notes.txt"),
     }
     (folder / "1.txt").unlink()
@@ -470,7 +470,7 @@ def test_a_card_that_drops_metadata(drop_metadata: bool | None, tmp_path: Path) 
     opened = built(folder, {"train": ["1.jpg", "metadata.csv"]}, drop_metadata=drop_metadata)
     survey = images.survey(opened, FAULTS)
     assert list(survey.columns) == (["image"] if drop_metadata else ["image", "n"])
-    reason = "metadata, which the dataset card says to drop"
+    reason = "metadata, excluded by the dataset card"
     assert survey.untaken == ({reason: ("metadata.csv",)} if drop_metadata else {})
 
 

@@ -24,9 +24,9 @@ ARCHIVE = Path(__file__).parent.parent / "data" / "made-by-0.1.0.tar.xz"
 AS_BEFORE = ["named", "tars", "csv", "nested"]  #: the numbers of the labels are the same
 #: read otherwise now, with what is said of it
 OTHERWISE = {
-    "white": "has classes which .* does not know: ' a'",
-    "negative": "numbers without names as labels, and source has the classes -1, 1",
-    "floats": "was begun with label_column none, and now 'label' is asked for. Give label_column=\"none\"",
+    "white": "has classes that are not in the class list of .*: ' a'",
+    "negative": "numbers without names as labels, but source has the classes -1, 1",
+    "floats": "was started with label_column none, but this run asks for 'label'. Use label_column=\"none\"",
 }
 Unpack = Callable[[str], tuple[Path, Path]]
 
@@ -93,7 +93,7 @@ def test_they_are_repaired_to_the_byte(name: str, unpack: Unpack) -> None:
     before = tars(out)
     (out / "train" / "train-000002.tar").unlink()
     told = convert(source, out)
-    assert any(isinstance(event, Warned) and "are made again" in event.text for event in told)
+    assert any(isinstance(event, Warned) and "will be rebuilt" in event.text for event in told)
     assert tars(out) == before
     assert wdsremux.verify(out) == []
 
@@ -130,7 +130,9 @@ def test_folders_in_folders_were_other_classes(unpack: Unpack) -> None:
     """cat/left and dog/right: it said left and right, and cat and dog are meant. A finished set keeps its names."""
     source, out = unpack("nested")
     (out / "train" / "train-000001.tar").unlink()
-    with pytest.raises(OutputError, match=r"has classes which .* does not know: 'cat', 'dog'.*overwrite=True"):
+    with pytest.raises(
+        OutputError, match=r"has classes that are not in the class list of .*: 'cat', 'dog'.*overwrite=True"
+    ):
         convert(source, out)
     convert(source, out, overwrite=True)
     assert wdsremux.manifest(out).classes == ["cat", "dog"]
@@ -150,7 +152,9 @@ def test_splits_that_disagree(unpack: Unpack) -> None:
     convert(source, out)
     assert tars(out) == before
     (out / "test" / "test-000000.tar").unlink()
-    with pytest.raises(OutputError, match=r"has classes which .*test does not know: 'cat'.*overwrite=True"):
+    with pytest.raises(
+        OutputError, match=r"has classes that are not in the class list of .*test: 'cat'.*overwrite=True"
+    ):
         convert(source, out, "test")
     convert(source, out, "test", overwrite=True)
     assert wdsremux.manifest(out, "test").classes == wdsremux.manifest(out).classes == ["cat", "dog"]

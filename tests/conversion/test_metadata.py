@@ -136,14 +136,14 @@ def test_images_outside(format_: str, name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("format_", WRITERS)
 def test_no_file_name(format_: str, tmp_path: Path) -> None:
     reason = refused(photos(tmp_path, WRITERS[format_]([{"name": "1.jpg", "n": 1}]), format_))
-    assert f"metadata.{format_} has no column file_name" in reason
+    assert f"metadata.{format_} has no text column file_name" in reason
     assert reason.endswith("Its columns: name, n")
 
 
 @pytest.mark.parametrize("format_", WRITERS)
 def test_two_columns_of_one_name(format_: str, tmp_path: Path) -> None:
     content = WRITERS[format_]([{"file_name": "1.jpg", "image": "x"}])
-    assert "makes an image column 'image', and another one" in refused(photos(tmp_path, content, format_))
+    assert "becomes the image column 'image', and another" in refused(photos(tmp_path, content, format_))
 
 
 def test_two_formats(tmp_path: Path) -> None:
@@ -189,9 +189,9 @@ def test_quotes_marks_and_line_breaks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"file_name,x\n1.jpg,a\n2.jpg\n", "line 3 of metadata.csv has 1 cells, where the first line names 2"),
+        (b"file_name,x\n1.jpg,a\n2.jpg\n", "line 3 of metadata.csv has 1 cell, but the first line names 2"),
         (b"file_name,x\n1.jpg,a,b\n", "line 2 of metadata.csv has 3 cells"),
-        (b'file_name,x\n1.jpg,"a\nb\n', "line 2 of metadata.csv is no row of a CSV file"),
+        (b'file_name,x\n1.jpg,"a\nb\n', "line 2 of metadata.csv is not a row of a CSV file"),
         (b"file_name,x\n1.jpg,a\n2.jpg,\xff\n", "line 3 of metadata.csv is not UTF-8"),
         (b"file_name,x,x\n1.jpg,a,b\n", "line 1 of metadata.csv names the column 'x' twice"),
         (b"", "metadata.csv is empty"),
@@ -235,7 +235,7 @@ def test_a_column_of_mixed_types_is_refused_only_when_asked_for(values: list[Any
     assert column(survey, "y") == ("int64", [1] * len(values))
     if values == [None, True, 1]:
         assert survey.columns["x"].clash == (
-            "it is bool in line 2 of metadata.jsonl, and int in line 3 of metadata.jsonl"
+            "it is bool in line 2 of metadata.jsonl but int in line 3 of metadata.jsonl"
         )
 
 
@@ -243,10 +243,10 @@ def test_a_column_of_mixed_types_is_refused_only_when_asked_for(values: list[Any
     ("content", "reason"),
     [
         (b'{"file_name": "1.jpg"}\n{"file_name": \n', "line 2 of metadata.jsonl is not JSON"),
-        (b'\n[1]\n', "line 2 of metadata.jsonl is list, where an object"),
+        (b'\n[1]\n', "line 2 of metadata.jsonl is list, not an object"),
         (b'{"file_name": "\xff"}', "line 1 of metadata.jsonl is not UTF-8"),
         (b'{"file_name": "\\ud800.jpg"}', "that is not UTF-8"),
-        (b'{"file_name": 1}', "has no column file_name of texts"),
+        (b'{"file_name": 1}', "has no text column file_name"),
         (b"", "Its columns: none"),
     ],
 )  # fmt: skip
@@ -289,7 +289,9 @@ def test_a_zip_of_class_folders(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
         for i in range(4):
             file.writestr(f"{'ab'[i % 2]}/{i}.jpg", tiny_jpeg(i))
-    assert "photos.zip holds folders of images, whose names cannot be read as labels inside a zip" in refused(tmp_path)
+    assert "photos.zip contains folders of images, whose names cannot be read as labels inside a zip" in refused(
+        tmp_path
+    )
 
 
 def test_a_damaged_zip(tmp_path: Path) -> None:

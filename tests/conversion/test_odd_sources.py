@@ -123,7 +123,7 @@ def test_empty_tars_among_others(tmp_path: Path) -> None:
     write_tar(files[1], [])
     assert [image for image, _ in rows(open_source(source, "train"))] == list(PHOTOS.images[:6])
     write_tar(files[0], [])
-    assert "has no rows in its split 'train': its tars hold no sample" in refused(source)
+    assert "has no rows in its split 'train': its tar files contain no samples" in refused(source)
     write_tar(files[1], [(f"{i}", {"jpg": data}) for i, data in enumerate(PHOTOS.images)])
     assert [image for image, _ in rows(open_source(source, "train"))] == list(PHOTOS.images)
 
@@ -134,7 +134,7 @@ def test_tars_joined_with_cat(compressed: bool, tmp_path: Path) -> None:
     source, files = written("tars", tmp_path / "source")
     both = files[0].read_bytes() + files[1].read_bytes()
     files[0].write_bytes(gzip.compress(both) if compressed else both)
-    assert "more follows after its end mark" in refused(source)
+    assert "more data follows the end of the archive" in refused(source)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow-glob"])
@@ -197,8 +197,9 @@ def test_folders_of_other_kinds(tmp_path: Path) -> None:
         folder = tmp_path / name_.replace(".", "-")
         folder.mkdir()
         (folder / name_).write_bytes(content)
-        assert f"holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as {kind}" in refused(
-            folder
+        assert (
+            f"contains no parquet, Arrow, image or WebDataset tar files, only files that `datasets` reads as {kind}"
+            in refused(folder)
         )
 
 
@@ -217,7 +218,9 @@ def test_a_zip_of_class_folders(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
         for number, (data, cat) in enumerate(zip(PHOTOS.images, PHOTOS.names, strict=True)):
             file.writestr(f"{cat}/{number}.jpg", data)
-    assert "photos.zip holds folders of images, whose names cannot be read as labels inside a zip" in refused(tmp_path)
+    assert "photos.zip contains folders of images, whose names cannot be read as labels inside a zip" in refused(
+        tmp_path
+    )
 
 
 # Tars with more or fewer fields

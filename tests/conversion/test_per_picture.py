@@ -106,7 +106,9 @@ def test_what_is_no_transform_of_a_picture() -> None:
 
 def test_a_picture_out_of_range_is_refused() -> None:
     normalise = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.1] * 3)])
-    with pytest.raises(RecipeError, match=r"returned for row 0 a float image from -\d\S* to \d\S*, where 0 to 1 is"):
+    with pytest.raises(
+        RecipeError, match=r"returned for row 0 a float image with values from -\d\S* to \d\S*\. Supported: 0 to 1\."
+    ):
         bake(normalise)
 
 

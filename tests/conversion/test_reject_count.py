@@ -55,7 +55,9 @@ def test_the_image_is_named_as_in_its_source(kind: str, tmp_path: Path) -> None:
     images = [tiny_jpeg(i) if i != 2 else b"no image" for i in range(12)]
     KINDS[kind].write(tmp_path / "photos", {"train": Photos(tuple(images), tuple(i % 3 for i in range(12)))})
     source, out = Path(KINDS[kind].source(tmp_path / "photos", "train")), tmp_path / "out"
-    sentence = rf"^1 row could not be baked, where 0 are allowed, for example {NAMED[kind]}: not an image of any known"
+    sentence = (
+        rf"^1 row could not be converted, and 0 are allowed, for example {NAMED[kind]}: not an image of any known"
+    )
     with pytest.raises(RejectError, match=sentence):
         convert(source, out, max_rejects=0)
     convert(source, out, max_rejects=1)
@@ -100,10 +102,12 @@ def test_a_run_that_stops_lists_what_it_knows(source: Path, tmp_path: Path) -> N
     for allowed in (1, 3, 5):
         with pytest.raises(RejectError) as caught:
             convert(source, out, max_rejects=allowed)
-        assert f"They are listed in {listed(out)}. Look at the source" in str(caught.value)
+        assert f"They are listed in {listed(out)}. Check the source" in str(caught.value)
         found = read_lines(listed(out))
         assert len(found) > allowed
-        assert str(caught.value).startswith(f"{len(found)} rows could not be baked, where {allowed} are allowed, for ")
+        assert str(caught.value).startswith(
+            f"{len(found)} rows could not be converted, and {allowed} {'is' if allowed == 1 else 'are'} allowed, for "
+        )
         assert f"for example {found[0]['where']}: empty: 0 bytes. They" in str(caught.value)
         assert sorted(path.name for path in (out / "train").glob("*.jsonl")) == []
     convert(source, out, max_rejects=6)
@@ -167,7 +171,7 @@ def test_what_a_lost_worker_told_is_not_listed(count: Callable[[str], RejectCoun
 
 
 def test_more_than_is_told_is_not_said_to_be_listed(count: Callable[[str], RejectCount], tmp_path: Path) -> None:
-    with pytest.raises(RejectError, match=r"^9 rows .* The first of them are listed in"):
+    with pytest.raises(RejectError, match=r"^9 rows .* The first ones are listed in"):
         count("3").add(told(0, 1, 2, count=9))
     assert len(read_lines(listed(tmp_path))) == 2
 
@@ -176,7 +180,7 @@ def test_what_is_held_of_a_task_is_bounded(count: Callable[[str], RejectCount], 
     tally = count("4000")
     for _ in range(4):
         tally.add(told(0, *range(1_000)))
-    with pytest.raises(RejectError, match=r"^4001 rows"):
+    with pytest.raises(RejectError, match=r"^4,001 rows"):
         tally.add(told(1, 1))
     assert len(read_lines(listed(tmp_path))) == 1_001
 
@@ -190,7 +194,7 @@ def test_a_full_disk_takes_the_list_and_not_the_error(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "atomic", full)
-    with pytest.raises(RejectError, match=r"^1 row .*: empty: 0 bytes\. Look at the source"):
+    with pytest.raises(RejectError, match=r"^1 row .*: empty: 0 bytes\. Check the source"):
         tally.add(told(0, 1))
     assert not listed(tmp_path).exists()
 

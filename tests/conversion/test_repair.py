@@ -14,7 +14,7 @@ import wdsremux
 from tests.conftest import WriteSource, change_torch, tiny_jpeg
 from tests.support.reading import digests
 from wdsremux.conversion.events import Event, Finished, Planned, Warned
-from wdsremux.errors import FormatError, OutputError
+from wdsremux.errors import FormatError, OutputError, counted
 
 Batch = dict[str, list[Any]]
 
@@ -58,7 +58,7 @@ def test_lost_files_come_back(source: Path, tmp_path: Path, lost: list[str], jou
     (finished,) = [event for event in events if isinstance(event, Finished)]
     assert not finished.already
     (warned,) = [event.text for event in events if isinstance(event, Warned)]
-    assert f"{len(lost)} files" in warned
+    assert counted(len(lost), "file") in warned
     assert not list((folder / ".wdsremux").glob("task-*-*"))  # nothing half-written
 
 
@@ -91,7 +91,7 @@ def test_what_comes_out_otherwise_is_not_put_in_place(source: Path, tmp_path: Pa
     before = digests(tmp_path / "out")
     for shard in (tmp_path / "out" / "train").glob("*.tar"):
         shard.unlink()
-    with pytest.raises(OutputError, match=r"came out otherwise than index\.json says.*overwrite=True"):
+    with pytest.raises(OutputError, match=r"was rebuilt, but differs from what index\.json records.*overwrite=True"):
         convert(source, tmp_path / "out", recipe=painted("blue"), recipe_version="1")
     assert digests(tmp_path / "out").items() <= before.items()
     convert(source, tmp_path / "out", recipe=painted("red"), recipe_version="1")

@@ -112,7 +112,9 @@ def test_no_label(write_source: WriteSource) -> None:
 
 def test_a_column_named_label_that_is_none_is_asked_about(write_source: WriteSource) -> None:
     folder = str(write_source(IMAGES, columns={"labels": TAGS}))
-    with pytest.raises(SourceError, match=r"--label-column, or none with --label-column none; --keep 'labels'"):
+    with pytest.raises(
+        SourceError, match=r"--label-column, or convert without labels with --label-column none; --keep 'labels'"
+    ):
         open_source(folder, "train")
     assert open_source(folder, "train", label_column="none").columns.label is None
 
@@ -167,20 +169,21 @@ def refused(source: object, split: str = "train", **columns: Any) -> str:
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:
-    assert "there is no file or folder" in refused(tmp_path / "nowhere")
+    assert "does not exist" in refused(tmp_path / "nowhere")
     assert "no file matches" in refused(tmp_path / "*.parquet")
     (tmp_path / "empty").mkdir()
     assert "cannot be opened as a data set" in refused(tmp_path / "empty")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.csv").write_text("a,b\n1,2\n")
-    assert "holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as csv" in refused(
-        tmp_path / "text"
+    assert (
+        "contains no parquet, Arrow, image or WebDataset tar files, only files that `datasets` reads as csv"
+        in refused(tmp_path / "text")
     )
 
 
 def test_no_such_split(write_source: WriteSource) -> None:
     said = refused(write_source(IMAGES), "valid")
-    assert said.endswith("has no split 'valid'. Its splits, by the names of shards: train")
+    assert said.endswith("has no split 'valid'. Its splits (from the names of shards): train")
 
 
 def test_no_rows(write_source: WriteSource) -> None:
@@ -203,7 +206,7 @@ def test_label_columns(write_source: WriteSource) -> None:
     folder = write_source(IMAGES, columns={"score": FLOAT, "tags": TAGS})
     assert "has no column 'nope'. Its columns: image, score, tags" in refused(folder, label_column="nope")
     for column in ("score", "tags", "image"):
-        assert "no single label" in refused(folder, label_column=column)
+        assert "not a single label" in refused(folder, label_column=column)
     kind = (datasets.ClassLabel(names=["x"]), [0] * 7)
     two = write_source(IMAGES, [0] * 7, classes=["y"], columns={"kind": kind}, name="two")
     assert "has 2 label columns: label, kind. Choose one with --label-column" in refused(two)
@@ -238,11 +241,11 @@ def test_fewer_rows_than_promised(write_source: WriteSource) -> None:
 
     shorter = reopened()
     write_source(IMAGES[:2])
-    with pytest.raises(SourceError, match=r"row group 0 of .* gave 2 rows where 3 are promised"):
+    with pytest.raises(SourceError, match=r"row group 0 of .* contains 2 rows, not 3 as recorded"):
         list(shorter.rows(0, 64))
     fewer = reopened()
     write_source(IMAGES[:2])
-    with pytest.raises(SourceError, match=r"row group 2 of .* is there no longer"):
+    with pytest.raises(SourceError, match=r"row group 2 of .* no longer exists"):
         list(fewer.rows(2, 64))
     gone = reopened()
     next(folder.glob("data/*.parquet")).unlink()

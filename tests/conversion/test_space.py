@@ -41,7 +41,9 @@ def test_unknown_rows_count_by_bytes(unknown: Source, tmp_path: Path, monkeypatc
     monkeypatch.setattr(files, "free_bytes", lambda folder: GIGABYTE // 2)
     whole = estimate(unknown, tmp_path)
     whole.add(progress(99))  # too few to tell
-    with pytest.raises(SpaceError, match=r"needs about 0\.88 GB more, by the 199 images .* 0\.50 GB are free"):
+    with pytest.raises(
+        SpaceError, match=r"needs about 0\.88 GB more, estimated from the 199 images .* 0\.50 GB are free"
+    ):
         whole.add(progress(100))
 
 

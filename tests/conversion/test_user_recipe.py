@@ -200,13 +200,13 @@ def test_identity() -> None:
             "{file}:bake",
             r"r\.py cannot be imported: ValueError: a b \(r\.py:1 in <module>; --d",
         ),
-        ("def bak(b): ...", "{file}:bake", r"^recipe r\.py:bake: there is no 'bake'\. Functions there: bak$"),
-        ("A = 1", "{file}:bake", r"^recipe r\.py:bake: there is no 'bake'\. Functions there: none$"),
-        ("bake = 3", "{file}:bake", r"^recipe r\.py:bake: 'bake' is no function but a value of type int$"),
-        ("class A: ...", "{file}:A.b", r"there is no 'A\.b'"),
-        (None, "no_such.module:f", r"^there is no module 'no_such' for recipe no_such\.module \(looked for in"),
-        (None, "json.no_such:f", r"^there is no module 'json\.no_such'"),
-        (None, "json:no_such", r"^recipe json:no_such: there is no 'no_such'\. Functions there: dump, dumps, "),
+        ("def bak(b): ...", "{file}:bake", r"^recipe r\.py:bake: 'bake' does not exist\. Functions there: bak$"),
+        ("A = 1", "{file}:bake", r"^recipe r\.py:bake: 'bake' does not exist\. Functions there: none$"),
+        ("bake = 3", "{file}:bake", r"^recipe r\.py:bake: 'bake' is not a function but a value of type int$"),
+        ("class A: ...", "{file}:A.b", r"'A\.b' does not exist"),
+        (None, "no_such.module:f", r"^the module 'no_such' of recipe no_such\.module does not exist \(looked for in"),
+        (None, "json.no_such:f", r"^the module 'json\.no_such'"),
+        (None, "json:no_such", r"^recipe json:no_such: 'no_such' does not exist\. Functions there: dump, dumps, "),
         ("import nothing_of_it", "r:bake", r"^recipe module r cannot be imported: ModuleNotFoundError: No module"),
     ],
 )
@@ -305,7 +305,7 @@ def test_the_decorator() -> None:
     assert images_asked(Copier().bake) == images_asked(recipe(images="pil")(copying)) == "pil"
     with pytest.raises(OptionError, match=r"^Invalid images \(got 'numpy'\). Supported: pil, tensor$"):
         recipe(images="numpy")
-    with pytest.raises(OptionError, match=r"^a method cannot be marked with images='tensor'"):
+    with pytest.raises(OptionError, match=r"^a method cannot be decorated with images='tensor'"):
         recipe(images="tensor")(Copier().bake)
 
 
@@ -597,9 +597,9 @@ HALVES = np.full((4, 4, 3), 0.5)
 NAN, INF = HALVES.copy(), HALVES.copy()
 NAN[1, 1, 1], INF[1, 1, 1] = np.nan, np.inf
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"img": [COLOURS] * 2}, r"2 images for 3 rows and no '__row__': return '__row__' with the place"),
+    ({"img": [COLOURS] * 2}, r"2 images for 3 rows and no '__row__'\. Return as many images as rows"),
     ({"img": [COLOURS] * 4}, r"4 images for 3 rows"),
-    ({"img": COLOURS[0, 0, 0]}, r"a uint8 as column 'img', where a list, an array or a tensor is needed"),
+    ({"img": COLOURS[0, 0, 0]}, r"a uint8 as column 'img'. Supported: a list, an array or a tensor"),
     ({"img": np.array(3)}, r"a ndarray as column 'img'"),
     ({"img": torch.tensor(3)}, r"a Tensor as column 'img'"),
     ({"img": Image.new("L", (3, 3))}, r"a Image as column 'img'"),
@@ -609,14 +609,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"img": [], "class": [1, 2, 3]}, r"columns of different lengths: 0 'img', 3 'class'$"),
     ({"__row__": [0, 1]}, r"columns of different lengths: 3 'img', 2 '__row__'$"),
     ({"text": ["a"]}, r"columns of different lengths: 3 'img', 1 'text'$"),
-    ({"__row__": [0, 1, 3]}, r"3 in '__row__', where 0 to 2, the places in the batch, are known$"),
-    ({"__row__": [0, 1, -1]}, r"-1 in '__row__', where 0 to 2"),
+    ({"__row__": [0, 1, 3]}, r"3 in '__row__'\. Supported: 0 to 2, the positions in the batch$"),
+    ({"__row__": [0, 1, -1]}, r"-1 in '__row__'. Supported: 0 to 2"),
     ({"__row__": [0, 1, 1.0]}, r"1\.0 in '__row__'"),
     ({"__row__": [0, 1, True]}, r"True in '__row__'"),
     ({"__row__": np.array([0.0, 1.0, 2.0])}, r"np.float64\(0\.0\) in '__row__'"),
     ({"__row__": [0, 1, None]}, r"None in '__row__'"),
     ({"__row__": [0, 1, "2"]}, r"'2' in '__row__'"),
-    ({"class": [1, True, 1]}, r"for row 11 the label True \(bool\), where an int, or None for none, is needed$"),
+    ({"class": [1, True, 1]}, r"for row 11 the label True \(bool\)\. Supported: an int, or None for no label$"),
     ({"class": [1, 2, 1.0]}, r"for row 12 the label 1\.0 \(float\)"),
     ({"class": ["cat", 2, 1]}, r"for row 10 the label 'cat' \(str\)"),
     ({"class": [np.float32(1), 2, 1]}, r"for row 10 the label np\.float32\(1\.0\)"),
@@ -624,33 +624,39 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"class": torch.tensor([True, True, True])}, r"for row 10 the label tensor\(True\)"),
     ({"class": [[1], 2, 1]}, r"for row 10 the label \[1\] \(list\)"),
     ({"class": [2**63, 2, 1]}, r"for row 10 the label 9223372036854775808"),
-    ({"text": [{1, 2}] * 3}, r"for row 10 a set in the kept column 'text', which JSON cannot hold$"),
+    ({"text": [{1, 2}] * 3}, r"for row 10 a set in the kept column 'text', which cannot be written as JSON$"),
     ({"text": [[object()]] * 3}, r"for row 10 a list in the kept column 'text'"),
     ({"text": [{(1, 2): 3}] * 3}, r"for row 10 a dict in the kept column 'text'"),
-    ({"img": [COLOURS, NAN, COLOURS]}, r"for row 11 an image with NaN or infinity in it$"),
-    ({"img": [COLOURS, INF, COLOURS]}, r"for row 11 an image with NaN or infinity"),
-    ({"img": [COLOURS, COLOURS, HALVES * 2.1]}, r"for row 12 a float image from 1\.05 to 1\.05, where 0 to 1 is known"),
-    ({"img": [COLOURS, COLOURS, COLOURS * 1.0]}, r"for row 12 a float image from 0 to 255, .*: scale or clamp it$"),
-    ({"img": [HALVES - 0.6] * 3}, r"for row 10 a float image from -0\.1 to -0\.1"),
-    ({"img": [torch.full((3, 4, 4), torch.nan)] * 3}, r"for row 10 an image with NaN"),
+    ({"img": [COLOURS, NAN, COLOURS]}, r"for row 11 an image that contains NaN or infinity$"),
+    ({"img": [COLOURS, INF, COLOURS]}, r"for row 11 an image that contains NaN or infinity"),
+    (
+        {"img": [COLOURS, COLOURS, HALVES * 2.1]},
+        r"for row 12 a float image with values from 1\.05 to 1\.05\. Supported: 0 to 1\.",
+    ),
+    (
+        {"img": [COLOURS, COLOURS, COLOURS * 1.0]},
+        r"for row 12 a float image with values from 0 to 255\. .*\. Scale or clamp it$",
+    ),
+    ({"img": [HALVES - 0.6] * 3}, r"for row 10 a float image with values from -0\.1 to -0\.1"),
+    ({"img": [torch.full((3, 4, 4), torch.nan)] * 3}, r"for row 10 an image that contains NaN"),
     (
         {"img": [COLOURS.astype(int)] * 3},
-        r"for row 10 an image of int64, where uint8, or floats from 0 to 1, are known$",
+        r"for row 10 an image of int64\. Supported: uint8, or floats from 0 to 1$",
     ),
     ({"img": [CHW > 3] * 3}, r"for row 10 an image of bool"),
     ({"img": [COLOURS.astype(complex)] * 3}, r"for row 10 an image of complex128"),
     (
         {"img": [torch.from_numpy(COLOURS)] * 3},
-        r"for row 10 a tensor of shape \(4, 12, 3\) as an image, where \[C, H, W",
+        r"for row 10 a tensor of shape \(4, 12, 3\) as an image\. Supported: \[C, H, W",
     ),
     (
         {"img": [CHW.numpy()] * 3},
-        r"for row 10 an array of shape \(3, 4, 12\) as an image, where \[H, W, C\] with 1 or 3",
+        r"for row 10 an array of shape \(3, 4, 12\) as an image\. Supported: \[H, W, C\] with 1 or 3",
     ),
     ({"img": [np.zeros((4, 4, 4), np.uint8)] * 3}, r"for row 10 an array of shape \(4, 4, 4\)"),
     ({"img": [np.zeros(4, np.uint8)] * 3}, r"for row 10 an array of shape \(4,\)"),
     ({"img": [CHW[None]] * 3}, r"for row 10 a tensor of shape \(1, 3, 4, 12\)"),
-    ({"img": ["1.jpg"] * 3}, r"for row 10 a str as an image, where bytes, PIL, tensors and arrays are known$"),
+    ({"img": ["1.jpg"] * 3}, r"for row 10 a str as an image\. Supported: bytes, PIL images, tensors and arrays$"),
     ({"img": [None] * 3}, r"for row 10 a NoneType as an image"),
 ]
 
@@ -666,8 +672,8 @@ def test_what_is_no_batch_of_images(columns: dict[str, Any], message: str) -> No
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (None, "a NoneType, where a dict of columns is needed$"),
-        ([1], "a list, where a dict of columns is needed$"),
+        (None, r"a NoneType\. Return a dict of columns$"),
+        ([1], r"a list\. Return a dict of columns$"),
         ({}, r"no column 'img', which holds the images \(only: none\)$"),
         ({"image": [1], "class": [1]}, r"no column 'img', which holds the images \(only: image, class\)$"),
     ],
@@ -678,7 +684,9 @@ def test_what_is_no_batch(result: Any, message: str) -> None:
 
 
 def test_a_kept_column_that_nobody_has() -> None:
-    with pytest.raises(RecipeError, match="returned no column 'text', which is to be kept, and the source has none of"):
+    with pytest.raises(
+        RecipeError, match="returned no column 'text', although it is named by --keep and the source does not have"
+    ):
         bake(copying, rows(THREE), keep=("text",))
 
 

@@ -46,7 +46,7 @@ def test_how_far_an_unfinished_split_is(write_source: WriteSource, tmp_path: Pat
     for ask in (lambda: wdsremux.manifest(tmp_path), lambda: DataLoader(tmp_path), lambda: verify(tmp_path, "train")):
         with pytest.raises(FormatError, match=said):
             ask()
-    with pytest.raises(FormatError, match=r"holds no finished split: train is not finished \(50 of 100 rows done"):
+    with pytest.raises(FormatError, match=r"contains no finished split: train is not finished \(50 of 100 rows done"):
         manifest.read_all(tmp_path)
     convert(write_source, tmp_path)
     assert underway.read_all(tmp_path) == []
@@ -64,7 +64,7 @@ def test_rows_that_nobody_knows(tmp_path: Path) -> None:
     work = tmp_path / "train" / ".wdsremux"
     work.mkdir(parents=True)
     (work / "plan.json").write_text(json.dumps({"tasks": [{"reads": [{"rows": None}]}]}))
-    assert str(underway.read(tmp_path / "train")) == "0 rows done in 0 of 1 tasks"
+    assert str(underway.read(tmp_path / "train")) == "0 rows done in 0 of 1 task"
 
 
 def test_a_split_in_place_of_its_set(convert_tiny: ConvertTiny) -> None:
@@ -88,7 +88,7 @@ def test_a_split_that_is_not_there(convert_tiny: ConvertTiny) -> None:
         lambda: DataLoader(out, split="val"),
         lambda: verify(out, "val"),
     ):
-        with pytest.raises(FormatError, match=f"^{out} holds no finished split 'val'; it holds train$"):
+        with pytest.raises(FormatError, match=f"^{out} contains no finished split 'val', only train$"):
             ask()
 
 
@@ -109,7 +109,7 @@ def test_what_a_conversion_left_is_no_source(convert_tiny: ConvertTiny) -> None:
     out = convert_tiny(3)
     (out / "train" / "index.json").unlink()
     (out / "train" / ".wdsremux" / "plan.json").unlink()
-    with pytest.raises(FormatError, match=r"holds no finished split\. Run `wdsremux convert SOURCE"):
+    with pytest.raises(FormatError, match=r"contains no finished split\. Run `wdsremux convert SOURCE"):
         manifest.read_all(out)
 
 
@@ -117,12 +117,12 @@ def test_a_large_folder_is_not_looked_through(tmp_path: Path) -> None:
     for number in range(2_100):
         (tmp_path / f"{number:04}.txt").touch()
     (tmp_path / "z.jpg").touch()
-    with pytest.raises(FormatError, match="holds no finished split"):
+    with pytest.raises(FormatError, match="contains no finished split"):
         manifest.read_all(tmp_path)
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    said = f"^there is no folder {tmp_path}/none. Run `wdsremux convert SOURCE {tmp_path}/none` to make it$"
+    said = f"^{tmp_path}/none does not exist. Run `wdsremux convert SOURCE {tmp_path}/none` to create it$"
     for ask in (lambda: manifest.read_all(tmp_path / "none"), lambda: wdsremux.manifest(tmp_path / "none")):
         with pytest.raises(FormatError, match=said):
             ask()

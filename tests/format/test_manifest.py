@@ -66,7 +66,7 @@ LEADS_OUT = ["../train", "/train", "a/b", "..", ".", "", "train\n", "tr\0ain", "
 @pytest.mark.parametrize("split", LEADS_OUT)
 def test_no_split_leads_out_of_its_folder(split: str) -> None:
     shard = Shard(f"{split}-000000.tar", 3, 10_240, "", "")
-    with pytest.raises(FormatError, match="holds values that no conversion writes"):
+    with pytest.raises(FormatError, match="contains values that no conversion writes"):
         manifest.loads(example(split=split, shards=[shard]).dumps())
 
 
@@ -87,13 +87,13 @@ def test_no_split_leads_out_of_its_folder(split: str) -> None:
     ],
 )
 def test_no_shard_lies_elsewhere(url: str) -> None:
-    with pytest.raises(FormatError, match="holds values that no conversion writes"):
+    with pytest.raises(FormatError, match="contains values that no conversion writes"):
         manifest.loads(example(shards=[Shard(url, 3, 10_240, "", "")]).dumps())
 
 
 @pytest.mark.parametrize("name", ["../x.npy", "/x.npy", "index.json", "train-000000.tar", ".wdsremux", "x", "a/b.npy"])
 def test_no_other_file_lies_elsewhere(name: str) -> None:
-    with pytest.raises(FormatError, match="holds values that no conversion writes"):
+    with pytest.raises(FormatError, match="contains values that no conversion writes"):
         manifest.loads(example(files=example().files | {name: {"sha256": ""}}).dumps())
 
 
@@ -116,7 +116,7 @@ def test_no_other_file_lies_elsewhere(name: str) -> None:
     ],
 )
 def test_whoever_reads_on_can_rely_on_types(changes: dict[str, Any]) -> None:
-    with pytest.raises(FormatError, match=r"holds values that no conversion writes|counts 4 samples"):
+    with pytest.raises(FormatError, match=r"contains values that no conversion writes|records 4 samples"):
         manifest.loads(example(**changes).dumps())
 
 
@@ -132,14 +132,14 @@ def test_no_plain_file(tmp_path: Path, kind: str) -> None:
         "loop": lambda: path.symlink_to(path),
     }
     makers[kind]()
-    with pytest.raises(FormatError, match=r"is no plain file\. Delete|is missing|cannot be read: Too many levels"):
+    with pytest.raises(FormatError, match=r"is not a regular file\. Delete|is missing|cannot be read: Too many levels"):
         manifest.read(path.parent)
 
 
 def test_a_manifest_without_end(tmp_path: Path) -> None:
     with open(tmp_path / manifest.NAME, "wb") as file:
         file.truncate(8 * 2**30)
-    with pytest.raises(FormatError, match="has 8,589,934,592 bytes, more than any manifest"):
+    with pytest.raises(FormatError, match="has 8,589,934,592 bytes, which is too large for a manifest"):
         manifest.read(tmp_path)
 
 
@@ -192,8 +192,8 @@ def test_layout_of_the_file() -> None:
         (b"\xff\xfe", "is not JSON"),
         (b"[]", "is not a wdsremux manifest"),
         (b'{"format": "other"}', "is not a wdsremux manifest"),
-        (b'{"format": "wdsremux", "version": 2}', "has version 2; this wdsremux reads version 1"),
-        (b'{"format": "wdsremux", "version": 1}', "was changed after it was written"),
+        (b'{"format": "wdsremux", "version": 2}', "has version 2; this release of wdsremux reads version 1"),
+        (b'{"format": "wdsremux", "version": 1}', "was modified after it was written"),
     ],
 )
 def test_what_is_no_manifest(content: bytes, sentence: str) -> None:
@@ -203,7 +203,7 @@ def test_what_is_no_manifest(content: bytes, sentence: str) -> None:
 
 def test_no_finished_split(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
-    with pytest.raises(FormatError, match=r"holds no finished split: index\.json is missing"):
+    with pytest.raises(FormatError, match=r"contains no finished split: index\.json is missing"):
         manifest.read(tmp_path / "train")
 
 

@@ -97,5 +97,5 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_wrong_count_is_refused() -> None:
-    with pytest.raises(FormatError, match="2 samples were written where 3 were announced"):
+    with pytest.raises(FormatError, match="2 samples written instead of 3"):
         samples.write(io.BytesIO(), [np.zeros(2, samples.SAMPLE)], 3)

@@ -120,7 +120,7 @@ def test_the_sample_is_counted(converted: Path) -> None:
 
 
 def test_nothing_converted(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"holds no finished split\. Run `wdsremux convert"):
+    with pytest.raises(FormatError, match=r"contains no finished split\. Run `wdsremux convert"):
         manifest.read_all(tmp_path)
 
 

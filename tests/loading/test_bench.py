@@ -43,7 +43,7 @@ def test_a_set_smaller_than_a_batch(convert_tiny: ConvertTiny) -> None:
 
 
 def test_a_set_that_is_not_there_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"holds no finished split: index\.json is missing"):
+    with pytest.raises(FormatError, match=r"contains no finished split: index\.json is missing"):
         measure(tmp_path, "train", FLOAT)
 
 

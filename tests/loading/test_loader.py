@@ -477,7 +477,7 @@ def test_a_batch_larger_than_the_set(converted: Path, use: Callable[[Any], Any])
 
 
 def test_a_split_that_is_not_there(converted: Path) -> None:
-    with pytest.raises(FormatError, match=r"holds no finished split 'validation'; it holds test, train$"):
+    with pytest.raises(FormatError, match=r"contains no finished split 'validation', only test, train$"):
         DataLoader(converted, split="validation")
 
 

@@ -117,7 +117,7 @@ def test_a_daemonic_process_is_told_what_to_do(how: str, write_source: WriteSour
                 process.join()
     """
     told = run(tmp_path, code, source, tmp_path / "out", how)
-    assert told.startswith("WorkerError this process is a daemonic one")
+    assert told.startswith("WorkerError this process is daemonic")
     assert "concurrent.futures.ProcessPoolExecutor" in told
 
 
@@ -136,7 +136,7 @@ def test_warnings_and_the_log(write_source: WriteSource, tmp_path: Path) -> None
         print(*((each.category.__name__, os.path.basename(each.filename)) for each in caught))
     """
     lines = run(tmp_path, code, source, tmp_path / "out").splitlines()
-    assert lines[0].startswith("WARNING wdsremux column 'target' (int64) looks like a label, too")
+    assert lines[0].startswith("WARNING wdsremux column 'target' (int64) also looks like a label")
     assert [line.split()[0] for line in lines[1:3]] == ["INFO", "INFO"]
     assert lines[2].endswith(f"see {tmp_path / 'out' / 'train'}")
     assert lines[3] == "('ConversionWarning', 'script.py')"

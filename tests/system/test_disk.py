@@ -129,7 +129,7 @@ def test_a_finished_set_on_a_read_only_disk(source: Path, undisturbed: Path, tmp
         assert [isinstance(event, Finished) and event.already for event in events] == [True]
         assert wdsremux.verify(out, decode=True) == []
         assert loaded(out) == list(range(ROWS))
-        with pytest.raises(OutputError, match="was begun with seed 0, and now 1 is asked for"):
+        with pytest.raises(OutputError, match="was started with seed 0, but this run asks for 1"):
             convert(source, out, seed=1)
     tally(*SEALED)
 
@@ -200,7 +200,7 @@ def test_taken_away_during_the_run(
                 shutil.rmtree(out / place, ignore_errors=True)  # workers may be writing into it
 
     began_s = time.monotonic()
-    with pytest.raises(ConversionError, match=r"No such file or directory.*Run the same command again to go on"):
+    with pytest.raises(ConversionError, match=r"No such file or directory.*Run the same command again to resume"):
         convert(source, out, tell, workers=2)
     assert time.monotonic() - began_s < 20
     assert not (out / "train/index.json").exists()

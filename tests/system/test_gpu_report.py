@@ -110,7 +110,7 @@ def test_the_exit_code_tells_of_a_failure(tmp_path: Path) -> None:
     assert done.returncode == 1
     parts = json.loads((tmp_path / "report.json").read_text())["parts"]
     assert {name: part["state"] for name, part in parts.items()} == {"simclr": "measured", "train": "failed"}
-    assert "holds no finished split" in parts["train"]["findings"]["decode cpu"]["text"]
+    assert "contains no finished split" in parts["train"]["findings"]["decode cpu"]["text"]
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_revisions(client: Client, hub: Hub, folders: dict[str, Path], tmp_path:
         assert wdsremux.manifest(out).nsamples == (60 if wanted == "main" else 30)
     for name in ("v2", commits["main"][:7]):
         assert client.convert("ours/moving", tmp_path / "new", revision=name, **SIZES) == (
-            f"ours/moving has no revision {name!r}. Give a branch, a tag or a whole commit"
+            f"ours/moving has no revision {name!r}. Give a branch, a tag or a full commit hash"
         )
 
 
@@ -187,7 +187,7 @@ def test_a_resume_stays_with_its_commit(
     hub.fail(Fault("403", first=9, path="data/"))
     stopped = client.convert("ours/moved", tmp_path, patience=0, **SIZES)
     assert "could not be read" in stopped
-    assert "Run the same command again to go on" in stopped
+    assert "Run the same command again to resume" in stopped
     assert not (tmp_path / "train/index.json").exists()
     hub.fail()
     after = hub.publish("ours/moved", folders["configs"] / "small")
@@ -202,7 +202,9 @@ def test_a_resume_stays_with_its_commit(
 # What may not be read, and what is not there
 
 
-@pytest.mark.parametrize(("access", "sentence"), [("private", "or a private one"), ("gated", "is gated. Ask for")])
+@pytest.mark.parametrize(
+    ("access", "sentence"), [("private", "and not a public data set"), ("gated", "is gated. Ask for")]
+)
 def test_who_may_read(
     client: Client, hub: Hub, folders: dict[str, Path], tmp_path: Path, access: Any, sentence: str
 ) -> None:
@@ -215,12 +217,12 @@ def test_who_may_read(
 
 def test_what_is_not_there(client: Client, tmp_path: Path) -> None:
     for source, options, sentence in (
-        ("ours/nothing", {}, "ours/nothing is no folder here and no data set on the Hub, or a private one. "),
-        ("-/nothing", {}, "-/nothing is no folder here, and no name on the Hub: "),
+        ("ours/nothing", {}, "ours/nothing is not a folder on this machine, and not a public data set on the Hub. "),
+        ("-/nothing", {}, "-/nothing is not a folder on this machine, and not a valid Hub id: "),
         (
             "ours/parquet",
             {"split": "test"},
-            "ours/parquet has no split 'test'. Its splits, by its config 'default': train",
+            "ours/parquet has no split 'test'. Its splits (from its config 'default'): train",
         ),
     ):
         said = client.convert(source, tmp_path, **options, **SIZES)

@@ -308,7 +308,7 @@ def test_a_file_that_is_damaged_on_the_hub(
     began_s = time.monotonic()
     said = client.convert("ours/damaged", tmp_path / "out", **SIZES)
     assert sentence in said
-    assert said.endswith("Tell its owner, or take another revision=")
+    assert said.endswith("Report it to the owner of the data set, or choose another revision=")
     assert "\n" not in said
     assert time.monotonic() - began_s < 20
 

@@ -70,7 +70,7 @@ def test_killed_and_run_again(sample: Path, undisturbed: Path, tmp_path: Path, m
         killed(process)
     assert not (out / "train/index.json").exists(), "too late: it was finished"
     records = list(out.glob("train/.wdsremux/task-*.json"))
-    assert ("done by an earlier run" in run_again(sample, out)) == bool(records)
+    assert ("converted by an earlier run" in run_again(sample, out)) == bool(records)
     assert digests(out) == digests(undisturbed)
     assert files_of(out) == files_of(undisturbed)
     assert wdsremux.manifest(out) == wdsremux.manifest(undisturbed)
@@ -83,7 +83,7 @@ def test_killed_five_times_on_its_way(sample: Path, undisturbed: Path, tmp_path:
         with converting(sample, out) as process:
             wait_until(lambda moment=moment: shards(out) >= moment, process)  # type: ignore[misc]
             killed(process)
-    assert "done by an earlier run" in run_again(sample, out)
+    assert "converted by an earlier run" in run_again(sample, out)
     assert digests(out) == digests(undisturbed)
     assert files_of(out) == files_of(undisturbed)
 

@@ -183,7 +183,7 @@ def test_while_a_finished_split_is_removed(
     with running(other) as process:
         _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
-    assert "was begun with quality 90, and now 50 is asked for" in said
+    assert "was started with quality 90, but this run asks for 50" in said
     finish(place.source, place.out, place.environment)
     place.check()
     tally(MENDING, ROWS_OF_TABLE["all"][1])

@@ -110,7 +110,7 @@ def test_an_edited_recipe_is_refused_at_a_resume(source: Path, tmp_path: Path) -
     ("text", "message"),
     [
         ("raise KeyError('x')", r"recipe recipe.py:bake failed on rows 0 to 9 of fragment"),
-        ("return 3", "returned a int, where a dict of columns is needed"),
+        ("return 3", "returned a int. Return a dict of columns"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     ],
 )

@@ -90,7 +90,7 @@ def test_no_place_for_sockets(source: Path, tmp_path: Path, tally: Tally, fault:
         options = {"env": environment(TMPDIR=str(tmp_path / ("y" * 120)))}
     said = sentence(run(command(source, tmp_path / "out"), **options))
     assert said.startswith("wdsremux: no worker process can be started: ")
-    assert "Set TMPDIR to a folder that can be written to and has a short name" in said
+    assert "Set TMPDIR to a writable folder with a short name" in said
     tally(*BARE)
 
 
@@ -99,8 +99,8 @@ def test_a_home_that_cannot_be_written_to(source: Path, tmp_path: Path, tally: T
     clear: dict[str, str | None] = {"HF_HOME": None, "HF_DATASETS_CACHE": None, "XDG_CACHE_HOME": None}
     home = environment(**clear, HOME=str(tmp_path / "home"))
     said = sentence(run(command(source, tmp_path / "out"), env=home))
-    assert "home/.cache/huggingface/datasets, where `datasets` keeps its cache, cannot be written to: Not a dir" in said
-    assert said.endswith("Set HF_HOME to a folder that can be.")
+    assert "home/.cache/huggingface/datasets, the cache folder of `datasets`, cannot be written to: Not a dir" in said
+    assert said.endswith("Set HF_HOME to a folder that is writable.")
     tally(*BARE)
 
 
@@ -114,7 +114,7 @@ def test_a_working_directory_that_is_gone(
 
     start = [sys.executable, "-c", "from wdsremux.cli import main; main()"]  # python -m would not find the package
     said = sentence(run([*start, *command(source, "out")[3:]], cwd=None, preexec_fn=leave))
-    assert "the working directory is gone. Change to one that is there" in said
+    assert "the working directory does not exist any more. Change to one that exists" in said
     monkeypatch.chdir(tmp_path)
     leave()
     assert loaded(undisturbed) == list(range(ROWS))
@@ -188,7 +188,7 @@ def test_few_descriptors_for_a_conversion(source: Path, undisturbed: Path, tmp_p
 
     sizes = ("--samples-per-task", "10")
     said = sentence(run(command(source, tmp_path / "out", *sizes, "--workers", "9"), preexec_fn=few))
-    assert "9 workers need more files open at once than the 40 that are allowed here" in said
+    assert "9 workers need more open files than the limit of 40 allows" in said
     done = run(command(source, tmp_path / "out", *sizes), preexec_fn=few)
     assert done.returncode == 0, done.stderr
     check_split(tmp_path / "out/train", ROWS)
@@ -296,7 +296,7 @@ def test_a_file_whose_name_is_not_utf8_is_named(tmp_path: Path, tally: Tally) ->
     (tmp_path / "pictures").mkdir()
     for i in range(20):
         (tmp_path / "pictures" / os.fsdecode(b"%d\xff.jpg" % i if i == 13 else b"%d.jpg" % i)).write_bytes(picture(i))
-    with pytest.raises(SourceError, match=r"the name of 13\\udcff\.jpg in .*pictures is not UTF-8: rename it"):
+    with pytest.raises(SourceError, match=r"the name of 13\\udcff\.jpg in .*pictures is not UTF-8. Rename it"):
         convert(tmp_path / "pictures", tmp_path / "out")
     tally(*NAMED)
 

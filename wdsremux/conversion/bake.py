@@ -72,7 +72,10 @@ def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None
         baked = tally.watch(_bake_rows(task, bakery, report))
         for number, items in itertools.groupby(baked, key=lambda item: bisect.bisect_right(ends, item[0])):
             if number == len(ends):
-                raise ConversionError(f"{bakery.source.where(task.reads[0].fragment)} has more rows than fit its size")
+                raise ConversionError(
+                    f"{bakery.source.where(task.reads[0].fragment)} has more rows than its size allows. Download it "
+                    "again"
+                )
             with shard_writer.spooled(partial) as spool:
                 for _, fragment, sample in items:
                     spool.add(fragment, sample)

@@ -17,7 +17,7 @@ from wdsremux.conversion.source import Source
 from wdsremux.errors import OutputError
 
 _EXAMPLES = 5  #: class names that an error shows
-ANEW = "Convert again with --overwrite, or choose another OUT"
+ANEW = "Convert again with --overwrite, or choose another output folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,16 @@ def settle(source: Source, split: Path, own: ClassList | None, others: Mapping[s
         OutputError: if OUT has another list, naming the classes.
     """
     if own is not None and own.stated:
-        return _under(source, own, str(split), "was begun with", own=True)
+        return _under(source, own, str(split), "was started with", own=True)
     lists = {each.names for each in others.values()}
     if len(lists) > 1:
         raise OutputError(
             f"the splits {', '.join(others)} of {split.parent} number their classes differently. Convert them again "
-            "with --overwrite, so that all have one list, or choose another OUT"
+            "with --overwrite, so that all have the same class list, or choose another output folder"
         )
     if own is not None and not source.read_as_before():
         raise OutputError(
-            f"{split} was begun by a version that numbered the labels of {source.columns.label!r} differently. {ANEW}"
+            f"{split} was started by a version that numbered the labels of {source.columns.label!r} differently. {ANEW}"
         )
     if not lists:
         return source
@@ -91,17 +91,17 @@ def _under(source: Source, found: ClassList, whose: str, verb: str, own: bool) -
         return replace(source, labels=labels.named(found.names))
     if (labels.classes is None) != (found.names is None):
         kinds = {True: "numbers without names", False: f"the classes {_shown(found.names or labels.classes or ())}"}
-        advice = f"Name them alike with --classes. {ANEW}" if not own else ANEW
+        advice = f"Use the same names with --classes. {ANEW}" if not own else ANEW
         raise OutputError(
-            f"{whose} {verb} {kinds[found.names is None]} as labels, and {source.description['name']} has "
+            f"{whose} {verb} {kinds[found.names is None]} as labels, but {source.description['name']} has "
             f"{kinds[labels.classes is None]}. {advice}"
         )
     try:
         return replace(source, labels=labels.under(found.names))
     except ValueError as error:
         raise OutputError(
-            f"{source.description['name']} has classes which {whose} does not know: {error}. To have all in one OUT, "
-            f"name them all with --classes when its first split is converted. {ANEW}"
+            f"{source.description['name']} has classes that are not in the class list of {whose}: {error}. To keep all "
+            f"splits in one output folder, name all classes with --classes when you convert the first split. {ANEW}"
         ) from error
 
 

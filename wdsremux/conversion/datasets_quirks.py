@@ -39,8 +39,8 @@ def check_cache() -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise SourceError(
-            f"{cache}, where `datasets` keeps its cache, cannot be written to: {error.strerror}. "
-            "Set HF_HOME to a folder that can be"
+            f"{cache}, the cache folder of `datasets`, cannot be written to: {error.strerror}. "
+            "Set HF_HOME to a folder that is writable"
         ) from error
 
 

@@ -15,7 +15,7 @@ from wdsremux.format.rejects import RejectLine
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Work is about to begin, or to go on."""
+    """A conversion is about to start, or to resume."""
 
     plan: Plan
     rows_done: int  #: by an earlier run
@@ -27,7 +27,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a worker has done since its last report. Negative where a worker was lost, and its work with it."""
+    """What a worker has done since its last report. Counts are negative if a worker died and its work was lost."""
 
     task: int
     rows: int
@@ -40,21 +40,21 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something the user should know, though the work goes on."""
+    """A warning about a conversion that continues."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something worth a line, such as the files that are not taken."""
+    """An informational message, such as the files that are not converted."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The split is whole."""
+    """The split is finished."""
 
     manifest: Manifest
     already: bool  #: it was before this run

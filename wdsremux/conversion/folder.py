@@ -32,15 +32,17 @@ def held(folder: Path, overwrite: bool) -> Iterator[Path]:
         work = folder / journal.FOLDER
         if foreign := _foreign(folder):
             raise OutputError(
-                f"{folder} holds files that no conversion of ours made, such as {foreign[0]}. They are never replaced "
-                "or removed: move them away, or choose another OUT"
+                f"{folder} contains files that wdsremux did not write, such as {foreign[0]}. They are never replaced "
+                "or removed. Move them away, or choose another output folder"
             )
         if work.is_symlink():  # what is in there is cleared away
-            raise OutputError(f"{work} is a link to another folder, which is not to be written to. Remove it")
+            raise OutputError(
+                f"{work} is a link to another folder, and wdsremux does not write through links. Remove it"
+            )
         files.make_folder(work)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written to: {error.strerror}. Choose another OUT") from error
-    busy = f"another process is converting into {folder}. Wait for it, or choose another OUT"
+        raise OutputError(f"{folder} cannot be written to: {error.strerror}. Choose another output folder") from error
+    busy = f"another process is converting into {folder}. Wait for it to finish, or choose another output folder"
     with files.locked(work / _LOCK, busy):
         if overwrite:
             _empty(folder, work)

@@ -145,8 +145,8 @@ def _check_classes(spec: Spec, names: tuple[str, ...] | None) -> None:
     """
     if spec.selection.classes is not None and names != spec.selection.classes:
         raise OutputError(
-            f"{spec.folder} was begun with other classes than --classes names now. Ask for the same, choose another "
-            "OUT, or begin anew with --overwrite"
+            f"{spec.folder} was started with a different class list than --classes names now. Use the same list, "
+            "choose another output folder, or start again with --overwrite"
         )
 
 

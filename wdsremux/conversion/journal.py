@@ -23,7 +23,7 @@ from wdsremux.conversion.plan import Block, Plan, Read, Task, agree
 from wdsremux.conversion.record import Record, is_count, journal_names
 from wdsremux.conversion.request import Request
 from wdsremux.conversion.source.base import STORED
-from wdsremux.errors import FormatError, OutputError, one_line
+from wdsremux.errors import FormatError, OutputError, counted, one_line
 from wdsremux.format import samples
 
 FOLDER = ".wdsremux"
@@ -31,7 +31,7 @@ VERSION = 2  #: of the plan file
 PLAN = "plan.json"
 _LONGEST = 200  #: characters of a value in a sentence
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  #: what comes of reading a damaged file
-_STRANGE = "it holds values that no conversion writes"
+_STRANGE = "it contains values that no conversion writes"
 _KEPT = re.compile(rf"plan\.json|lock|{re.escape(STORED)}|task-\d{{6,}}\.(?:json|npy)")
 
 
@@ -91,7 +91,7 @@ class Journal:
             try:
                 rows = np.array(samples.read(path))
                 if len(rows) != sum(shard.nsamples for shard in record.shards):
-                    raise ValueError(f"it holds {len(rows)} rows")
+                    raise ValueError(f"it contains {counted(len(rows), 'row')}")
             except (FormatError, ValueError) as error:
                 raise _damaged(path, error) from error
             rows["shard"] += shards
@@ -124,7 +124,7 @@ def begin(
     found = _saved_plan(before, plan)
     if not agree(found, plan):
         raise OutputError(
-            f"{work / PLAN} is damaged: it does not take each row that is asked for once. Begin anew with --overwrite"
+            f"{work / PLAN} is damaged: it does not list each requested row exactly once. Start again with --overwrite"
         )
     begun = Journal(work, found, before["environment"], stamp=before.get("stamp"), classes=classes)
     done = [begun.has(task, work.parent) for task in begun.plan.tasks]
@@ -212,11 +212,11 @@ def _saved(work: Path) -> dict[str, Any] | None:
         if saved["version"] == VERSION and not _is_plan(saved):
             raise ValueError(_STRANGE)
     except _DAMAGE as error:
-        raise OutputError(f"{path} is damaged: {one_line(error, _LONGEST)}. Begin anew with --overwrite") from error
+        raise OutputError(f"{path} is damaged: {one_line(error, _LONGEST)}. Start again with --overwrite") from error
     if saved["version"] != VERSION:
         raise OutputError(
-            f"{path} has version {reprlib.repr(saved['version'])}; this wdsremux goes on with version {VERSION}. "
-            "Finish with the wdsremux that began it, or begin anew with --overwrite"
+            f"{path} has version {reprlib.repr(saved['version'])}; this release of wdsremux can resume version "
+            f"{VERSION}. Finish with the release that started it, or start again with --overwrite"
         )
     return saved
 

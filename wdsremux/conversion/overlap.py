@@ -49,23 +49,23 @@ def check_files(source: str, files: Iterable[str], out: Path, split: Path) -> No
     for folder in {os.path.dirname(file) for file in files}:
         if not places.isdisjoint(_above(Path(folder))):
             raise OutputError(
-                f"{source} has files that lie in {out}, in {folder}, where this conversion would write. "
-                "Choose an OUT that is apart from SOURCE"
+                f"{source} has files in {folder} of {out}, where this conversion would write. "
+                "Choose an output folder that is separate from SOURCE"
             )
 
 
 def _check_folder(source: str, folder: Path, out: Path) -> None:
     mine, theirs = _identity(folder), _identity(out)
     if mine is not None and mine in _above(out):
-        where = "is the same folder as" if mine == theirs else "lies in"
+        where = "is the same folder as" if mine == theirs else "is inside"
         raise OutputError(
-            f"{out} {where} SOURCE, {source}: what is written there would be taken for a part of it. "
-            "Choose an OUT that is apart from SOURCE"
+            f"{out} {where} SOURCE, {source}: what is written there would be read as part of the source. "
+            "Choose an output folder that is separate from SOURCE"
         )
     if theirs is not None and theirs in _above(folder):
         raise OutputError(
-            f"SOURCE, {source}, lies in {out}, where this conversion would write. "
-            "Choose an OUT that is apart from SOURCE"
+            f"SOURCE, {source}, is inside {out}, where this conversion would write. "
+            "Choose an output folder that is separate from SOURCE"
         )
 
 

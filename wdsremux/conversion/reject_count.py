@@ -11,7 +11,7 @@ from wdsremux.conversion.events import Progress
 from wdsremux.conversion.journal import Journal
 from wdsremux.conversion.plan import Task
 from wdsremux.conversion.spec import Spec
-from wdsremux.errors import RejectError, printable
+from wdsremux.errors import RejectError, counted, printable
 from wdsremux.format import manifest
 from wdsremux.format.rejects import RejectLine
 
@@ -70,9 +70,9 @@ class RejectCount:
             return
         known = self._known()
         raise RejectError(
-            f"{self.rejects} row{'s' if self.rejects > 1 else ''} could not be baked, where {allowed} are allowed"
-            f"{_example(known)}{self._listed(known)}. "
-            "Look at the source, or allow more with --max-rejects and run the command again"
+            f"{counted(self.rejects, 'row')} could not be converted, and {allowed:,} "
+            f"{'is' if allowed == 1 else 'are'} allowed{_example(known)}{self._listed(known)}. "
+            "Check the source, or allow more with --max-rejects and run the same command again"
         )
 
     def _known(self) -> list[RejectLine]:
@@ -92,7 +92,9 @@ class RejectCount:
             _write(path, known)
         except OSError:
             return ""
-        return f". {'They' if len(known) >= self.rejects else 'The first of them'} are listed in {path}"
+        if len(known) < self.rejects:
+            return f". The first ones are listed in {path}"
+        return f". {'It is' if self.rejects == 1 else 'They are'} listed in {path}"
 
 
 def _write(path: Path, lines: Sequence[RejectLine]) -> None:

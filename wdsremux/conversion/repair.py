@@ -89,6 +89,6 @@ def _place(path: Path, sha256: str, pieces: Iterable[bytes]) -> None:
 def _check(path: Path, got: str, wanted: str) -> None:
     if got != wanted:
         raise OutputError(
-            f"{path} came out otherwise than {manifest.NAME} says: files it is made of were changed. "
-            "Run `wdsremux verify`, delete what it names and run the same command again"
+            f"{path} was rebuilt, but differs from what {manifest.NAME} records: the files that it is built from "
+            "were changed. Run `wdsremux verify`, delete the files it lists, and run the same command again"
         )

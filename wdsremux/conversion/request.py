@@ -49,23 +49,23 @@ class Request:
         found = sorted(_differences(asdict(before), asdict(self)), key=lambda each: _FOLLOWING.get(each[0], 0))
         if found:
             what, again = self._changed(found[0], folder)
-            raise OutputError(f"{what}. {again}, choose another OUT, or begin anew with --overwrite")
+            raise OutputError(f"{what}. {again}, choose another output folder, or start again with --overwrite")
 
     def _changed(self, difference: _Difference, folder: Path) -> tuple[str, str]:
         """What changed, and how to have it as it was."""
         name, old, new = difference
         if name == _CODE:
             what = f"the code of recipe {_short(printable(self.recipe['name']))}, or its --recipe-version,"
-            return f"{what} changed since the conversion in {folder} began", "Take the recipe as it was"
+            return f"{what} changed since the conversion in {folder} was started", "Use the recipe as it was"
         if name in _OF_FILES and not _COMMIT.fullmatch(str(self.source.get("revision"))):
-            counts = f" (they were {old}, and are {new} now)" if name == "source files" else ""
-            what = f"files of the source were added, removed or changed since the conversion in {folder} began{counts}"
-            return what, "Put them back"
+            counts = f" ({old} before, {new} now)" if name == "source files" else ""
+            what = f"source files were added, removed or changed since the conversion in {folder} was started{counts}"
+            return what, "Restore them"
         option = name.removeprefix("options ") if name.startswith("options ") else _OPTIONS.get(name, "")
         if option in _FLAGS:
             old, new = bool(old), bool(new)
         word = _short(printable(_WORDS.get(name, name).removeprefix("options ")))
-        what = f"{folder} was begun with {word} {_said(old)}, and now {_said(new)} is asked for"
+        what = f"{folder} was started with {word} {_said(old)}, but this run asks for {_said(new)}"
         return what, _again(option, old)
 
 
@@ -81,16 +81,16 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[_Diffe
 def _again(option: str, old: Any) -> str:
     """What to say on the command line to have an option as it was."""
     if option not in ConvertOptions.__annotations__:  # what was read of the plan may name anything
-        return "Ask for the same"
+        return "Use the same value"
     flag = f"--{'no-' if option == 'shuffle' else ''}{option.replace('_', '-')}"
     if option in _FLAGS:
-        return f"Leave {flag} out" if old == (option == "shuffle") else f"Give {flag}"
+        return f"Omit {flag}" if old == (option == "shuffle") else f"Use {flag}"
     if option == "label_column" and old is None:
-        return f"Give {flag} none"
+        return f"Use {flag} none"
     if old is None or old == []:
-        return f"Leave {flag} out"
+        return f"Omit {flag}"
     value = ",".join(map(str, old)) if isinstance(old, list) else old
-    return f"Give {flag} {_short(repr(value) if isinstance(value, str) and not value.isdecimal() else str(value))}"
+    return f"Use {flag} {_short(repr(value) if isinstance(value, str) and not value.isdecimal() else str(value))}"
 
 
 def _said(value: Any) -> str:

@@ -20,7 +20,7 @@ from wdsremux.conversion.request import Request
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec
-from wdsremux.errors import OutputError
+from wdsremux.errors import OutputError, counted
 from wdsremux.format import manifest, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import NO_LABEL
@@ -64,7 +64,8 @@ class Run:
         """
         self._tell_of_source()
         self._check_environment(environment.difference(done.environment, self.environment))
-        self.tell(Warned(f"{len(lacking)} files of {self.spec.folder} are missing or damaged, and are made again"))
+        what = f"{counted(len(lacking), 'file')} of {self.spec.folder} {'is' if len(lacking) == 1 else 'are'}"
+        self.tell(Warned(f"{what} missing or damaged and will be rebuilt"))
         tasks = repair.tasks(self.begun.plan, done, lacking, self.begun.recorded)
         self._bake(tasks, self._bakery(done))
         repair.rebuild(self.spec.folder, done, lacking, self.begun.records)
@@ -100,10 +101,15 @@ class Run:
             return
         if self.spec.strict:
             raise OutputError(
-                f"{self.spec.folder} was begun in another environment: {changed}. Install what it was begun with, "
-                "go on without --strict, or begin anew with --overwrite"
+                f"{self.spec.folder} was started in another environment: {changed}. Install the earlier versions, "
+                "resume without --strict, or start again with --overwrite"
             )
-        self.tell(Warned(f"the environment changed since this conversion began: {changed}. Bytes may differ"))
+        self.tell(
+            Warned(
+                f"the environment changed since this conversion was started: {changed}. The bytes of new shards may "
+                "differ"
+            )
+        )
 
     def _check_source(self) -> None:
         """Say that its files may have changed since the conversion began.
@@ -114,11 +120,11 @@ class Run:
         if not self.begun.touched:
             return
         what = (
-            f"files of the source were written to since {self.spec.folder} was begun, though names and sizes are the "
-            "same: if their content changed, it will hold some of either. Begin anew with --overwrite to have it of one"
+            f"source files were modified after the conversion in {self.spec.folder} was started, with the same names "
+            "and sizes. If their content changed, the result mixes old and new images. Use --overwrite to start again"
         )
         if self.spec.strict:
-            raise OutputError(f"{what}, or go on without --strict")
+            raise OutputError(f"{what}, or resume without --strict")
         self.tell(Warned(what))
 
     def _bake(self, tasks: Sequence[Task], bakery: Bakery) -> None:

@@ -195,8 +195,8 @@ def publish(
     for shard in shards:
         if mended is not None and mended.get(shard.url) != shard:
             raise OutputError(
-                f"{folder / shard.url} came out otherwise than {manifest.NAME} says: the source or the "
-                "environment differs from the one it was made in. Convert anew with --overwrite"
+                f"{folder / shard.url} was rebuilt, but differs from what {manifest.NAME} records: the source or the "
+                "environment has changed since. Convert again with --overwrite"
             )
         for name in (archive.index_name(shard.url), shard.url):
             os.replace(partial / name, folder / name)

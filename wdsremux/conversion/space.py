@@ -11,7 +11,7 @@ from wdsremux import files, machine
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Task
 from wdsremux.conversion.source import Source
-from wdsremux.errors import ConversionError, SpaceError
+from wdsremux.errors import ConversionError, SpaceError, counted
 
 _WORKER_FILES = 3  #: a pipe, and the two by which multiprocessing knows how a worker ended
 _SPARE_FILES = 12  #: open for a moment: a worker being started, the plan, the manifest
@@ -30,8 +30,9 @@ def check_open_files(workers: int) -> None:
     fitting = (most - _SPARE_FILES - used) // _WORKER_FILES
     if workers > fitting:
         raise ConversionError(
-            f"{workers} workers need more files open at once than the {most} that are allowed here. Raise that with "
-            f"`ulimit -n`, or give --workers {max(1, fitting)}, and run the same command again"
+            f"{counted(workers, 'worker')} {'needs' if workers == 1 else 'need'} more open files than the limit of "
+            f"{most} allows. Raise the limit with `ulimit -n`, or use --workers {max(1, fitting)}, and run the same "
+            "command again"
         )
 
 
@@ -46,7 +47,7 @@ def disk_faults(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConversionError(
-            f"{folder} cannot be written to: {error.strerror or error}. Run the same command again to go on"
+            f"{folder} cannot be written to: {error.strerror or error}. Run the same command again to resume"
         ) from error
 
 
@@ -85,8 +86,9 @@ class Estimate:
         left, free = self._left_bytes(), files.free_bytes(self.folder)
         if left > free:
             raise SpaceError(
-                f"{self.folder} needs about {left / 1e9:,.2f} GB more, by the {self._samples:,} images baked so far, "
-                f"and {free / 1e9:,.2f} GB are free. Free some, or move OUT, and run the same command again to go on"
+                f"{self.folder} needs about {left / 1e9:,.2f} GB more, estimated from the {self._samples:,} images "
+                f"converted so far, and {free / 1e9:,.2f} GB are free. Free some space, or move the output folder, "
+                "and run the same command again to resume"
             )
 
     def _left_bytes(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
@@ -69,9 +70,11 @@ class Spec:
         self.rejects_allowed(0)
         check_name(self.recipe)
         if self.fast and not (isinstance(self.recipe, str) and SIZED.fullmatch(self.recipe)):
-            raise OptionError("Invalid fast: it is for the recipes resize:N and square:N. Leave it out")
+            raise OptionError("Invalid fast (got True). Supported: only with the recipes resize:N and square:N")
         if self.encoding.restart_rows and self.recipe == COPY:
-            raise OptionError("Invalid restart_rows: the recipe copy leaves JPEGs as they are. Leave it out")
+            raise OptionError(
+                "Invalid restart_rows (got True). Supported: with any recipe except copy, which keeps JPEGs unchanged"
+            )
 
     def _hold(self, name: str, value: object) -> None:
         """Put a plain value in the place of one that is like it."""
@@ -138,7 +141,7 @@ def make_spec(source: str | os.PathLike[str], out: str | os.PathLike[str], **opt
     """
     source, out = arguments.path("source", source), arguments.path("out", out)
     if _URL.match(out):
-        raise OptionError(f"Invalid out (got {out!r}): it is an address, and sets are written to a folder")
+        raise OptionError(f"Invalid out (got {out!r}). Supported: a folder on this machine, not an address")
     workers = options.get("workers")
     given: dict[str, Any] = {
         **options,
@@ -163,8 +166,8 @@ def _names(keep: str | Sequence[str] | None) -> tuple[str, ...]:
     """The columns to keep, each once: with commas between, or several such texts."""
     listed = [keep] if isinstance(keep, str) else () if keep is None else keep
     if not isinstance(listed, Sequence):
-        arguments.refuse("keep", keep, "names of columns")
-    given = [arguments.text("keep", text, "names of columns") for text in listed]
+        arguments.refuse("keep", keep, "column names")
+    given = [arguments.text("keep", text, "column names") for text in listed]
     return tuple(dict.fromkeys(name for text in given for name in text.split(",") if name))
 
 
@@ -180,16 +183,23 @@ def _class_list(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if not isinstance(given, str):
         names = tuple(given) if isinstance(given, Sequence) else (given,)
         for name in names:
-            arguments.text("classes", name, "names of classes")
+            arguments.text("classes", name, "class names")
     elif os.path.isfile(given):
         try:
             names = tuple(Path(given).read_text(encoding="utf-8").splitlines())
         except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(f"the class list {given} cannot be read: {error}. A name a line, as UTF-8") from error
+            raise SourceError(
+                f"the class list {given} cannot be read: {error}. Write one name per line, as UTF-8"
+            ) from error
     else:
         names = tuple(given.split(","))
         if len(names) < 2:
-            raise OptionError(f"Invalid classes (got {given!r}): there is no such file, and a single name is no list")
+            raise OptionError(
+                f"Invalid classes (got {given!r}). Supported: an existing file, or at least two names separated by "
+                "commas"
+            )
     if not names or not all(names) or len(set(names)) < len(names):
-        raise OptionError("Invalid classes: the list is empty, or has an empty name, or one name twice")
+        raise OptionError(
+            f"Invalid classes (got {reprlib.repr(names)}). Supported: one or more different names, none of them empty"
+        )
     return names

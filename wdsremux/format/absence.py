@@ -24,10 +24,10 @@ def of_split(folder: Path) -> str:
     if begun := underway.read(folder):
         return f"{folder} is not finished: {begun}. Run the same conversion again to resume"
     if splits := _splits(out):
-        return f"{out} holds no finished split {folder.name!r}; it holds {', '.join(splits)}"
+        return f"{out} contains no finished split {folder.name!r}, only {', '.join(splits)}"
     if _looks_like_a_source(out):
         return _source(out)
-    return f"{folder} holds no finished split: {MANIFEST} is missing. Run `wdsremux convert` to make or finish it"
+    return f"{folder} contains no finished split: {MANIFEST} is missing. Run `wdsremux convert` to create or finish it"
 
 
 def of_set(out: Path) -> str:
@@ -36,10 +36,10 @@ def of_set(out: Path) -> str:
         return said
     if begun := underway.read_all(out):
         splits = ", ".join(f"{split.split} is not finished ({split})" for split in begun)
-        return f"{out} holds no finished split: {splits}. Run the same conversion again to resume"
+        return f"{out} contains no finished split: {splits}. Run the same conversion again to resume"
     if _looks_like_a_source(out):
         return _source(out)
-    return f"{out} holds no finished split. Run `wdsremux convert SOURCE {out}` to make one"
+    return f"{out} contains no finished split. Run `wdsremux convert SOURCE {out}` to create one"
 
 
 def _of_folder(out: Path) -> str:
@@ -47,7 +47,7 @@ def _of_folder(out: Path) -> str:
     if (out / MANIFEST).exists():
         return f"{out} is itself a split of a converted set. Give the folder of the set, {out.parent}"
     if not out.exists():
-        return f"there is no folder {out}. Run `wdsremux convert SOURCE {out}` to make it"
+        return f"{out} does not exist. Run `wdsremux convert SOURCE {out}` to create it"
     return ""
 
 

@@ -39,10 +39,11 @@ def check_ours(out: Path) -> None:
         try:
             ours = not os.path.lexists(path) or (path.is_file() and is_ours(path))
         except OSError as error:
-            raise OutputError(f"{path} cannot be read: {error.strerror}. Choose another OUT") from error
+            raise OutputError(f"{path} cannot be read: {error.strerror}. Choose another output folder") from error
         if not ours:
             raise OutputError(
-                f"{path} was not written by wdsremux, and would be replaced. Move it away, or choose another OUT"
+                f"{path} was not written by wdsremux and would be replaced. Move it away, or choose another output "
+                "folder"
             )
 
 
@@ -70,7 +71,11 @@ def _is_lock(path: Path) -> bool:
 
 def held(out: Path) -> contextlib.AbstractContextManager[None]:
     """Hold OUT's lock, under which splits that are converted side by side find each other."""
-    return files.locked(out / _LOCK, f"{out / _LOCK} is held by another process", _LOCK_TIMEOUT_S)
+    return files.locked(
+        out / _LOCK,
+        f"{out / _LOCK} is locked by another process. Wait for it to finish, and run the same command again",
+        _LOCK_TIMEOUT_S,
+    )
 
 
 def write(out: Path) -> None:

@@ -27,8 +27,8 @@ def disagreement(splits: Sequence[Manifest]) -> str | None:
     if all(split.classes == labelled[0].classes for split in labelled):
         return None
     return (
-        f"the splits {', '.join(split.split for split in labelled)} number their classes differently, so that a label "
-        "of one is another class in the other. Convert them again with --overwrite"
+        f"the splits {', '.join(split.split for split in labelled)} number their classes differently, so the same "
+        "label means different classes. Convert them again with --overwrite"
     )
 
 

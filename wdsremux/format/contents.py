@@ -68,7 +68,7 @@ def walk(file: BinaryIO, name: str, size_bytes: int) -> Iterator[StoredSample]:
             yield _sample(tar, key, held)
             held = {}
         if member.extension in held:
-            raise tar.damage(member.offset - BLOCK_BYTES, f"{member.name} stands there twice")
+            raise tar.damage(member.offset - BLOCK_BYTES, f"{member.name} occurs twice")
         key, held[member.extension] = stem, (member, content)
     if held:
         yield _sample(tar, key, held)
@@ -123,13 +123,13 @@ def _sample(tar: _Tar, key: str, held: dict[str, tuple[Member, bytes]]) -> Store
         raise tar.damage(first, str(error)) from error
     image, content = held["jpg"]
     if max(*place, image.size) >= _U4:
-        raise tar.damage(first, f"sample {key} does not fit into the sample table")
+        raise tar.damage(first, f"sample {key} has values that are too large for the sample table")
     label = NO_LABEL
     if "cls" in held:
         written = held["cls"][1]
         label = int(written) if _LABEL.fullmatch(written) else _I8
         if label >= _I8:
-            raise tar.damage(held["cls"][0].offset, f"{key}.cls holds no label (got {written[:20]!r})")
+            raise tar.damage(held["cls"][0].offset, f"{key}.cls does not contain a label (got {written[:20]!r})")
     return StoredSample(key, place, members, label, image.offset, content)
 
 
@@ -151,17 +151,17 @@ class _Tar:
 
     def members(self) -> Iterator[tuple[Member, bytes]]:
         """Each member and its content, up to the tar's end."""
-        while any(block := self._take(BLOCK_BYTES, "it ends without tar's two blocks of zeros")):
+        while any(block := self._take(BLOCK_BYTES, "the two blocks of zeros that end a tar file are missing")):
             start = self.at - BLOCK_BYTES
             name, size = self._header(block, start)
             member = Member(name.partition(".")[2], self.at, size, name)
-            content = self._take(size, f"{name} of {size} bytes runs past the end of the file")
+            content = self._take(size, f"{name} of {size} bytes extends past the end of the file")
             self._zeros(-size % BLOCK_BYTES, f"after {name}")
             yield member, content
         end = self.at + BLOCK_BYTES
         if self.size_bytes != end + -end % RECORD_BYTES:
-            raise self.damage(self.at, f"the tar ends here, and the file has {self.size_bytes} bytes")
-        self._zeros(self.size_bytes - self.at, "in the end of the tar")
+            raise self.damage(self.at, f"the archive ends here, but the file has {self.size_bytes} bytes")
+        self._zeros(self.size_bytes - self.at, "at the end of the archive")
 
     def _take(self, count: int, lacking: str) -> bytes:
         # Looked at first: read() sets aside what it is asked for, and a header can ask for 8 GB.
@@ -173,17 +173,17 @@ class _Tar:
 
     def _zeros(self, count: int, where: str) -> None:
         start = self.at
-        padding = self._take(count, f"it ends {where}")
+        padding = self._take(count, f"the file ends {where}")
         if any(padding):
-            raise self.damage(start + count - len(padding.lstrip(b"\0")), f"bytes that are not zero {where}")
+            raise self.damage(start + count - len(padding.lstrip(b"\0")), f"nonzero bytes {where}")
 
     def _header(self, block: bytes, start: int) -> tuple[str, int]:
         """Name and size of a member (POSIX.1-1988, section 10.1.1)."""
         checked = sum(block) - sum(block[148:156]) + 8 * ord(" ")
         if _octal(_CHECKSUM, block[148:156]) != checked:
-            raise self.damage(start, "header checksum")
+            raise self.damage(start, "the header has a wrong checksum")
         if block[156:157] != b"0" or block[257:265] != _MAGIC:
-            raise self.damage(start, "it is no plain file in USTAR's form")
+            raise self.damage(start, "not a regular file in USTAR format")
         name, size = block[:100].partition(b"\0")[0].decode("ascii", "replace"), _octal(_SIZE, block[124:136])
         if size is None or name.partition(".")[2] not in EXTENSIONS or any(block[345:500]):
             raise self.damage(start, f"a member that no conversion writes, {name!r}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from wdsremux.errors import FormatError, VersionError, one_line
+from wdsremux.errors import FormatError, VersionError, counted, one_line
 from wdsremux.format import absence, underway
 from wdsremux.format.plain import FREE, MEND, check_plain, open_plain
 from wdsremux.html_table import html_table
@@ -47,7 +47,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Manifest:
-    """All there is to know of a converted split but its samples. Plain values throughout."""
+    """The description of a finished split, as read from `index.json`. All values are plain Python values."""
 
     split: str
     nsamples: int
@@ -112,21 +112,26 @@ def loads(content: bytes, where: str = NAME) -> Manifest:
         raise FormatError(f"is not a wdsremux manifest: its format is not {FORMAT!r}", where)
     if values.get("version") != VERSION:
         version = reprlib.repr(values.get("version"))
-        raise VersionError(f"has version {version}; this wdsremux reads version {VERSION}", where)
+        raise VersionError(
+            f"has version {version}; this release of wdsremux reads version {VERSION}. Use the release that wrote it",
+            where,
+        )
     body = content[: content.rfind(b'"sha256"')]
     if values.get("sha256") != hashlib.sha256(body).hexdigest():
-        raise FormatError("was changed after it was written: its SHA-256 differs. Convert again to rebuild it", where)
+        raise FormatError("was modified after it was written: its SHA-256 differs. Convert again to rebuild it", where)
     if not _SEALED.search(content[-256:]):
-        raise FormatError("was changed after its last line. Convert again to rebuild it", where)
+        raise FormatError("was modified after its last line. Convert again to rebuild it", where)
     try:
         shards = [Shard(**shard) for shard in values["shards"]]
         found = Manifest(**{f.name: values[f.name] for f in fields(Manifest) if f.name != "shards"}, shards=shards)
     except (KeyError, TypeError) as error:
-        raise FormatError(f"lacks or adds a key: {one_line(error, 200)}", where) from error
+        raise FormatError(f"has a missing or an unknown key: {one_line(error, 200)}", where) from error
     if not _well_formed(found):
-        raise FormatError(f"holds values that no conversion writes. {MEND}", where)
+        raise FormatError(f"contains values that no conversion writes. {MEND}", where)
     if sum(shard.nsamples for shard in shards) != found.nsamples:
-        raise FormatError(f"counts {found.nsamples} samples, and its shards do not add up to that. {MEND}", where)
+        raise FormatError(
+            f"records {counted(found.nsamples, 'sample')}, but its shards do not add up to that number. {MEND}", where
+        )
     return found
 
 
@@ -183,7 +188,7 @@ def read(folder: Path) -> Manifest:
     path = folder / NAME
     try:
         if (size := check_plain(path)) > MOST_BYTES:
-            raise FormatError(f"has {size:,} bytes, more than any manifest. {MEND}", path)
+            raise FormatError(f"has {size:,} bytes, which is too large for a manifest. {MEND}", path)
         with open_plain(path) as file:
             return loads(file.read(), str(path))
     except FileNotFoundError as error:

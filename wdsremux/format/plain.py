@@ -33,7 +33,7 @@ def check_plain(path: Path) -> int:
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise FormatError(f"is no plain file. {MEND}", path)
+        raise FormatError(f"is not a regular file. {MEND}", path)
     return found.st_size
 
 

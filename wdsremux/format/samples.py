@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from wdsremux.errors import FormatError, one_line
+from wdsremux.errors import FormatError, counted, one_line
 from wdsremux.format.plain import open_plain
 
 NAME = "samples.npy"
@@ -57,7 +57,7 @@ def write(file: BinaryIO, blocks: Iterable[Table], count: int) -> None:
         file.write(np.ascontiguousarray(block, SAMPLE).tobytes())
         written += len(block)
     if written != count:
-        raise FormatError(f"{NAME}: {written} samples were written where {count} were announced")
+        raise FormatError(f"{NAME}: {counted(written, 'sample')} written instead of {count:,}")
 
 
 def read(path: Path) -> Table:
@@ -70,7 +70,7 @@ def read(path: Path) -> Table:
         with open_plain(path) as file:
             if file.read(len(_MAGIC)) != _MAGIC:  # np.load would open zip files and pickles, too
                 raise FormatError(
-                    "cannot be read as a sample table: it does not begin as one. Convert again to rebuild it",
+                    "cannot be read as a sample table: its header is wrong. Convert again to rebuild it",
                     path,
                 )
         with warnings.catch_warnings():
@@ -85,8 +85,8 @@ def read(path: Path) -> Table:
         raise FormatError(f"cannot be read as a sample table: {reason}. Convert again to rebuild it", path) from error
     if table.dtype != SAMPLE or table.ndim != 1:
         raise FormatError(
-            f"holds {str(table.dtype)[:200]} of {table.ndim} dimensions, not a sample table of version 1. "
-            "Convert again to rebuild it",
+            f"contains {str(table.dtype)[:200]} with {counted(table.ndim, 'dimension')}, not a sample table of "
+            "version 1. Convert again to rebuild it",
             path,
         )
     return table

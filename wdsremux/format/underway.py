@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wdsremux.errors import FormatError
+from wdsremux.errors import FormatError, counted
 from wdsremux.format.plain import check_plain, open_plain
 
 WORK = ".wdsremux"  #: the folder of plan and journal within that of a split
@@ -36,7 +36,7 @@ class Underway:
 
     def __str__(self) -> str:
         of = "" if self.rows is None else f" of {self.rows:,}"
-        return f"{self.rows_done:,}{of} rows done in {self.tasks_done:,} of {self.tasks:,} tasks"
+        return f"{self.rows_done:,}{of} rows done in {self.tasks_done:,} of {counted(self.tasks, 'task')}"
 
 
 def read(folder: Path) -> Underway | None:

@@ -24,7 +24,7 @@ from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines.base import Done
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
-from wdsremux.errors import ConversionError, WdsremuxError, WorkerError
+from wdsremux.errors import ConversionError, WdsremuxError, WorkerError, counted
 
 MOST = 3  #: attempts at a task: memory may run out twice by bad luck, a picture that crashes its decoder does it always
 
@@ -48,8 +48,8 @@ def carry_out(task: Task, bakery: bytes, tell: Callable[[Message], None]) -> Non
     except WdsremuxError as error:
         tell(error)
     except OSError as error:
-        where = f", writing to {_opened(bakery).work.parent}" if error.errno in _FULL else ""
-        tell(ConversionError(f"task {task.number}{where}: {error}. Run the same command again to go on"))
+        where = f" could not write to {_opened(bakery).work.parent}" if error.errno in _FULL else ""
+        tell(ConversionError(f"task {task.number}{where}: {error}. Run the same command again to resume"))
     except BaseException as error:  # a defect, or a recipe that calls sys.exit: a sentence, and its trace with --debug
         failure = WorkerError(f"task {task.number} failed: {type(error).__name__}: {error}")
         failure.add_note(traceback.format_exc())
@@ -119,12 +119,13 @@ class Attempts:
         where = _place(task, 0 if told is None else told.rows)
         if count == MOST:
             raise WorkerError(
-                f"{MOST} workers died at task {task.number}, the last with {how}. It was at {where}. "
-                "Run the same command again to go on; if memory ran out, with fewer workers (--workers)"
+                f"{MOST} workers died while converting task {task.number}, the last one with {how}. It had reached "
+                f"{where}. Run the same command again to resume; if memory ran out, use fewer workers (--workers)"
             )
         self._waiting.appendleft(task)
         warning = Warned(
-            f"a worker died at task {task.number} with {how}; attempt {count + 1} of {MOST} follows. It was at {where}"
+            f"a worker died with {how} while converting task {task.number}, which is retried (attempt {count + 1} of "
+            f"{MOST}). It had reached {where}"
         )
         return [warning] if told is None else [_undone(told), warning]
 
@@ -138,9 +139,9 @@ def _place(task: Task, rows: int) -> str:
     """What a worker was at, that had told of so many rows of its task: where to look for what is too large for it."""
     for read in task.reads:
         if read.rows is None or rows < read.rows:
-            return f"fragment {read.fragment}, after its first {rows} rows"
+            return f"fragment {read.fragment}, after {counted(rows, 'row')}"
         rows -= read.rows
-    return "its end, when all rows were baked"
+    return "the end, after converting all rows"
 
 
 def _sum(one: Progress | None, other: Progress) -> Progress:

@@ -54,8 +54,8 @@ def start() -> ForkServerContext:
     """Start the server if it does not run; it loads its 2 s of libraries beside the caller."""
     if multiprocessing.current_process().daemon:
         raise WorkerError(
-            "this process is a daemonic one, as those of multiprocessing.Pool, Dask and Celery are, and such a process "
-            "may start no workers. Call convert from the main process, or from one of a "
+            "this process is daemonic, like the workers of multiprocessing.Pool, Dask and Celery, and a daemonic "
+            "process cannot start workers. Call convert from the main process or from a worker of "
             "concurrent.futures.ProcessPoolExecutor"
         )
     context = multiprocessing.get_context("forkserver")

@@ -106,8 +106,8 @@ def _asked(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except (EOFError, OSError) as error:
         _end(worker)
         raise WorkerError(
-            f"no worker process lives: the first one died with {_ending(worker.process.exitcode)}. "
-            "Run the same command again; if memory ran out, with fewer workers (--workers)"
+            f"no worker process could be started: the first one died with {_ending(worker.process.exitcode)}. "
+            "Run the same command again; if memory ran out, use fewer workers (--workers)"
         ) from error
     _end(worker)
     return answer

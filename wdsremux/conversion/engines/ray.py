@@ -89,8 +89,8 @@ def _listen(running: Running, attempts: Attempts) -> list[Progress | Done | Warn
         return list(attempts.lost(task, type(loss).__name__))
     except RayError as error:
         raise WorkerError(
-            f"Ray failed at task {task.number}: {type(error).__name__}: {first_line(error)}. "
-            "Run the same command again to go on"
+            f"Ray failed on task {task.number}: {type(error).__name__}: {first_line(error)}. "
+            "Run the same command again to resume"
         ) from error
     del running[stream]
     running[stream] = task if isinstance(message, Progress) else None

@@ -42,8 +42,8 @@ def joined(workers: int) -> Iterator[bool]:
     """
     if client.is_connected() or os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
         raise WorkerError(
-            "the ray engine does not work through a Ray Client (ray://), which cannot stream progress. "
-            "Run on a node of the cluster, with RAY_ADDRESS=auto"
+            "the ray engine does not work through Ray Client (ray://), which cannot stream progress. "
+            "Run the command on a node of the cluster, with RAY_ADDRESS=auto"
         )
     if ray.is_initialized():
         yield False
@@ -76,9 +76,11 @@ def _connect(workers: int) -> str:
         _check_listening(address)
         ray.init(address, **options)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        where = "cannot be started here" if address == _HERE else f"cannot be reached at RAY_ADDRESS={address}"
+        where = (
+            "cannot be started on this machine" if address == _HERE else f"cannot be reached at RAY_ADDRESS={address}"
+        )
         raise WorkerError(
-            f"a Ray cluster {where}: {first_line(error)}. Look whether it runs, or use another engine"
+            f"a Ray cluster {where}: {first_line(error)}. Check that the cluster is running, or use another engine"
         ) from error
     return address
 
@@ -126,13 +128,13 @@ def _check(node: str, seen: ray.ObjectRef[Any], content: str, work: Path) -> Non
     except RayTaskError as error:
         cause = error.cause or error
         raise WorkerError(
-            f"Ray's node {node} cannot bake: {type(cause).__name__}: {first_line(cause)}. "
-            "Install there what is installed here"
+            f"Ray node {node} cannot convert images: {type(cause).__name__}: {first_line(cause)}. "
+            "Install the same packages there as on this machine"
         ) from error
     if found != content:
         raise OutputError(
-            f"{work.parent} is not on a file system that Ray's node {node} shares with this one. "
-            "Choose an OUT that all nodes see under the same path"
+            f"{work.parent} is not on a file system that Ray node {node} shares with this machine. "
+            "Choose an output folder that has the same path on all nodes"
         )
     if changed:
         raise WorkerError(ray_worker.differs(node, changed))

@@ -78,8 +78,8 @@ def bake(task: Task, cargo: Cargo) -> Iterator[Message]:
 def differs(node: str, changed: str) -> str:
     """The sentence about a node with another environment."""
     return (
-        f"Ray's node {node} would not bake the same bytes as this process: {changed}. "
-        "Install there what is installed here, or take nodes of one kind"
+        f"Ray node {node} would not write the same bytes as this process: {changed}. "
+        "Install the same packages there as on this machine, or use nodes of one kind"
     )
 
 

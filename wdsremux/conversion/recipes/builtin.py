@@ -52,7 +52,7 @@ def make(name: str, settings: Settings) -> BuiltIn:
     """The built-in recipe of that name."""
     match = BUILT_IN.fullmatch(name)
     if match is None:
-        raise ValueError(f"{name!r} is no built-in recipe")
+        raise ValueError(f"{name!r} is not a built-in recipe")
     if match[3]:
         return BuiltIn(name, functools.partial(codec.keep, encoding=settings.encoding))
     pixels = {"resize": codec.resize_short_side, "square": codec.resize_square}[match[1]]

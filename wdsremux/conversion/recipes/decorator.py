@@ -15,16 +15,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def recipe(*, images: str = "pil") -> Callable[[Function], Function]:
-    """Say in which form a recipe takes its pictures; without this decorator they are PIL.
+    """Choose the form in which a recipe gets its images. Without this decorator they are PIL images.
 
         @wdsremux.recipe(images="tensor")
         def bake(batch): …
 
     Args:
-        images: "pil" (PIL images, RGB) or "tensor" (torch tensors, uint8 [3, H, W], RGB); upright in either case.
+        images: "pil" (PIL images, RGB) or "tensor" (torch tensors, uint8 [3, H, W], RGB). The EXIF orientation
+            is applied to both.
 
     Raises:
-        OptionError: for another form, or when what is decorated cannot carry the mark.
+        OptionError: if the form is not supported, or the decorated object does not accept attributes.
     """
     if images not in IMAGES:
         raise OptionError(f"Invalid images (got {images!r}). Supported: {', '.join(IMAGES)}")
@@ -34,7 +35,9 @@ def recipe(*, images: str = "pil") -> Callable[[Function], Function]:
             setattr(function, _ATTRIBUTE, images)
         except AttributeError as error:
             kind = type(function).__name__
-            raise OptionError(f"a {kind} cannot be marked with images={images!r}. Decorate a def around it") from error
+            raise OptionError(
+                f"a {kind} cannot be decorated with images={images!r}. Decorate a function that calls it"
+            ) from error
         return function
 
     return mark

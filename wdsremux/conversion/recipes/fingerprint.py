@@ -54,7 +54,7 @@ def fingerprint(found: Found, version: str | None) -> str:
     try:
         return rng.digest("user", walk.value(found.function, found.name))
     except RecursionError:
-        walk.refuse("values nested too deep to be told apart")
+        walk.refuse("values that are nested too deeply to be compared")
 
 
 class _Walk:
@@ -72,8 +72,7 @@ class _Walk:
             OptionError: always.
         """
         raise OptionError(
-            f"recipe {self._found.name} uses {what}. Say yourself which version of the recipe this is, with "
-            "--recipe-version"
+            f"recipe {self._found.name} uses {what}. Set the version of the recipe yourself, with --recipe-version"
         )
 
     def value(self, value: Any, where: str) -> Any:
@@ -140,7 +139,7 @@ class _Walk:
             flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
             return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
         except (RuntimeError, TypeError):  # sparse, quantised, or on the device "meta"
-            self.refuse(f"{where!r}: a tensor without plain memory")
+            self.refuse(f"{where!r}: a tensor whose values cannot be read")
 
     def _array(self, array: np.ndarray[Any, Any], where: str) -> Any:
         if array.dtype.hasobject:
@@ -159,7 +158,7 @@ class _Walk:
         except Exception as error:  # whatever it raises
             self.refuse(f"{where!r}: a {kind.__qualname__} whose repr raises {type(error).__name__}")
         if _ADDRESS.search(text) or f"{id(value):x}" in text.lower():
-            self.refuse(f"{where!r}: a {kind.__qualname__}, whose repr is a memory address, another one in every run")
+            self.refuse(f"{where!r}: a {kind.__qualname__}, whose repr is a memory address, which differs in every run")
         weights = value.state_dict() if isinstance(value, torch.nn.Module) else None
         return ("object", _by_name(kind), self._text(text), self.value(weights, where))
 

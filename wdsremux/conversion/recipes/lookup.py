@@ -62,7 +62,9 @@ def find(recipe: str | Callable[..., Any]) -> Found:
         function = _attribute(module, path, name)
         return Found(name, function, frozenset({module.__name__, home(function)}), str(folder))
     if not callable(recipe):
-        raise OptionError(f"Invalid recipe (got {recipe!r}). Supported: a name, or a function of a batch of rows")
+        raise OptionError(
+            f"Invalid recipe (got {recipe!r}). Supported: a name, or a function that maps a batch of rows"
+        )
     module_name = home(recipe)
     folder_of_script = script_folder() if module_name == MAIN else None
     return Found(_name(recipe), recipe, frozenset({module_name}), folder_of_script)
@@ -149,7 +151,9 @@ def _is_installed(file: str) -> bool:
 
 def _load_file(path: Path) -> types.ModuleType:
     if not path.is_file():
-        raise RecipeError(f"recipe file {path} does not exist (looked for in {Path.cwd()}). Name a file FILE.py:FUNC")
+        raise RecipeError(
+            f"recipe file {path} does not exist (looked for in {Path.cwd()}). Give an existing file, as FILE.py:FUNC"
+        )
     folder = path.resolve().parent
     module = types.ModuleType(f"wdsremux recipe {path.stem}")  # a name that no import can ask for
     module.__file__ = str(path.resolve())
@@ -186,8 +190,8 @@ def _load_module(name: str) -> types.ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise RecipeError(
-                f"there is no module {error.name!r} for recipe {name} (looked for in {Path.cwd()} and among the "
-                "installed packages)"
+                f"the module {error.name!r} of recipe {name} does not exist (looked for in {Path.cwd()} and among the "
+                "installed packages). Install it, or run the command in its folder"
             ) from error
         _fail(f"recipe module {name}", error)
     except (Exception, SystemExit) as error:
@@ -233,10 +237,12 @@ def _attribute(module: types.ModuleType, path: str, name: str) -> Callable[..., 
     for part in path.split("."):
         if not hasattr(found, part):
             known = [key for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"]
-            raise RecipeError(f"recipe {name}: there is no {path!r}. Functions there: {', '.join(known[:9]) or 'none'}")
+            raise RecipeError(
+                f"recipe {name}: {path!r} does not exist. Functions there: {', '.join(known[:9]) or 'none'}"
+            )
         found = getattr(found, part)
     if not callable(found):
-        raise RecipeError(f"recipe {name}: {path!r} is no function but a value of type {type(found).__name__}")
+        raise RecipeError(f"recipe {name}: {path!r} is not a function but a value of type {type(found).__name__}")
     function: Callable[..., Any] = found
     return function
 

@@ -34,7 +34,7 @@ def encode(value: object, encoding: codec.Encoding) -> codec.Jpeg:
     elif isinstance(value, np.ndarray):
         pixels = _grey_to_rgb(_levels(value), f"an array of shape {value.shape}", "[H, W, C]")
     else:
-        raise RecipeError(f"a {type(value).__name__} as an image, where bytes, PIL, tensors and arrays are known")
+        raise RecipeError(f"a {type(value).__name__} as an image. Supported: bytes, PIL images, tensors and arrays")
     return codec.encode(pixels, encoding)
 
 
@@ -49,13 +49,15 @@ def _levels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if array.dtype == np.uint8:
         return array
     if not np.issubdtype(array.dtype, np.floating):
-        raise RecipeError(f"an image of {array.dtype}, where uint8, or floats from 0 to 1, are known")
+        raise RecipeError(f"an image of {array.dtype}. Supported: uint8, or floats from 0 to 1")
     wide = array if array.dtype == np.float64 else array.astype(np.float32)
     if not np.isfinite(wide).all():
-        raise RecipeError("an image with NaN or infinity in it")
+        raise RecipeError("an image that contains NaN or infinity")
     low, high = (float(wide.min()), float(wide.max())) if wide.size else (0.0, 0.0)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
-        raise RecipeError(f"a float image from {low:.6g} to {high:.6g}, where 0 to 1 is known: scale or clamp it")
+        raise RecipeError(
+            f"a float image with values from {low:.6g} to {high:.6g}. Supported: 0 to 1. Scale or clamp it"
+        )
     levels: codec.Pixels = np.rint(wide.clip(0, 1) * 255).astype(np.uint8)
     return levels
 
@@ -63,5 +65,5 @@ def _levels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _grey_to_rgb(pixels: np.ndarray[Any, Any], what: str, layout: str) -> codec.Pixels:
     grey = pixels[..., None] if pixels.ndim == 2 else pixels
     if grey.ndim != 3 or grey.shape[2] not in (1, 3):
-        raise RecipeError(f"{what} as an image, where {layout} with 1 or 3 channels, or [H, W], is known")
+        raise RecipeError(f"{what} as an image. Supported: {layout} with 1 or 3 channels, or [H, W]")
     return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)))

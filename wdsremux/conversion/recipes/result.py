@@ -15,7 +15,7 @@ from wdsremux.conversion.recipes import kept, pictures
 from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.batch import ROW, RowBatch, label_of
 from wdsremux.conversion.source import kept_values
-from wdsremux.errors import ImageError, RecipeError
+from wdsremux.errors import ImageError, RecipeError, counted
 from wdsremux.format.samples import NO_LABEL
 
 _LABELS = range(-(2**63), 2**63)  #: what the sample table holds
@@ -52,7 +52,7 @@ def read(result: object, batch: RowBatch, settings: Settings) -> list[Sample | R
 
 def _columns(result: object, image: str, label: str | None, keep: tuple[str, ...]) -> dict[str, list[Any]]:
     if not isinstance(result, Mapping):
-        raise RecipeError(f"a {type(result).__name__}, where a dict of columns is needed")
+        raise RecipeError(f"a {type(result).__name__}. Return a dict of columns")
     if image not in result:
         raise RecipeError(
             f"no column {image!r}, which holds the images (only: {', '.join(map(str, result)) or 'none'})"
@@ -68,7 +68,7 @@ def _columns(result: object, image: str, label: str | None, keep: tuple[str, ...
 def _values(name: str, column: object) -> list[Any]:
     stacked = isinstance(column, np.ndarray | torch.Tensor) and column.ndim > 0
     if not stacked and not isinstance(column, list | tuple):
-        raise RecipeError(f"a {type(column).__name__} as column {name!r}, where a list, an array or a tensor is needed")
+        raise RecipeError(f"a {type(column).__name__} as column {name!r}. Supported: a list, an array or a tensor")
     return list(column)  # type: ignore[call-overload,no-any-return]
 
 
@@ -77,14 +77,14 @@ def _targets(column: list[Any] | None, count: int, handed: int) -> list[int]:
     if column is None:
         if count != handed:
             raise RecipeError(
-                f"{count} images for {handed} rows and no {ROW!r}: return {ROW!r} with the place that each is from, or "
-                "as many as there were, in their order"
+                f"{counted(count, 'image')} for {counted(handed, 'row')} and no {ROW!r}. Return as many images as "
+                f"rows, in the same order, or return {ROW!r} with the position of the row that each image is from"
             )
         return list(range(handed))
     targets = [_integer(value) for value in column]
     for value, target in zip(column, targets, strict=True):
         if target is None or not 0 <= target < handed:
-            raise RecipeError(f"{value!r:.80} in {ROW!r}, where 0 to {handed - 1}, the places in the batch, are known")
+            raise RecipeError(f"{value!r:.80} in {ROW!r}. Supported: 0 to {handed - 1}, the positions in the batch")
     return [target for target in targets if target is not None]
 
 
@@ -98,7 +98,7 @@ def _integer(value: object) -> int | None:
 def _check_kept(columns: dict[str, list[Any]], batch: RowBatch, settings: Settings) -> None:
     for name in settings.keep:
         if name not in columns and name not in batch.rows.kept.column_names:
-            raise RecipeError(f"no column {name!r}, which is to be kept, and the source has none of that name")
+            raise RecipeError(f"no column {name!r}, although it is named by --keep and the source does not have it")
 
 
 def _sample(
@@ -121,7 +121,7 @@ def _label(value: object, row: int) -> int | None:
     label = _integer(value)
     if value is not None and (label is None or label not in _LABELS):
         raise RecipeError(
-            f"for row {row} the label {value!r:.80} ({type(value).__name__}), where an int, or None for none, is needed"
+            f"for row {row} the label {value!r:.80} ({type(value).__name__}). Supported: an int, or None for no label"
         )
     return label
 
@@ -138,7 +138,7 @@ def _kept(
         chosen[name] = values[name] if returned else original[name]
         if returned and not _is_data(chosen[name]):
             kind = type(chosen[name]).__name__
-            raise RecipeError(f"for row {row} a {kind} in the kept column {name!r}, which JSON cannot hold")
+            raise RecipeError(f"for row {row} a {kind} in the kept column {name!r}, which cannot be written as JSON")
     return kept.dumps(chosen)
 
 

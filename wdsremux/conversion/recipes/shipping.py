@@ -45,8 +45,8 @@ def dumps(found: Found) -> bytes:
             _Pickler(file, protocol=pickle.HIGHEST_PROTOCOL).dump(found.function)
     except Exception as error:  # whatever the __reduce__ of some object of the user's raises
         raise RecipeError(
-            f"recipe {found.name} cannot be sent to workers: {described(error)}. It closes over or names what "
-            "lives in this process only; open or make that inside the function"
+            f"recipe {found.name} cannot be sent to workers: {described(error)}. It uses an object that "
+            "exists only in this process; open or create that inside the function"
         ) from error
     return file.getvalue()
 
@@ -83,5 +83,5 @@ def loads(payload: bytes, name: str, folder: str | None) -> Callable[..., Any]:
             return cast("Callable[..., Any]", pickle.loads(payload))
     except Exception as error:  # imports of the user's choice run here
         raise RecipeError(
-            f"recipe {name} cannot be loaded in a worker: {described(error)}. What it imports must be installed there"
+            f"recipe {name} cannot be loaded in a worker: {described(error)}. Install there what the recipe imports"
         ) from error

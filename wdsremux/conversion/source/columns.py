@@ -70,8 +70,8 @@ def choose(found: Survey, selection: Selection, recipe_makes: bool) -> tuple[Col
     _check_there(columns, image, source)
     if not features.is_image(columns[image].feature):
         raise SourceError(
-            f"column {image!r} of {source} is {features.word(columns[image].feature)}, no image. "
-            "An image is an Image, binary, or a struct of bytes and path"
+            f"column {image!r} of {source} is {features.word(columns[image].feature)}, not an image. "
+            "Supported: Image, binary, or a struct of bytes and path"
         )
     warnings: list[str] = []
     label = selection.label_column
@@ -106,11 +106,11 @@ def _check_whole(columns: Mapping[str, Column], chosen: Columns, ragged: bool) -
     """
     for name in chosen.names:
         column = columns.get(name, Column(None))
-        without = " Give a narrower glob, or leave the column out" + (
+        without = " Give a narrower glob, or omit the column" + (
             f" (--label-column {NO_COLUMN})" if name == chosen.label else ""
         )
         if column.lacking and (name == chosen.label or not ragged):
-            raise SourceError(f"{column.lacking} has no column {name!r}, which other files have.{without}")
+            raise SourceError(f"{column.lacking} does not have the column {name!r} that other files have.{without}")
         if column.clash:
             raise SourceError(f"column {name!r} differs between files: {column.clash}.{without}")
 
@@ -157,8 +157,8 @@ def _label_column(
         return None, []
     passed = [name for name in dict.fromkeys([*plain_, *like]) if name not in (*chosen, *keep)]
     about = [
-        f"column {name!r} ({features.word(others[name].feature)}) looks like a label, too, and is not taken: "
-        f"{chosen[0]!r} is the label. Choose the other with --label-column {name!r}, or keep it with --keep {name!r}"
+        f"column {name!r} ({features.word(others[name].feature)}) also looks like a label, but "
+        f"{chosen[0]!r} is used. To use {name!r}, add --label-column {name!r}; to keep it as JSON, add --keep {name!r}"
         for name in passed
     ]
     return chosen[0], about

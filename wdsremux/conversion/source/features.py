@@ -120,9 +120,9 @@ def check_kept(feature: Any, name: str) -> None:
     elif isinstance(feature, (datasets.ClassLabel, *_ARRAYS, *_TEXTS)) or "binary" not in _dtype(feature, "binary"):
         return
     else:
-        raise SourceError(f"column {name!r} holds {word(feature)}, which --keep cannot write as JSON. Leave it out")
+        raise SourceError(f"column {name!r} contains {word(feature)}, which --keep cannot write as JSON. Omit it")
     if isinstance(feature, pa.DataType):
-        raise SourceError(f"column {name!r} holds {word(feature)}, which --keep cannot write as JSON. Leave it out")
+        raise SourceError(f"column {name!r} contains {word(feature)}, which --keep cannot write as JSON. Omit it")
     for each in inner:
         check_kept(each, name)
 
@@ -136,9 +136,9 @@ def _inner_types(kind: pa.DataType) -> list[pa.DataType]:
 def unfit(name: str, what: str) -> SourceError:
     """The error for a column that looks like the label, or was asked for, and cannot be it."""
     return SourceError(
-        f"column {name!r} {what}, no single label. A label is a ClassLabel, an integer, a bool, a whole float or a "
-        f"text. Choose another with --label-column, or none with --label-column {NO_COLUMN}; --keep {name!r} puts it "
-        "into the samples' JSON"
+        f"column {name!r} {what}, not a single label. Supported: a ClassLabel, an integer, a bool, a whole float or "
+        f"text. Choose another column with --label-column, or convert without labels with --label-column {NO_COLUMN}; "
+        f"--keep {name!r} writes it to the JSON of each sample"
     )
 
 

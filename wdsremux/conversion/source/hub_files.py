@@ -79,7 +79,7 @@ class HubFile:
         with self.ask(first, end) as (response, length, found):
             body = b"".join(response.iter_bytes()) if length else b""
         if len(body) != length:
-            raise StrangeAnswer(f"{len(body)} bytes came where {length} were announced")
+            raise StrangeAnswer(f"received {len(body)} of {length} bytes")
         return body, found
 
     @contextlib.contextmanager
@@ -110,12 +110,12 @@ class HubFile:
         size_bytes = got[2] if self.size_bytes is None else self.size_bytes
         wanted = (first, size_bytes if end is None else end, size_bytes)
         if got != wanted:
-            raise StrangeAnswer("bytes {}-{} of {} came, where {}-{} of {} were asked for".format(*got, *wanted))
+            raise StrangeAnswer("received bytes {}-{} of {}, but requested {}-{} of {}".format(*got, *wanted))
         if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
-            raise StrangeAnswer(f"it came encoded as {encoding}")
+            raise StrangeAnswer(f"received an unexpected encoding, {encoding}")
         tag = _tag(response)
         if self.tag is not None and tag != self.tag:
-            raise StrangeAnswer(f"it came in another version ({tag}) than before ({self.tag})")
+            raise StrangeAnswer(f"received version {tag}, but version {self.tag} before")
         return wanted[1] - first, replace(self, size_bytes=size_bytes, tag=tag)
 
     def _listed(self) -> bool:
@@ -221,7 +221,7 @@ class Stream:
             self._chunks = response.iter_bytes(_CHUNK_BYTES)
         chunk = next(self._chunks, b"")
         if not chunk:
-            raise StrangeAnswer(f"it ended after {self._at} of its {self._file.size_bytes} bytes")
+            raise StrangeAnswer(f"received {self._at} of {self._file.size_bytes} bytes")
         return chunk
 
 
@@ -240,7 +240,7 @@ def _span(response: Any) -> tuple[int, int, int]:
     if response.status_code == 200 and "X-Repo-Commit" in hub and hub.get("X-Linked-Size", length) == length.strip():
         return 0, int(length), int(length)
     kind = headers.get("Content-Type", "unknown content").partition(";")[0]
-    raise StrangeAnswer(f"{kind} came with status {response.status_code}, where bytes of it were asked for")
+    raise StrangeAnswer(f"received {kind} with status {response.status_code} instead of the requested bytes")
 
 
 def _tag(response: Any) -> str | None:

@@ -116,8 +116,8 @@ class Labels:
             text = texts[place].as_py()
             if self.counted:
                 raise SourceError(
-                    f"{self.column} {text!r} was not there when the labels were counted. "
-                    "The source changed: convert it anew with --overwrite"
+                    f"label {text!r} in column {self.column!r} did not exist when the labels were counted. "
+                    "The source changed: start again with --overwrite"
                 )
             faults[place] = Fault(self.column, f"label {text!r:.80} is not among the classes")
         return found, faults

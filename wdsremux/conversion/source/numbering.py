@@ -152,7 +152,9 @@ def _check_known(name: str, strange: set[str]) -> None:
     """
     if strange:
         listed = ", ".join(map(repr, sorted(strange)[:_EXAMPLES])) + (" …" if len(strange) > _EXAMPLES else "")
-        raise SourceError(f"column {name!r} holds labels that --classes does not name: {listed}. Add them to the list")
+        raise SourceError(
+            f"column {name!r} contains labels that --classes does not name: {listed}. Add them to the list"
+        )
 
 
 def _none_negative(name: str, own: Survey, others: Others, remote: bool) -> bool:
@@ -181,7 +183,7 @@ def _all_integers(name: str, survey: Survey, strict: bool) -> set[int]:
     for _, values in survey.reader.values(name):
         values = plain(values)
         if strict and pa.types.is_floating(values.type) and (odd := _not_whole(values)) is not None:
-            raise unfit(name, f"holds {odd!r}")
+            raise unfit(name, f"contains {odd!r}")
         numbers, _ = integers_of(values, name, False)
         found.update(number for number in numbers.unique().to_pylist() if number is not None)
     return found

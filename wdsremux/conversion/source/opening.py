@@ -27,7 +27,7 @@ from wdsremux.errors import SourceError
 
 FAULTS = (*builder.TRANSPORT, pa.ArrowException)
 FINAL = (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, FileNotFoundError)
-_UNREAD = "beside a picture (--keep {!r})"
+_UNREAD = "beside an image (--keep {!r})"
 _EXAMPLES = 3  #: names of files that were not taken
 
 
@@ -89,7 +89,7 @@ def _find(selection: Selection, pinned: str | None, faults: retry.Faults) -> Ope
 def _check_here(selection: Selection) -> None:
     if selection.revision is not None:
         raise SourceError(
-            f"{selection.source} is on this machine, where there is no --revision {selection.revision!r}. Leave it out"
+            f"{selection.source} is on this machine and has no --revision {selection.revision!r}. Omit it"
         )
 
 
@@ -137,11 +137,11 @@ def _notes(opened: Opened, found: Survey, used: Sequence[str]) -> tuple[str, ...
     others = {split: files for split, files in opened.splits.items() if split != opened.split and files}
     if others:
         count = sum(map(len, others.values()))
-        parts.append(f"{count:,} of other splits ({', '.join(others)})")
+        parts.append(f"{count:,} in other splits ({', '.join(others)})")
     unread = {_UNREAD.format(column): names for column, names in found.unread.items() if column not in used}
     for reason, names in listing.joined(opened.untaken, unread, found.untaken).items():
         if not names:
             continue
         shown = ", ".join(os.path.normpath(name) for name in names[:_EXAMPLES])
         parts.append(f"{len(names):,} {reason} ({shown}{', …' if len(names) > _EXAMPLES else ''})")
-    return (f"files of {opened.name} that are not taken: {'; '.join(parts)}",) if parts else ()
+    return (f"files of {opened.name} that are not converted: {'; '.join(parts)}",) if parts else ()

@@ -65,15 +65,15 @@ def call(attempt: Callable[[], T], faults: Faults, where: str) -> T:
         reason = one_line(error)
         waited = f" for {faults.patience_s:g} s" if faults.passing(error) and faults.patience_s else ""
         raise SourceError(
-            f"{where} could not be read{waited}: {reason}. Run the same command again to go on; "
+            f"{where} could not be read{waited}: {reason}. Run the same command again to resume; "
             f"{_advice(error, bool(waited))}"
         ) from error
 
 
 def _advice(error: Exception, waited: bool) -> str:
     if getattr(getattr(error, "response", None), "status_code", None) == 401:
-        return "if your token has expired, log in before (`hf auth login`, or HF_TOKEN)"
-    return "wait longer with --patience" if waited else "look whether it is there, whole, and yours to read"
+        return "if your token has expired, log in first (`hf auth login`, or HF_TOKEN)"
+    return "increase --patience to retry for longer" if waited else "check that it exists, is complete, and is readable"
 
 
 def read(begin: Callable[[int], Iterator[T]], faults: Faults, where: str) -> Iterator[T]:

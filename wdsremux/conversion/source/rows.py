@@ -18,7 +18,7 @@ from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.image_files import Files
 from wdsremux.conversion.source.labels import Labels
 from wdsremux.conversion.source.numbering import read_as_before
-from wdsremux.errors import SourceError, one_line
+from wdsremux.errors import SourceError, counted, one_line
 
 _AT_ONCE = 4  #: fragments of a remote source, for each worker
 _UNFIT = (ValueError, TypeError, KeyError, zlib.error, zipfile.BadZipFile)  #: what libraries raise on odd content
@@ -93,8 +93,8 @@ class Source:
                 return
         if promised is not None and given != promised:
             raise SourceError(
-                f"{self.where(number)} gave {given} rows where {promised} are promised. "
-                "The source changed or is damaged: fetch it again"
+                f"{self.where(number)} contains {counted(given, 'row')}, not {promised:,} as recorded. "
+                "The source changed or is damaged. Download it again"
             )
 
     def _read(self, number: int, batch_rows: int, first: int) -> Iterator[Rows]:
@@ -109,7 +109,9 @@ class Source:
             if isinstance(error, self.faults.kinds):
                 raise  # an ArrowInvalid is a ValueError, too
             where = self.where(number)
-            raise SourceError(f"{where} holds what cannot be read: {one_line(error)}. Fetch it again") from error
+            raise SourceError(
+                f"{where} contains values that cannot be read: {one_line(error)}. Download it again"
+            ) from error
 
     def _rows(self, number: int, first: int, piece: Piece) -> Rows:
         table = piece.table

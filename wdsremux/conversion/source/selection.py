@@ -35,11 +35,11 @@ class Selection:
             if getattr(self, name) is not None:
                 arguments.text(name, getattr(self, name))
         for column in self.keep:
-            arguments.text("keep", column, "names of columns")
+            arguments.text("keep", column, "column names")
         if not _SPLIT.fullmatch(arguments.text("split", self.split)):
-            limit = ". For a part of a split, use --limit" if "[" in self.split else ""
+            limit = ". To convert a part of a split, use --limit" if "[" in self.split else ""
             raise OptionError(
-                f"Invalid split (got {self.split!r}). Letters, digits, underscores and single dots only{limit}"
+                f"Invalid split (got {self.split!r}). Supported: letters, digits, underscores and single dots{limit}"
             )
         object.__setattr__(self, "patience", arguments.number("patience", self.patience, 0, " of seconds"))
 

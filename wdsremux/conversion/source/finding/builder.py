@@ -69,8 +69,7 @@ def of_hub(selection: Selection, pinned: str | None, faults: retry.Faults) -> Op
     source = selection.source
     if not _HUB_ID.fullmatch(source):
         raise SourceError(
-            f"there is no file or folder {source}. Give a folder, a file, a glob of files, or a Hub id such as "
-            "uoft-cs/cifar10"
+            f"{source} does not exist. Give a folder, a file, a glob, or a Hub id such as uoft-cs/cifar10"
         )
     if pinned and not _COMMIT.fullmatch(pinned):
         pinned = None  # an earlier run read a folder of that name
@@ -107,7 +106,9 @@ def _info(source: str, revision: str | None) -> Any:
             raise  # the caller has patience
         raise SourceError(f"{source} {_refusal(error, revision)}") from error
     except HFValidationError as error:
-        raise SourceError(f"{source} is no folder here, and no name on the Hub: {one_line(error)}") from error
+        raise SourceError(
+            f"{source} is not a folder on this machine, and not a valid Hub id: {one_line(error)}"
+        ) from error
 
 
 def _refusal(error: Exception, revision: str | None) -> str:
@@ -115,17 +116,17 @@ def _refusal(error: Exception, revision: str | None) -> str:
     if isinstance(error, GatedRepoError):
         return "is gated. Ask for access on its page, then log in (`hf auth login`, or HF_TOKEN)"
     if isinstance(error, RevisionNotFoundError):
-        return f"has no revision {revision!r}. Give a branch, a tag or a whole commit"
+        return f"has no revision {revision!r}. Give a branch, a tag or a full commit hash"
     if isinstance(error, RepositoryNotFoundError):
         return (
-            "is no folder here and no data set on the Hub, or a private one. "
-            "Look at its name; for a private one log in (`hf auth login`, or HF_TOKEN)"
+            "is not a folder on this machine, and not a public data set on the Hub. "
+            "Check the name; for a private data set, log in (`hf auth login`, or HF_TOKEN)"
         )
     if isinstance(error, OfflineModeIsEnabled):
-        return "is no folder here, and the Hub cannot be asked: HF_HUB_OFFLINE is set"
+        return "is not a folder on this machine, and the Hub is not contacted because HF_HUB_OFFLINE is set"
     if isinstance(error, HfHubHTTPError):
-        return f"is no folder here, and the Hub refuses to tell of it: {one_line(error)}"
-    return f"is no folder here, and the Hub cannot be reached: {one_line(error)}"
+        return f"is not a folder on this machine, and the Hub refused the request: {one_line(error)}"
+    return f"is not a folder on this machine, and the Hub cannot be reached: {one_line(error)}"
 
 
 def _of_builder(selection: Selection, place: _Place) -> Opened:
@@ -149,9 +150,7 @@ def _of_builder(selection: Selection, place: _Place) -> Opened:
 
 def _if_odd(root: str) -> str:
     """What else to say of a folder in which nothing is found."""
-    return (
-        " (it takes some characters of this path for a pattern or an address: rename it)" if _ODD.search(root) else ""
-    )
+    return " (some characters of this path are read as a pattern or an address: rename it)" if _ODD.search(root) else ""
 
 
 def _check_config(selection: Selection, place: _Place) -> None:
@@ -176,7 +175,7 @@ def _opened(builder: DatasetBuilder, selection: Selection, place: _Place) -> Ope
     kind = next((kind.name for kind in KINDS.values() if kind.built(builder)), None)
     if kind is None:
         raise SourceError(
-            f"{source} holds no parquet, Arrow, image or WebDataset tar files but what `datasets` reads as "
+            f"{source} contains no parquet, Arrow, image or WebDataset tar files, only files that `datasets` reads as "
             f"{type(builder).__module__.rpartition('.')[2]}. Convert it to one of those first"
         )
     # Each file once: `datasets` lists train/train_0/1.jpg twice, by the pattern for either folder.
@@ -187,7 +186,7 @@ def _opened(builder: DatasetBuilder, selection: Selection, place: _Place) -> Ope
     if split not in splits:
         raise no_such_split(source, split, splits, how)
     if not splits[split]:
-        raise SourceError(f"{source} has no file that `datasets` finds{_if_odd(place.root)}")
+        raise SourceError(f"{source} has no files that `datasets` can find{_if_odd(place.root)}")
     return Opened(
         kind=kind,
         name=place.name,
@@ -210,7 +209,7 @@ def _untaken(place: _Place, taken: set[str]) -> Untaken:
     """The files that belong to no split of the config."""
     names = [file.removeprefix(f"{place.root}/") for file in place.files if file not in taken]
     left = sorted(name for name in names if os.path.basename(name) not in _CARDS)
-    return {"of no split of this config": left} if left else {}
+    return {"in no split of this config": left} if left else {}
 
 
 def _files_below(folder: str) -> list[str]:
@@ -229,4 +228,6 @@ def card_license(folder: str) -> Any:
     try:
         return DatasetCard.load(card, ignore_metadata_errors=True).data.get("license")
     except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # what is no mapping, or no YAML
-        raise SourceError(f"the header of {card} cannot be read: {one_line(error)}. Mend it, or remove it") from error
+        raise SourceError(
+            f"the header of {card} cannot be read: {one_line(error)}. Correct it, or remove it"
+        ) from error

@@ -33,11 +33,11 @@ def of_files(source: str, split: str) -> Opened:
     kinds = {file: owner(file) for file in found}
     examples = {kind: file for file, kind in reversed(kinds.items()) if kind is not None}
     if not found:
-        raise SourceError(f"no file matches {source}. Look at the pattern: a folder, or a Hub id, can be given as well")
+        raise SourceError(f"no file matches {source}. Check the pattern, or give a folder or a Hub id")
     if not examples:
         raise SourceError(
-            f"{source} matches no parquet, Arrow, image or tar file, but such as {os.path.basename(found[0])}. "
-            "Convert it to one of those first"
+            f"{source} matches no parquet, Arrow, image or tar files, only others such as "
+            f"{os.path.basename(found[0])}. Convert it to one of those first"
         )
     if len(examples) > 1:
         listed = ", ".join(sorted(f"{kind.name} ({os.path.basename(file)})" for kind, file in examples.items()))
@@ -54,7 +54,7 @@ def of_files(source: str, split: str) -> Opened:
         root=root,
         split=split,
         splits={split: taken},
-        how="a glob, of which all files are one split",
+        how="a glob, whose files are all one split",
         beside=beside,
         untaken=untaken,
     )
@@ -66,7 +66,7 @@ def _matching(source: str) -> list[str]:
     try:
         patterns = list(braceexpand.braceexpand(source)) if "{" in source else [source]
     except ValueError as error:
-        raise SourceError(f"{source} has a brace that is not closed. Write {{000..003}} or {{a,b}}") from error
+        raise SourceError(f"{source} has an unclosed brace. Write {{000..003}} or {{a,b}}") from error
     found = [path for each in patterns for path in glob.glob(os.path.abspath(each), recursive=True)]
     return sorted({path for path in found if os.path.isfile(path)})
 
@@ -107,7 +107,7 @@ def _read(path: Path, key: str) -> list[Any]:
     try:
         found = json.loads(path.read_bytes())[key]
         if not isinstance(found, list):
-            raise TypeError(f"{key} is no list")
+            raise TypeError(f"{key} is not a list")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _strange(path, error) from error
     return found

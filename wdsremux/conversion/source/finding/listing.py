@@ -65,7 +65,7 @@ def snapshot(source: str, folder: Path) -> tuple[Path, str]:
     found = sorted(path for path in commits.iterdir() if path.is_dir())
     if len(found) > 1:
         raise SourceError(
-            f"{source} is a folder of the Hub's cache with {len(found)} snapshots of one data set: "
+            f"{source} is a folder of the Hub cache with {len(found)} snapshots of one data set: "
             f"{', '.join(path.name for path in found)}. Give one of them, such as {source}/snapshots/{found[0].name}"
         )
     name = folder.name.removeprefix("datasets--").replace("--", "/", 1)
@@ -111,7 +111,7 @@ def _above(folder: str) -> Iterable[str]:
 def _several(source: str, kinds: Mapping[str, Sequence[str]], data: Sequence[str]) -> SourceError:
     counts = [f"{len(kinds[kind])} {DATA[kind].files} (such as {printable(kinds[kind][0])})" for kind in data]
     return SourceError(
-        f"{source} holds data of several kinds: {' and '.join(counts)}. "
+        f"{source} contains data of several kinds: {' and '.join(counts)}. "
         f"Give the folder of one of them, or a glob such as '{source}/**/*{extension_of(kinds[data[0]][0])}'"
     )
 
@@ -119,7 +119,7 @@ def _several(source: str, kinds: Mapping[str, Sequence[str]], data: Sequence[str
 def _data_files(root: str, name: str, split: str, kind: str, kinds: Mapping[str, Sequence[str]]) -> Opened:
     division = splits.by_words(kinds[kind])
     untaken = {
-        f"pictures beside {DATA[kind].files}": kinds[IMAGES],
+        f"images beside {DATA[kind].files}": kinds[IMAGES],
         f"zip files beside {DATA[kind].files}": kinds[ZIPS],
         tree.OTHER: sorted([*kinds[METADATA], *kinds[OTHERS]]),
         **division.left,
@@ -157,4 +157,4 @@ def _check(opened: Opened, source: str) -> None:
         raise splits.no_such_split(source, opened.split, opened.splits, opened.how)
     if not tree.is_utf8("".join(opened.files)):
         odd = next(name for name in opened.names if not tree.is_utf8(name))
-        raise SourceError(f"the name of {printable(odd)} in {source} is not UTF-8: rename it")
+        raise SourceError(f"the name of {printable(odd)} in {source} is not UTF-8. Rename it")

@@ -22,8 +22,8 @@ SPLITS = {  #: by the names that `datasets` takes for them
     "test": ("test", "testing", "eval", "evaluation"),
 }
 NONE_NAMED = "no split is named"
-BESIDE = "beside the folders of splits"
-UNNAMED = "without the name of a split, where other files have one"
+BESIDE = "outside the folders of splits"
+UNNAMED = "without a split name, although other files have one"
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 _WORD = re.compile(rf"(?:^|(?<=[-._ 0-9]))(?:{'|'.join(_SPLIT_OF)})(?=[-._ 0-9]|$)", re.IGNORECASE)
 _SHARD = re.compile(r"data/(?P<split>[^/]+)-[0-9]{5}-of-[0-9]{5}[^/]*\.[^/]*")  #: as push_to_hub names its files
@@ -44,7 +44,7 @@ class Division:
 
 def no_such_split(source: str, split: str, splits: Iterable[str], how: str) -> SourceError:
     """The error for a split that a source has not."""
-    told = f", as {how}" if how == NONE_NAMED else f", by {how}"
+    told = f" ({how})" if how == NONE_NAMED else f" (from {how})"
     return SourceError(f"{source} has no split {split!r}. Its splits{told}: {', '.join(sorted(splits)) or 'none'}")
 
 
@@ -74,7 +74,7 @@ def split_folders(folders: Iterable[str], source: str) -> Mapping[str, str]:
     try:
         return _below(tree, "", source)
     except RecursionError as error:
-        raise SourceError(f"{source} has some thousand folders within each other. Give an inner one") from error
+        raise SourceError(f"{source} has thousands of nested folders. Give one of the inner folders") from error
 
 
 def _below(node: _Node, place: str, source: str) -> dict[str, str]:
@@ -89,14 +89,14 @@ def _below(node: _Node, place: str, source: str) -> dict[str, str]:
     without = sorted(name for name, below in inner.items() if not below)
     if without and set(found.values()) - {"train"}:
         others = _listed([place + name for name in without])
-        raise _doubt(source, sorted(found), f"in some folders, and none in others ({others})")
+        raise _doubt(source, sorted(found), f"in some folders but not in others ({others})")
     return {} if without else found  # where only some classes have a folder train, all is train just the same
 
 
 def _doubt(source: str, folders: Sequence[str], others: str) -> SourceError:
     return SourceError(
-        f"{source} has folders named like splits ({_listed(folders)}) {others}, so it cannot be told which split each "
-        f"image belongs to. Give one folder, such as {printable(f'{source}/{folders[0]}')}, or a glob"
+        f"{source} has folders named like splits ({_listed(folders)}) {others}, so the split of each image is "
+        f"unclear. Give one folder, such as {printable(f'{source}/{folders[0]}')}, or a glob"
     )
 
 
@@ -174,8 +174,8 @@ def _of_shard(file: str) -> str | None:
     split = match["split"]
     if not _SPLIT.fullmatch(split):
         raise SourceError(
-            f"{printable(file)} is named like a shard of a split {printable(split)!r}, but names of splits consist of "
-            "letters, digits and _. Rename it, or give a glob"
+            f"{printable(file)} is named like a shard of a split {printable(split)!r}, but split names consist of "
+            "letters, digits and underscores. Rename it, or give a glob"
         )
     return split.lower() if split.lower() in _SPLIT_OF else split
 

@@ -73,8 +73,8 @@ def survey(opened: Opened, faults: retry.Faults) -> Survey:
     """
     if opened.remote:
         raise SourceError(
-            f"{opened.name} holds Arrow files, whose rows cannot be counted over the network. "
-            "Take its parquet files (--revision refs/convert/parquet), or download it and give the folder"
+            f"{opened.name} contains Arrow files, whose rows cannot be counted over the network. "
+            "Use its parquet files (--revision refs/convert/parquet), or download it and give the folder"
         )
     fragments: list[Fragment] = []
     revision = hashlib.sha256()
@@ -89,7 +89,7 @@ def survey(opened: Opened, faults: retry.Faults) -> Survey:
                 offsets[number] = places
             revision.update(repr((name, os.path.getsize(file), found)).encode())
         except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{name} cannot be read as Arrow: {error}. Fetch it again") from error
+            raise SourceError(f"{name} cannot be read as Arrow: {error}. Download it again") from error
         fragments += [Fragment(number, part, len(found), *size) for part, size in enumerate(found)]
     reader = ArrowReader(opened.files, opened.names, stated, offsets)
     return Survey(tuple(fragments), fixed(revision.hexdigest()), merged.columns(), reader)

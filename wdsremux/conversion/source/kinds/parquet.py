@@ -51,7 +51,7 @@ class ParquetReader:
             with _open(file) as opened, pq.ParquetFile(opened, metadata=metadata, **reading) as parquet:
                 if fragment.part >= parquet.num_row_groups:
                     raise SourceError(
-                        f"{self.where(fragment)} is there no longer. The source changed: begin anew with --overwrite"
+                        f"{self.where(fragment)} no longer exists. The source changed: start again with --overwrite"
                     )
                 inside, stated = self._divided(parquet, names, fragment)
                 for batch in parquet.iter_batches(batch_rows, [fragment.part], inside, use_threads=False):
@@ -74,8 +74,8 @@ class ParquetReader:
         stated = [name for name in names if name not in present]
         if strange := [name for name in stated if name not in self.partitions]:
             raise SourceError(
-                f"{self.where(fragment)} has no column {strange[0]!r} any more. "
-                "The source changed: begin anew with --overwrite"
+                f"{self.where(fragment)} no longer has the column {strange[0]!r}. "
+                "The source changed: start again with --overwrite"
             )
         return [name for name in names if name in present], stated
 
@@ -191,7 +191,11 @@ def _damage(file: str | HubFile, where: str) -> Iterator[None]:
     except kinds as error:
         if isinstance(file, str) and _is_address(file):
             raise  # it may be a body cut short: the caller has patience
-        advice = "Fetch it again" if isinstance(file, str) else "Tell its owner, or take another --revision"
+        advice = (
+            "Download it again"
+            if isinstance(file, str)
+            else "Report it to the owner of the data set, or choose another --revision"
+        )
         raise SourceError(f"{where} cannot be read as parquet: {one_line(error)}. {advice}") from error
 
 

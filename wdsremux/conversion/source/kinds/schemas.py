@@ -13,6 +13,7 @@ from datasets.features.features import generate_from_dict
 
 from wdsremux.conversion.source.base import Column
 from wdsremux.conversion.source.features import kind_of_label
+from wdsremux.errors import counted
 
 _HUB = b"huggingface"  #: key of the metadata in which `datasets` writes a table's features
 
@@ -68,7 +69,7 @@ class Merged:
         clash = None
         for other, file in valued[1:]:
             if not _compatible(feature, other):
-                clash = f"{_told(feature)} in {valued[0][1]}, {_told(other)} in {file}"
+                clash = f"{_told(feature)} in {valued[0][1]} but {_told(other)} in {file}"
                 break
         return Column(feature, self._names.get(name, {}), least, lacking=lacking, clash=clash)
 
@@ -114,5 +115,5 @@ def _compatible(one: Any, other: Any) -> bool:
 
 def _told(feature: Any) -> str:
     if isinstance(feature, datasets.ClassLabel):
-        return f"a ClassLabel of {len(feature.names)} classes"
+        return f"a ClassLabel with {counted(len(feature.names), 'class', 'classes')}"
     return str(feature.dtype) if isinstance(feature, datasets.Value) else str(feature)

@@ -27,7 +27,7 @@ from wdsremux.errors import SourceError
 FILES_A_FRAGMENT = 100  #: as many as a row group of the Hub's image sets; what mixing draws from
 _METADATA_BYTES = 2**33  #: of a metadata file at most
 _ROWS_AT_ONCE = 1_000  #: of the listing
-_DROPPED = "metadata, which the dataset card says to drop"
+_DROPPED = "metadata, excluded by the dataset card"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _plain(opened: Opened, pictures: Sequence[str]) -> _Rows:
         arrays: dict[str, pa.Array] = {"image": metadata.pictures(pictures)}
     except UnicodeEncodeError as error:
         odd = tree.decodable(opened.relative(str(error.object)))
-        raise SourceError(f"the name of {odd} in {opened.name} is not UTF-8: rename it") from error
+        raise SourceError(f"the name of {odd} in {opened.name} is not UTF-8. Rename it") from error
     labelled = _labels(opened, pictures)
     if labelled is not None:
         columns["label"], arrays["label"] = labelled

@@ -47,8 +47,8 @@ def read(files: Sequence[str], content: Callable[[str], bytes], shown: Callable[
     """
     if len(endings := sorted({os.path.splitext(file)[1] for file in files})) > 1:
         raise SourceError(
-            f"{shown(files[0])} and other metadata are of different formats ({', '.join(endings)}), and it cannot be "
-            "told which one holds. Keep those of one format"
+            f"{shown(files[0])} and other metadata are in different formats ({', '.join(endings)}), so it is "
+            "unclear which one to use. Keep the files of one format"
         )
     found = [sheets.read(file, shown(file), content(file)) for file in files]
     images = _images(found)
@@ -85,15 +85,15 @@ def _images(found: Sequence[Sheet]) -> dict[str, str]:
     for sheet in found:
         if not any(name in sheet.values for name in images):
             raise SourceError(
-                f"{sheet.name} has no column file_name of texts that says which image each row is of. "
+                f"{sheet.name} has no text column file_name that names the image of each row. "
                 f"Its columns: {printable(', '.join(sheet.values)) or 'none'}"
             )
     called = [*images.values(), *(name for name in names if name not in images)]
     if twice := next((name for name in called if called.count(name) > 1), None):
         origin = next(name for name, image in images.items() if image == twice)
         raise SourceError(
-            f"{found[0].name} has a column {printable(origin)!r}, which makes an image column {printable(twice)!r}, "
-            "and another one that is called so. Rename one of them"
+            f"{found[0].name} has a column {printable(origin)!r}, which becomes the image column {printable(twice)!r}, "
+            "and another column with that name. Rename one of them"
         )
     return images
 
@@ -124,10 +124,10 @@ def _paths(sheet: Sheet, name: str) -> list[str | None]:
         if "://" in value or path.startswith("/") or path.split("/")[0] == ".." or "\0" in path:
             raise SourceError(
                 f"{sheet.where(row)} names an image {printable(value)!r} that is not in the folder of {sheet.name}. "
-                "Give names relative to that folder"
+                "Use names relative to that folder"
             )
         if not _encodable(path):
-            raise SourceError(f"{sheet.where(row)} names an image {printable(value)!r} that is not UTF-8: rename it")
+            raise SourceError(f"{sheet.where(row)} names an image {printable(value)!r} that is not UTF-8. Rename it")
         found.append(f"{folder}/{path}")
     return found
 
@@ -187,5 +187,5 @@ def _clash(found: Sequence[Sheet], name: str, error: Exception) -> str:
         for kind, where in kinds:
             first = first or (kind, where)
             if kind != first[0]:
-                return f"it is {first[0]} in {first[1]}, and {kind} in {where}"
-    return f"its values do not fit into one column: {printable(one_line(error))}"
+                return f"it is {first[0]} in {first[1]} but {kind} in {where}"
+    return f"its values cannot be stored in one column: {printable(one_line(error))}"

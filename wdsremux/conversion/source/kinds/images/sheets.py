@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wdsremux.errors import SourceError, one_line, printable
+from wdsremux.errors import SourceError, counted, one_line, printable
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")  #: as a machine writes it: "007" is a text
 _NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -65,7 +65,7 @@ def array(values: Sequence[Any], file: str) -> pa.Array:
 def _csv(file: str, name: str, text: str) -> Sheet:
     rows = list(_csv_rows(name, text))
     if not rows:
-        raise SourceError(f"{name} is empty. Its first line must name the columns, of which one is file_name")
+        raise SourceError(f"{name} is empty. Its first line must name the columns, including file_name")
     header = [cell or f"Unnamed: {place}" for place, cell in enumerate(rows[0][1])]  # as pandas calls them
     if twice := next((cell for cell in header if header.count(cell) > 1), None):
         raise SourceError(
@@ -74,8 +74,8 @@ def _csv(file: str, name: str, text: str) -> Sheet:
     for line, cells in rows[1:]:
         if len(cells) != len(header):
             raise SourceError(
-                f"line {line} of {name} has {len(cells)} cells, where the first line names {len(header)} columns. "
-                "Mend it: a comma within a cell needs quotes around the cell"
+                f"line {line} of {name} has {counted(len(cells), 'cell')}, but the first line names "
+                f"{counted(len(header), 'column')}. Correct it: a cell that contains a comma must be in quotes"
             )
     columns = {column: [cells[place] or None for _, cells in rows[1:]] for place, column in enumerate(header)}
     return Sheet(file, name, len(rows) - 1, columns, [line for line, _ in rows[1:]])
@@ -91,7 +91,7 @@ def _csv_rows(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise SourceError(f"line {line} of {name} is no row of a CSV file: {error}. Mend it") from error
+        raise SourceError(f"line {line} of {name} is not a row of a CSV file: {error}. Correct it") from error
 
 
 def _of_cells(cells: Sequence[str | None]) -> pa.Array:
@@ -125,9 +125,9 @@ def _jsonl(file: str, name: str, text: str) -> Sheet:
         try:
             row = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise SourceError(f"line {line} of {name} is not JSON: {one_line(error)}. Mend it") from error
+            raise SourceError(f"line {line} of {name} is not JSON: {one_line(error)}. Correct it") from error
         if not isinstance(row, dict):
-            raise SourceError(f"line {line} of {name} is {type(row).__name__}, where an object {{…}} is due. Mend it")
+            raise SourceError(f"line {line} of {name} is {type(row).__name__}, not an object {{…}}. Correct it")
         rows.append(row)
         lines.append(line)
     columns = dict.fromkeys(column for row in rows for column in row)
@@ -138,6 +138,6 @@ def _parquet(file: str, name: str, content: bytes) -> Sheet:
     try:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{name} cannot be read as parquet: {one_line(error)}. Write or fetch it again") from error
+        raise SourceError(f"{name} cannot be read as parquet: {one_line(error)}. Write or download it again") from error
     columns = dict(zip(table.column_names, table.columns, strict=True))
     return Sheet(file, name, len(table), columns, stored=table.schema)

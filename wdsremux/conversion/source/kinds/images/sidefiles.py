@@ -22,8 +22,8 @@ from wdsremux.errors import SourceError
 from wdsremux.files import NotPlain
 
 _AT_ONCE = 16  #: of a remote source: each file is a request of a tenth of a second
-_TAKEN = "beside a picture, under the name of another column (.{})"
-_TWICE = "a second .{} beside a picture"
+_TAKEN = "beside an image, with the name of another column (.{})"
+_TWICE = "a second .{} beside an image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def fetched(address: str, faults: retry.Faults) -> bytes:
     """
     content = hub_files.content(address, faults)
     if content is None:
-        raise SourceError(f"{address} lies elsewhere than its data set. Download it")
+        raise SourceError(f"{address} is stored outside its data set. Download it")
     return content
 
 

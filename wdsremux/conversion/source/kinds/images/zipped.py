@@ -35,7 +35,7 @@ def _check(opened: Opened) -> None:
     """See that zips on this machine are some; `datasets` would not say which is not."""
     for file, name in zip(opened.files, opened.names, strict=True):
         if name.lower().endswith(".zip") and not opened.remote and not zipfile.is_zipfile(file):
-            raise SourceError(f"{printable(name)} in {opened.name} is no zip file, or a damaged one. Fetch it again")
+            raise SourceError(f"{printable(name)} in {opened.name} is not a zip file, or is damaged. Download it again")
 
 
 def _read(opened: Opened) -> tuple[Mapping[str, Column], pa.Table]:
@@ -73,10 +73,10 @@ def _refusal(opened: Opened, error: Exception) -> str:
     reason = one_line(error)
     first = next(name for name in opened.names if name.lower().endswith(".zip"))
     if isinstance(error, zipfile.BadZipFile):
-        return f"{opened.name} has a zip file that is damaged ({reason}). Fetch it again"
+        return f"{opened.name} contains a damaged zip file ({reason}). Download it again"
     if isinstance(error, ValueError) and not isinstance(error, pa.ArrowException):
         return (
-            f"{first} holds folders of images, whose names cannot be read as labels inside a zip. "
-            f"Unpack it, and give the folder ({reason})"
+            f"{first} contains folders of images, whose names cannot be read as labels inside a zip file. "
+            f"Unpack it and give the folder ({reason})"
         )
-    return f"{first} cannot be read: {reason}. Unpack it, and give the folder"
+    return f"{first} cannot be read: {reason}. Unpack it and give the folder"

@@ -71,7 +71,7 @@ class TarFiles:
             return
         found = hub_file(self.files[number], self.faults)
         if found is None:  # not one of a commit
-            raise SourceError(f"{self.names[number]} lies elsewhere than its data set. Download it")
+            raise SourceError(f"{self.names[number]} is stored outside its data set. Download it")
         size_bytes = self.sizes_bytes[number]
         with (
             contextlib.closing(Stream(replace(found, size_bytes=size_bytes))) as stream,
@@ -95,7 +95,9 @@ def _sizes(opened: Opened, faults: retry.Faults) -> list[int]:
         entries = retry.call(lambda folder=folder: filesystem.ls(folder, detail=True), faults, folder)  # type: ignore[misc]
         listed.update((entry["name"], int(entry["size"] or 0)) for entry in entries)
     if strangers := [path for path in paths if path not in listed]:
-        raise SourceError(f"{opened.name} refers to tars that lie elsewhere, such as {strangers[0]}. Download them")
+        raise SourceError(
+            f"{opened.name} refers to tar files that are stored elsewhere, such as {strangers[0]}. Download them"
+        )
     return [listed[path] for path in paths]
 
 
@@ -116,7 +118,10 @@ def finish(tar: tarfile.TarFile, seekable: bool) -> None:
         tar.fileobj.seek(tar.offset)
     while block := tar.fileobj.read(_BLOCK_BYTES):
         if block.count(0) < len(block):
-            raise tarfile.ReadError("more follows after its end mark, as in tars joined with cat: join them anew")
+            raise tarfile.ReadError(
+                "more data follows the end of the archive, as in tar files joined with cat; join them with `tar -A` "
+                "instead"
+            )
 
 
 class Body(io.RawIOBase):
@@ -133,7 +138,7 @@ class Body(io.RawIOBase):
         # Having failed, a stream connects anew, for the bytes after those that it gave.
         block = retry.call(lambda: self._file.read(len(buffer)), self._faults, self._where)
         if not block and self._at < self._size_bytes:
-            raise OSError(f"it ended after {self._at} of its {self._size_bytes} bytes")
+            raise OSError(f"received {self._at} of {self._size_bytes} bytes")
         buffer[: len(block)] = block
         self._at += len(block)
         return len(block)
@@ -151,4 +156,4 @@ class TarHeader(tarfile.TarInfo):
                 raise
             raise tarfile.ReadError(f"{error} at byte {tar.offset}") from error
         except (ValueError, IndexError, OverflowError, RecursionError) as error:  # of extended headers
-            raise tarfile.ReadError(f"header that makes no sense at byte {tar.offset}") from error
+            raise tarfile.ReadError(f"invalid header at byte {tar.offset}") from error

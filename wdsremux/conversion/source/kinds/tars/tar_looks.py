@@ -134,7 +134,7 @@ def look_at_first_samples(files: TarFiles, number: int) -> TarLook:
         with files.open(number) as tar:
             found = list(_first_members(tar, untaken.of(files.names[number])))
     except DAMAGE as error:
-        raise SourceError(f"{files.names[number]} cannot be read as a tar: {error}. Fetch it again") from error
+        raise SourceError(f"{files.names[number]} cannot be read as a tar: {error}. Download it again") from error
     stems = {member.numbered for member, _ in found} - {None}
     bare = {member.key for member, _ in found if member.numbered is None}
     look = TarLook(first_dot=2 * len(stems & bare) >= len(stems) > 0, untaken=untaken)

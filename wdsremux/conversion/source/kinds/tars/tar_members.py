@@ -18,7 +18,7 @@ from wdsremux.conversion.source.kinds.tars.tar_files import TarHeader
 from wdsremux.errors import printable
 
 HIDDEN = "hidden"
-STRAY = "of no sample"
+STRAY = "in no sample"
 _NAMES_KEPT = 100_000  #: of members that are not taken: 10 MB
 _NO_FILES = (tarfile.DIRTYPE, b"V", b"D")  #: folders; a GNU tar's volume label, and its list of a folder
 _LINKS_FOLLOWED = 8  #: from a link to a link

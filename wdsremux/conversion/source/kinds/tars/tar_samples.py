@@ -181,15 +181,15 @@ class _Guard:
         if member.key != self._key:
             if member.key in self._keys:
                 raise SourceError(
-                    f"{self._tar} cannot be read as a stream: the members of sample {_shown(member.key)} lie apart in "
-                    "it. Download and unpack it, or pack it anew in the order of the names"
+                    f"{self._tar} cannot be read as a stream: the members of sample {_shown(member.key)} are not "
+                    "next to each other. Download and unpack it, or pack it again in the order of the names"
                 )
             self._key = member.key
             self._keys.add(member.key)
         if self._layout.strict and tar_fields.is_label(member.field):
             raise SourceError(
-                f"{self._tar} has a label in {_shown(member.info.name)}, where the first samples have none. "
-                f"Give --label-column {_shown(member.field)!r}, or --label-column none"
+                f"{self._tar} has a label in {_shown(member.info.name)}, but the first samples have none. "
+                f"Use --label-column {_shown(member.field)!r}, or --label-column none"
             )
         if tar_fields.is_image(member.field) and (folder := folder_of(member.key)) not in self._folders:
             self._folders.add(folder)
@@ -208,8 +208,8 @@ class _Guard:
         if wrong:
             shown = ", ".join(map(repr, sorted(seen)[:3]))
             raise SourceError(
-                f"{self._tar} has images in the folder {folder!r}, where the first samples lie in {shown}: whether "
-                "folders are classes cannot be told from a stream. Give --label-column none, or download and unpack it"
+                f"{self._tar} has images in the folder {folder!r}, but the first samples are in {shown}: a stream does "
+                "not show whether folders are classes. Use --label-column none, or download and unpack it"
             )
 
 
@@ -226,7 +226,7 @@ def check_splits(folders: Iterable[str], tar: str) -> None:
         named = sorted(name for name in found if name is not None and is_split(name))
         if len(named) == len(found):
             raise SourceError(
-                f"{tar} holds several splits, in its folders {', '.join(named)}. Unpack it, and give the "
+                f"{tar} contains several splits, in its folders {', '.join(named)}. Unpack it and convert the "
                 "folder of each split"
             )
         return

@@ -45,9 +45,9 @@ class TarReader:
     def values(self, column: str) -> Iterator[tuple[int, pa.Array]]:
         if self.streams:
             raise SourceError(
-                f"the labels in {column!r} are texts, which a remote or compressed tar cannot give without its images "
-                f"({self.files.names[min(self.streams)]} is one). Name the classes with --classes a,b,c or "
-                "--classes FILE, or download and unpack the tars"
+                f"the labels in {column!r} are text, which cannot be read from a remote or compressed tar file "
+                f"without its images ({self.files.names[min(self.streams)]} is one). Name the classes with --classes "
+                "a,b,c or --classes FILE, or download and unpack the tar files"
             )
         for number, name in enumerate(self.files.names):
             for batch in self._batches(number, [column], 1_000):
@@ -70,7 +70,7 @@ class TarReader:
                         yield batch
                         batch = []
         except DAMAGE as error:
-            raise SourceError(f"{name} is damaged: {error}. Fetch it again") from error
+            raise SourceError(f"{name} is damaged: {error}. Download it again") from error
         if batch:
             yield batch
 
@@ -150,8 +150,8 @@ def _check_samples(opened: Opened, looks: Iterable[TarLook]) -> None:
         return
     passed = ", ".join(f"{len(names)} {reason}" for reason, names in _untaken(looks).items())
     raise SourceError(
-        f"{opened.name} has no rows in its split {opened.split!r}: its tars hold no sample, that is, no file with an "
-        f"extension{f', but {passed}' if passed else ''}. Choose another --split, or fetch them again"
+        f"{opened.name} has no rows in its split {opened.split!r}: its tar files contain no samples, which are files "
+        f"with an extension{f', but {passed}' if passed else ''}. Choose another --split, or download them again"
     )
 
 
