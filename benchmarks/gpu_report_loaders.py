@@ -15,7 +15,7 @@ from typing import Any
 
 from gpu_report_part import LeftOut, Settings, needed
 
-FALLBACK = "decoding on the GPU does not work here"  #: how a loader says that the CPU decodes in its place
+FALLBACK = "decoding on the GPU does not work on this machine"  #: how a loader says that the CPU decodes in its place
 LIBRARIES = {"dali": "nvidia.dali.fn", "torchvision": "torchcodec.decoders"}  #: that decode on the GPU, by backend
 
 Batches = Generator[int, None, None]  #: without end; how many images each batch has

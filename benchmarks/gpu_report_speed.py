@@ -149,8 +149,8 @@ def waited(printed: str) -> dict[str, Any]:
     Raises:
         ValueError: if there is none.
     """
-    found = re.findall(r"\(([\d,]+) images/s\): waited ([\d.]+)%, bound by (\w+)", printed)
+    found = re.findall(r"Bottleneck: (.+), ([\d,]+) images/s\. .* of which ([\d.]+)% was spent waiting", printed)
     if not found:
         raise ValueError("train.py printed no line of stats")
-    speed, share, bound = found[-1]
+    bound, speed, share = found[-1]
     return {"images_per_s": float(speed.replace(",", "")), "waited_share": float(share) / 100, "bound_by": bound}

@@ -1,4 +1,4 @@
-"""Checkpoints of scripts/train.py: written whole or not at all, and nothing in them that depends on the rank count."""
+"""Checkpoints of scripts/train.py: written completely or not at all, and loaded on any number of ranks."""
 
 from __future__ import annotations
 
@@ -68,9 +68,13 @@ def restore(
     """
     state = torch.load(path, map_location="cpu", weights_only=True)
     begun = state["options"]
-    other = [f"{name} is {begun.get(name)}" for name, value in options.items() if begun.get(name) != value]
+    other = [
+        f"--{name.replace('_', '-')} {begun.get(name)}" for name, value in options.items() if begun.get(name) != value
+    ]
     if other:
-        raise OtherOptionsError(f"in {path} {', '.join(other)}. Give the same, or leave out --resume")
+        raise OtherOptionsError(
+            f"{path} was saved with other options: {', '.join(other)}. Use the same options, or leave out --resume"
+        )
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     if state.get("scaler"):  # older checkpoints have none, nor have those of bfloat16: it begins anew then

@@ -1,8 +1,8 @@
-"""Write the reference of commands and options in docs/cli.md, from the command line itself.
+"""Update the reference of commands and options in docs/cli.md from the command-line interface.
 
     python scripts/docs_cli.py docs/cli.md
 
-The reference is the part of the page between two marks, and is replaced as a whole.
+The reference is the part of the page between two marks. It is replaced completely.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def written(page: str) -> str:
     before, begun, rest = page.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not begun or not ended:
-        sys.exit(f"error: the page has no place for the options: {BEGIN} and {END} on lines of their own.")
+        sys.exit(f"error: the page has no place for the options. Add the lines {BEGIN} and {END}.")
     return f"{before}{BEGIN}\n\n{reference()}\n\n{END}{after}"
 
 

@@ -1,10 +1,10 @@
-"""The recipe of the forum thread that this package answers, as a recipe file: crop, resize, mirror, sharpen.
+"""An example of a recipe file: random crop, resize, random flip, sharpen.
 
     wdsremux convert ORG/NAME OUT --recipe scripts/forum_recipe.py:bake
 
-A random crop of 0.7 to 1.0 of the picture's area, in its own shape, is resized to 256x256 pixels, mirrored half of the
-time and sharpened. Each row draws from its own generator, so the same seed bakes the same pixels in any batch, on any
-number of workers. Needs nothing but Pillow.
+A random crop with 70 to 100% of the image's area and the same aspect ratio is resized to 256x256 pixels, flipped with
+probability 0.5, and sharpened. Each row has its own random generator, so the same seed gives the same pixels with any
+batch size and any number of workers. Only Pillow is needed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SHARPNESS = 1.5  #: 1.0 leaves a picture as it is
 
 
 def bake(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """One augmented picture a row; labels and kept columns stay as they are."""
+    """Return one augmented image per row. Labels and kept columns are not changed."""
     return {"image": [augment(image, rng) for image, rng in zip(batch["image"], batch["__rng__"], strict=True)]}
 
 
 def augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A picture of SIDE x SIDE pixels, drawn from a larger or smaller one in mode RGB."""
+    """Return an image of SIDE x SIDE pixels, made from an RGB image of any size."""
     scale = math.sqrt(rng.uniform(*SHARE))
     width, height = scale * image.width, scale * image.height
     left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)

@@ -1,4 +1,6 @@
-"""This process among those that torchrun or srun started: rank, device, sums over all ranks. Alone, it is rank 0 of 1.
+"""Rank and device of this process, and sums over all ranks, for processes that torchrun or srun started.
+
+A process that was started alone is rank 0 of 1.
 
 with joined(None) as place:
     stepped = replicated(model, place)

@@ -1,17 +1,17 @@
-"""Write a small labelled picture set as Hub-style parquet, offline: for examples, tests and benchmarks.
+"""Write a small labeled image data set as parquet files, as on the Hub, without network access.
 
     python scripts/sample_source.py build/sample-source
 
-Ten photographs ship inside scikit-image's wheel. Each is one class; each sample is a random window of its
-photograph, enlarged to the size of a web photo (400 to 700 px on the short side) and saved as JPEG. The
-windows of the test split may overlap those of the train split, so this is a smoke set: it shows that pictures
-and labels arrive together and that training learns, not how well a network generalises.
+It is used in examples, tests and benchmarks. The ten photographs are part of scikit-image. Each of them is one
+class. Each sample is a random part of a photograph, enlarged to the size of a web photo (400 to 700 pixels on the
+short side) and saved as JPEG. The test split may overlap the train split, so this data set shows that images and
+labels belong together and that training works, but not how well a network generalizes.
 
-Every sample depends on (seed, split, row) alone, so two runs with the same library versions write the same
-bytes. Rows are sorted by class and written in row groups of 100, as many sets on the Hub are: the case that a
-loader must mix well.
+Every sample depends only on the seed, the split and the row, so two runs with the same library versions write the
+same bytes. Rows are sorted by class and written in row groups of 100, like many data sets on the Hub, so that
+shuffling can be tested.
 
-The photographs, as credited in scikit-image's `skimage.data` (ihc has no known copyright restrictions):
+Credits of the photographs, as in scikit-image's `skimage.data` (ihc has no known copyright restrictions):
     astronaut          Eileen Collins, NASA Great Images, public domain
     brick              CC0Textures, Bricks25, CC0
     chelsea            the cat Chelsea, Stefan van der Walt, CC0
@@ -172,7 +172,7 @@ def clear(folder: Path) -> None:
     left = list((folder / "data").glob("[!.]*.parquet"))
     if left and read_marker(folder) is None:
         raise FileExistsError(
-            f"{left[0]} was not written by this script. Give a new folder, or remove {folder} yourself."
+            f"{left[0]} was not written by this script. Choose a new folder, or delete {folder} yourself"
         )
     for path in [*left, *(folder / "data").glob(".*.partial")]:
         path.unlink()
@@ -198,18 +198,22 @@ def write_sample(folder: str | Path, train: int = 1200, test: int = 300, seed: i
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write a small labelled picture set as parquet.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--train", type=int, default=1200, metavar="N", help="rows of the train split")
-    parser.add_argument("--test", type=int, default=300, metavar="N", help="rows of the test split")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = argparse.ArgumentParser(description="Write a small labeled image data set as parquet files.")
+    parser.add_argument("folder", type=Path, help="folder to write the data set to")
+    parser.add_argument(
+        "--train", type=int, default=1200, metavar="N", help="number of rows in the train split (default: 1200)"
+    )
+    parser.add_argument(
+        "--test", type=int, default=300, metavar="N", help="number of rows in the test split (default: 300)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random parts (default: 0)")
     options = parser.parse_args()
     try:
         written = write_sample(options.folder, options.train, options.test, options.seed)
     except OSError as error:
-        sys.exit(f"error: {error}")
-    rows = f"{options.train:,} train and {options.test:,} test pictures in {len(CLASSES)} classes"
-    print(f"{options.folder} {'now holds' if written else 'already holds'} {rows}")
+        sys.exit(f"error: {error}.")
+    rows = f"{options.train:,} train and {options.test:,} test images in {len(CLASSES)} classes"
+    print(f"{options.folder} {'now contains' if written else 'already contains'} {rows}.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A small convolutional network: what the training scripts here train."""
+"""The small convolutional network that the training scripts use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTHS = (3, 32, 64, 128, 256, 256)  #: channels after each halving; 0.98 M para
 
 
 def block(channels_in: int, channels_out: int) -> nn.Module:
-    """Half the width and height, more channels."""
+    """Halve the width and height, and change the number of channels."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(channels_out),
@@ -20,11 +20,11 @@ def block(channels_in: int, channels_out: int) -> nn.Module:
 
 
 def network(classes: int) -> nn.Module:
-    """Five halvings, the mean over the places left, one linear layer: float [N, 3, H, W] -> float [N, classes]."""
+    """Five blocks, a mean over all positions, and one linear layer: float [N, 3, H, W] -> float [N, classes]."""
     blocks = [block(channels_in, channels_out) for channels_in, channels_out in pairwise(WIDTHS)]
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], classes))
 
 
 def class_count(dataset: Any) -> int:
-    """How many classes `loader.dataset` has; a split whose labels were plain integers has no names."""
+    """Return the number of classes in `loader.dataset`, also for integer labels without class names."""
     return len(dataset.classes) if dataset.classes else int(max(dataset.targets)) + 1

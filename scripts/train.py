@@ -1,18 +1,19 @@
-"""Train a small convolutional network on a converted split, on any number of processes; stop and resume it anywhere.
+"""Train a small convolutional network on a converted set, on any number of processes. It can be stopped and resumed.
 
     python scripts/train.py OUT
-    python scripts/train.py OUT --checkpoint-every 5 --resume     # begins, or goes on where it was killed
+    python scripts/train.py OUT --checkpoint-every 5 --resume     # starts, or resumes after it was stopped
     torchrun --nproc-per-node 8 scripts/train.py OUT --resume     # the same on eight GPUs, or eight CPU processes
 
-OUT holds the splits `train` and `test`. On the sample source (scripts/sample_source.py) ten epochs take about
-half a minute on two cores and reach more than 98 % on the test split. With `--shuffle-labels` each train picture
-keeps one label, but a random one: accuracy falls to chance, so what was learnt did come from the pictures.
+OUT must contain the splits `train` and `test`. With the sample data (scripts/sample_source.py), ten epochs take
+about half a minute on two cores and reach more than 98% accuracy on the test split. With `--shuffle-labels`, each
+training image gets a random label that it keeps: accuracy then falls to chance, which shows that the network does
+learn from the images.
 
-A checkpoint holds the loader's state beside the model's, so a run resumed in mid-epoch sees exactly the
-samples that were left, with the same augmentation, on as many ranks as there are now: begun on four, it goes
-on with three. `--batch-size` counts samples of one rank and may change too; the learning rate follows the
-share of samples seen and knows of neither. On a CPU a resumed run ends in the same weights as a run without a
-break, given the same number of ranks and of CPUs; the SHA-256 printed at the end shows it.
+A checkpoint contains the state of the loader and of the model. A run that is resumed in the middle of an epoch sees
+exactly the samples that were left, with the same augmentation, even on another number of ranks: you can start on
+four and resume on three. `--batch-size` is the number of samples on each rank, and may change, too: the learning
+rate depends only on the share of samples seen. On a CPU, a resumed run ends with the same weights as an
+uninterrupted run on the same number of ranks and CPUs. The SHA-256 that is printed at the end shows it.
 """
 
 from __future__ import annotations
@@ -74,24 +75,25 @@ class Training:
 
 
 def parse(arguments: list[str] | None = None) -> Options:
-    parser = argparse.ArgumentParser(description="Train a small network on a converted split.")
+    parser = argparse.ArgumentParser(description="Train a small network on a converted set.")
     add = parser.add_argument
-    add("out", type=Path, metavar="OUT", help="folder with the splits train and test")
-    add("--epochs", type=int, default=10, help="0: evaluate only")
-    add("--batch-size", type=int, default=64, help="samples of a step, on each rank")
-    add("--size", type=int, default=96, help="side of a training picture in px")
-    add("--lr", type=float, default=2e-3, help="highest learning rate of the schedule")
-    add("--seed", type=int, default=0)
-    add("--amp", action="store_true", help="16-bit floats where autocast thinks them safe")
-    add("--checkpoint", type=Path, default=Path("build/train/checkpoint.pt"), metavar="FILE")
-    add("--checkpoint-every", type=int, default=0, metavar="STEPS", help="0: at the end of each epoch only")
-    add("--resume", action="store_true", help="go on from the checkpoint, if there is one")
-    add("--backend", default="auto", choices=["auto", "dali", "torchvision"])
-    add("--device", default=None, help="cuda or cpu; by default CUDA where there is one")
-    add("--decode", default=None, choices=["gpu", "cpu"], help="where the loader decodes")
-    add("--threads", type=int, default=None, help="threads of the loader")
-    add("--shuffle-labels", action="store_true", help="give each picture a random label")
-    add("--log-samples", type=Path, default=None, metavar="FOLDER", help="write which rank saw which samples, and when")
+    add("out", type=Path, metavar="OUT", help="converted set with the splits train and test")
+    add("--epochs", type=int, default=10, help="number of epochs to train; 0: evaluate only (default: 10)")
+    add("--batch-size", type=int, default=64, help="samples per batch, on each rank (default: 64)")
+    add("--size", type=int, default=96, help="height and width of the images in pixels (default: 96)")
+    add("--lr", type=float, default=2e-3, help="highest learning rate of the schedule (default: 0.002)")
+    add("--seed", type=int, default=0, help="seed of the order, the augmentation and the weights (default: 0)")
+    add("--amp", action="store_true", help="train with automatic mixed precision")
+    default = Path("build/train/checkpoint.pt")
+    add("--checkpoint", type=Path, default=default, metavar="FILE", help=f"checkpoint file (default: {default})")
+    add("--checkpoint-every", type=int, default=0, metavar="STEPS", help="also save a checkpoint every STEPS steps")
+    add("--resume", action="store_true", help="resume from the checkpoint, if it exists")
+    add("--backend", default="auto", choices=["auto", "dali", "torchvision"], help="backend of the loader")
+    add("--device", default=None, help="cuda or cpu (default: cuda, if available)")
+    add("--decode", default=None, choices=["gpu", "cpu"], help="what decodes the JPEG files")
+    add("--threads", type=int, default=None, help="threads that decode (default: all CPU cores of this process)")
+    add("--shuffle-labels", action="store_true", help="give each training image a random label")
+    add("--log-samples", type=Path, default=None, metavar="FOLDER", help="record which rank saw which samples")
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -254,7 +256,7 @@ def train(training: Training, options: Options, place: Place, log: SampleLog) ->
     for epoch in range(training.loader.epoch, options.epochs):
         training.loader.set_epoch(epoch)  # a resumed loader keeps its place in this epoch
         loss = train_epoch(training, stepped, options, place, dealt, log)
-        place.say(f"epoch {epoch + 1}: loss {loss:.4f}; {training.loader.stats()}")
+        place.say(f"epoch {epoch + 1}: loss {loss:.4f}\n  {training.loader.stats()}")
         save(training, options, place)
 
 

@@ -1,15 +1,17 @@
-"""wdsremux in Accelerate: model and optimiser go through `prepare`, the loader need not.
+"""Use wdsremux with Accelerate: `prepare` the model and the optimizer, but not the loader.
 
     python scripts/with_accelerate.py OUT
     accelerate launch --num-processes 8 scripts/with_accelerate.py OUT
 
-`prepare` re-shards and moves batches for torch's own DataLoader only. This loader is given back as it is, which is
-right: it knows its rank, and puts images and labels on the device itself. Two things follow.
-`gather_for_metrics` cannot know where the last batch ends, and need not: sum counts with `reduce`. And a prepared
-scheduler takes a step for each process, which is meant for loaders that `prepare` has cut into shares; the length of
-this one is that of a share already, so leave the scheduler out of `prepare`. `accumulate` knows when an epoch of this
-loader ends. `split_batches` and `dispatch_batches` are about torch's loader and change nothing here: `batch_size` is
-of each process. `skip_first_batches` would rebuild a loader of torch's, and is refused: the loader's own state resumes.
+`prepare` divides and moves batches only for torch's own DataLoader. It returns this loader unchanged, because
+the loader knows its rank and places images and labels on the device itself. This has the following consequences:
+
+- To evaluate, add up counts with `reduce`. `gather_for_metrics` does not know where the last batch ends.
+- Do not `prepare` the scheduler. A prepared scheduler takes one step for each process, but the length of this loader
+  is already that of one rank.
+- `accumulate` works: it knows when an epoch of this loader ends.
+- `split_batches` and `dispatch_batches` have no effect: `batch_size` is the number of samples on each rank.
+- `skip_first_batches` raises an error. To resume, load the state of the loader.
 
 Needs `pip install ".[examples]"`.
 """
@@ -27,7 +29,7 @@ import wdsremux
 
 @torch.inference_mode()
 def accuracy(accelerator: Accelerator, model: torch.nn.Module, loader: Any) -> float:
-    """Of the whole split; the tail of an unshuffled loader is dealt so that each sample counts once over all ranks."""
+    """Return the accuracy on the split. Without shuffling, each sample is returned exactly once over all ranks."""
     model.eval()
     counts = torch.zeros(2, dtype=torch.int64, device=accelerator.device)
     for images, labels in loader:
@@ -38,11 +40,11 @@ def accuracy(accelerator: Accelerator, model: torch.nn.Module, loader: Any) -> f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train with Accelerate on a converted split.")
-    parser.add_argument("out", metavar="OUT")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=32, help="samples of a step, on each rank")
-    parser.add_argument("--cpu", action="store_true")
+    parser = argparse.ArgumentParser(description="Train with Accelerate on a converted set.")
+    parser.add_argument("out", metavar="OUT", help="converted set with the splits train and test")
+    parser.add_argument("--epochs", type=int, default=2, help="number of epochs to train (default: 2)")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples per batch, on each rank (default: 32)")
+    parser.add_argument("--cpu", action="store_true", help="train on the CPU")
     options = parser.parse_args()
 
     accelerator = Accelerator(cpu=options.cpu)

@@ -1,12 +1,12 @@
-"""wdsremux in Lightning: the loader goes in unchanged.
+"""Use wdsremux with Lightning: pass the loader to the Trainer as it is.
 
     python scripts/with_lightning.py OUT                  # all GPUs, or one CPU process
-    python scripts/with_lightning.py OUT --devices 2      # two processes, which Lightning starts
+    python scripts/with_lightning.py OUT --devices 2      # two processes, started by Lightning
 
-Lightning replaces the sampler of torch's own DataLoader only, and calls `loader.sampler.set_epoch` before each
-epoch. The loader asks for its rank when the first batch is wanted, when Lightning has set it up: so do not call
-`len(loader)` before `fit`. A checkpoint holds the loader's state beside the rest, and a run resumed in mid-epoch
-sees the samples that were left.
+Lightning replaces the sampler only for torch's own DataLoader, and calls `loader.sampler.set_epoch` before each
+epoch. The loader determines its rank at the first batch, when Lightning has set up the process group. So do not call
+`len(loader)` before `fit`. Checkpoints contain the state of the loader: a run that is resumed in the middle of an
+epoch sees the samples that were left.
 
 Needs `pip install ".[examples]"`.
 """
@@ -52,15 +52,17 @@ class Classifier(lightning.LightningModule):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train with Lightning on a converted split.")
-    parser.add_argument("out", metavar="OUT")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=32, help="samples of a step, on each rank")
-    parser.add_argument("--devices", default="auto")
+    parser = argparse.ArgumentParser(description="Train with Lightning on a converted set.")
+    parser.add_argument("out", metavar="OUT", help="converted set with the splits train and test")
+    parser.add_argument("--epochs", type=int, default=2, help="number of epochs to train (default: 2)")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples per batch, on each rank (default: 32)")
+    parser.add_argument("--devices", default="auto", help="number of devices to train on (default: all)")
     parser.add_argument(
-        "--checkpoints", default=None, metavar="FOLDER", help="write them here, and go on from the last"
+        "--checkpoints", default=None, metavar="FOLDER", help="save checkpoints here, and resume from the last one"
     )
-    parser.add_argument("--checkpoint-every", type=int, default=None, metavar="STEPS")
+    parser.add_argument(
+        "--checkpoint-every", type=int, default=None, metavar="STEPS", help="save a checkpoint every STEPS steps"
+    )
     options = parser.parse_args()
 
     train = wdsremux.DataLoader(options.out, options.batch_size, split="train", size=96)

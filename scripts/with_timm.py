@@ -1,10 +1,10 @@
-"""wdsremux with timm's models, optimisers, schedulers and meters, in a loop shaped as that of timm's train.py.
+"""Use wdsremux with timm's models, optimizers, schedulers and meters, in a loop like that of timm's train.py.
 
     python scripts/with_timm.py OUT --device cpu
     torchrun --nproc-per-node 8 scripts/with_timm.py OUT
 
-In timm's own train.py, put `wdsremux.DataLoader(…, augment="train")` where it calls `create_loader`: images come
-normalised and on the device, and so do labels: leave its prefetcher out (`--no-prefetcher`).
+In timm's own train.py, replace the call of `create_loader` by `wdsremux.DataLoader(…, augment="train")`. Images are
+already normalized, and images and labels are already on the device, so turn the prefetcher off (`--no-prefetcher`).
 
 Needs `pip install ".[examples]"`.
 """
@@ -50,7 +50,7 @@ def validate(model: nn.Module, loader: Any) -> utils.AverageMeter:
 
 
 def over_ranks(meter: utils.AverageMeter, args: argparse.Namespace) -> float:
-    """The meter's mean over all ranks, weighed by their images, which may differ by one."""
+    """Return the meter's mean over all ranks, weighted by their numbers of images, which may differ by one."""
     sums = torch.tensor([meter.sum, meter.count], dtype=torch.float64, device=args.device)
     if args.distributed:
         torch.distributed.all_reduce(sums)
@@ -58,12 +58,12 @@ def over_ranks(meter: utils.AverageMeter, args: argparse.Namespace) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a timm model on a converted split.")
-    parser.add_argument("out", metavar="OUT")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=32, help="samples of a step, on each rank")
-    parser.add_argument("--model", default="test_resnet")
-    parser.add_argument("--device", default="cuda")
+    parser = argparse.ArgumentParser(description="Train a timm model on a converted set.")
+    parser.add_argument("out", metavar="OUT", help="converted set with the splits train and test")
+    parser.add_argument("--epochs", type=int, default=2, help="number of epochs to train (default: 2)")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples per batch, on each rank (default: 32)")
+    parser.add_argument("--model", default="test_resnet", help="name of a timm model (default: test_resnet)")
+    parser.add_argument("--device", default="cuda", help="device to train on (default: cuda)")
     args = parser.parse_args()
 
     device = utils.init_distributed_device(args)

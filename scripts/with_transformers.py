@@ -1,13 +1,13 @@
-"""wdsremux in the Trainer of Hugging Face transformers: two methods hand out the loader, in batches of its form.
+"""Use wdsremux with the Trainer of Hugging Face transformers: two methods return the loader.
 
     python scripts/with_transformers.py OUT
     torchrun --nproc-per-node 8 scripts/with_transformers.py OUT
 
-Its models take a dict, so `Dicts` makes one of each batch. Do not pass the loader as a data set: the Trainer would
-index it. It calls `set_epoch` before each epoch. On several ranks the last batches of an evaluation may differ by
-one sample; `prediction_step` fills them up, and what was filled in does not count. In a resume the Trainer would skip
-batches by rebuilding a loader of torch's own, so `ignore_data_skip=True`, and the loader's state lies beside the
-checkpoint.
+Models of transformers expect dictionaries, so `Dicts` converts each batch into one. Do not pass the loader itself as a
+data set, because the Trainer would index it. The Trainer calls `set_epoch` before each epoch. On several ranks, the
+last batches of an evaluation may differ by one sample: `prediction_step` fills them up with samples that are not
+counted. To resume, the Trainer would skip batches by building a DataLoader of torch. `ignore_data_skip=True` prevents
+this, and the state of the loader is saved in the folder of the checkpoint instead.
 
 Needs `pip install ".[examples]"`.
 """
@@ -29,7 +29,7 @@ FILLED = -100  #: the label of what is no sample
 
 
 class Dicts:
-    """A loader whose batches are dicts; in all else the loader itself."""
+    """A loader whose batches are dictionaries. In all other respects it is the loader itself."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -47,7 +47,7 @@ class Dicts:
 
 
 class LoaderTrainer(Trainer):
-    """A Trainer whose data sets are loaders."""
+    """A Trainer that receives loaders as data sets."""
 
     def get_train_dataloader(self) -> Any:
         return self.train_dataset
@@ -61,7 +61,7 @@ class LoaderTrainer(Trainer):
 
 
 class KeepPlace(TrainerCallback):
-    """Writes the loader's state into each checkpoint."""
+    """Save the state of the loader in each checkpoint."""
 
     def on_save(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -70,21 +70,21 @@ class KeepPlace(TrainerCallback):
 
 
 def accuracy(predicted: Any) -> dict[str, float]:
-    """Of logits, float32 [N, classes], and label ids, int64 [N], over all ranks."""
+    """Return the accuracy of logits, float32 [N, classes], for label ids, int64 [N], over all ranks."""
     true = predicted.label_ids != FILLED
     named = predicted.predictions.argmax(axis=1)
     return {"accuracy": float((named == predicted.label_ids)[true].mean()), "samples": int(true.sum())}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train with transformers on a converted split.")
-    parser.add_argument("out", metavar="OUT")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=32, help="samples of a step, on each rank")
-    parser.add_argument("--folder", default="build/transformers")
-    parser.add_argument("--cpu", action="store_true")
-    parser.add_argument("--save-steps", type=float, default=500)
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the folder")
+    parser = argparse.ArgumentParser(description="Train with transformers on a converted set.")
+    parser.add_argument("out", metavar="OUT", help="converted set with the splits train and test")
+    parser.add_argument("--epochs", type=int, default=2, help="number of epochs to train (default: 2)")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples per batch, on each rank (default: 32)")
+    parser.add_argument("--folder", default="build/transformers", help="folder for checkpoints")
+    parser.add_argument("--cpu", action="store_true", help="train on the CPU")
+    parser.add_argument("--save-steps", type=float, default=500, help="steps between two checkpoints (default: 500)")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint in the folder")
     options = parser.parse_args()
 
     arguments = TrainingArguments(

@@ -24,12 +24,12 @@ from wdsremux.loading.state import LoaderState
         ({"batch_size": 0}, r"Invalid batch_size \(got 0\)"),
         (
             {"size": (224, 224)},
-            r"Invalid size \(got \(224, 224\)\)\. Supported: an integer of pixels a side, 1 or more",
+            r"Invalid size \(got \(224, 224\)\)\. Supported: an integer \(pixels\), 1 or more",
         ),
         ({"mean": 0.5}, r"Invalid mean \(got 0\.5\)\. Supported: three numbers from 0 to 1, for red, green and blue"),
         ({"mean": (123.7, 116.3, 103.5)}, r"Invalid mean .* look like values from 0 to 255: divide them by 255"),
         ({"std": (58.4, 57.1, 57.4)}, r"Invalid std .* divide them by 255"),
-        ({"std": (0.2, 0.0, 0.2)}, r"Invalid std .* Supported: three numbers above 0"),
+        ({"std": (0.2, 0.0, 0.2)}, r"Invalid std .* Supported: three numbers greater than 0"),
         ({"mean": ("a", "b", "c")}, r"Invalid mean \(got 'a'\)"),
         (
             {"augment": ["train"]},
@@ -39,7 +39,10 @@ from wdsremux.loading.state import LoaderState
         ({"seed": 1.5}, r"Invalid seed \(got 1\.5\)"),
         ({"shuffle": None}, r"Invalid shuffle \(got None\)\. Supported: True or False"),
         ({"shuffle": "no"}, r"Invalid shuffle \(got 'no'\)"),
-        ({"window": 2.5}, r"Invalid window \(got 2\.5\)\. Supported: an integer of shards or 'all', 1 or more"),
+        (
+            {"window": 2.5},
+            r"Invalid window \(got 2\.5\)\. Supported: an integer \(number of shards\) or 'all', 1 or more",
+        ),
         ({"lanes": "2"}, r"Invalid lanes"),
         ({"prefetch": None}, r"Invalid prefetch \(got None\)\. Supported: an integer, 1 or more"),
         ({"num_threads": 1.5}, r"Invalid num_threads"),

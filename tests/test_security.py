@@ -336,7 +336,7 @@ def test_a_state_that_is_a_pickle(tmp_path: Path, trap: Trap, kind: str) -> None
             {"format": getattr(trap, kind)},
             loader.state_dict() | {"epoch": trap.pickled},
         ):
-            assert "no state" in one_sentence(functools.partial(loader.load_state_dict, state))
+            assert "not a state" in one_sentence(functools.partial(loader.load_state_dict, state))
 
 
 # Names that lead out

@@ -43,7 +43,7 @@ def damaged(converted: Path, tmp_path: Path) -> Path:
 def test_a_damaged_image_is_named(machine: Machine, way: Way, damaged: Path) -> None:
     """The batches before it come; after it, the process and the device can still be used."""
     seen: list[int] = []
-    sentence = rf"sample {BAD}\b.*is damaged: its CRC-32 differs"
+    sentence = rf"sample {BAD}\b.*is damaged: its CRC-32 is wrong"
     with machine.loader(damaged, way, 8, **PLAIN) as loader, pytest.raises(FormatError, match=sentence):
         take(loader, seen)
     assert seen == [8, 8]
@@ -67,7 +67,7 @@ def test_a_truncated_scan_is_named_or_skipped(
     wdsremux.convert(source, out, recipe="copy", workers=1, samples_per_shard=24)
     truncate_scan(out, BAD, since)
     options = PLAIN | {"split": "train", "verify_crc": since, "fields": ("image", "id")}
-    reason = "is damaged: its CRC-32 differs" if since else "cannot be decoded: damaged JPEG"
+    reason = "is damaged: its CRC-32 is wrong" if since else "cannot be decoded: damaged JPEG"
     error = FormatError if since else ImageError
     with machine.loader(out, way, 8, **options) as loader, pytest.raises(error, match=rf"sample {BAD}\b.*{reason}"):
         take(loader, [])
@@ -136,7 +136,9 @@ def test_a_decoder_that_fails_is_replaced_with_one_warning(
     with machine.loader(converted, Way(way.backend, "cpu"), 8, **PLAIN) as loader:
         wanted = [images.cpu() for images, _ in loader]
     _break_decoder(way, monkeypatch)
-    sentence = r"^decoding on the GPU does not work here, so the CPU decodes: .*no engine today"
+    sentence = (
+        r"^decoding on the GPU does not work on this machine, so images are decoded on the CPU: .*no engine today"
+    )
     with machine.loader(converted, way, 8, **PLAIN) as loader, pytest.warns(UserWarning, match=sentence) as told:
         batches = list(loader)
     assert len(told) == 1

@@ -129,9 +129,9 @@ def test_what_is_no_part_of_a_split(split: Path) -> None:
     ("file", "at", "bit", "sentence"),
     [
         ("train-000001.tar", 10, 0, "is damaged at byte 0: the header has a wrong checksum"),
-        ("train-000001.tar", 512, 0, "is damaged in sample 000001-000001, whose picture is at byte 1536: its label"),
+        ("train-000001.tar", 512, 0, "is damaged in sample 000001-000001, whose image is at byte 1536: its label"),
         ("train-000001.tar", 515, 0, "is damaged at byte 515: nonzero bytes after 000001-000001.cls"),
-        ("train-000001.tar", 1536, 3, "is damaged in sample 000001-000001, whose picture is at byte 1536: its CRC-32"),
+        ("train-000001.tar", 1536, 3, "is damaged in sample 000001-000001, whose image is at byte 1536: its CRC-32"),
         ("train-000001.tar", -1, 7, r"is damaged at byte \d+: nonzero bytes at the end of the archive"),
         ("train-000001.idx", 20, 0, r"differs from the manifest \(SHA-256\), first in line 2"),
         ("train-000001.idx", 0, 0, r"differs from the manifest \(SHA-256\), first in line 1"),
@@ -139,19 +139,19 @@ def test_what_is_no_part_of_a_split(split: Path) -> None:
             "samples.npy",
             -44,
             0,
-            r"differs from the manifest \(SHA-256\), first in record 14 \(000003-000002\): shard 3, w",
+            r"differs from the manifest \(SHA-256\), first in record 14 \(000003-000002\): its shard is 3, b",
         ),
         (
             "samples.npy",
             -28,
             0,
-            r"differs .*, first in record 14 \(000003-000002\): label 9, where train-000003.tar has 8",
+            r"differs .*, first in record 14 \(000003-000002\): its label is 9, but train-000003\.tar has 8",
         ),
         ("samples.npy", -14, 0, r"differs from the manifest \(SHA-256\)\. "),
-        ("samples.npy", 0, 0, "does not begin like a sample table"),
-        ("samples.npy", 7, 0, "does not begin like a sample table"),
-        ("rejects.jsonl", 0, 0, "is damaged in line 1: it is no reject"),
-        ("rejects.jsonl", -1, 0, "is damaged in line 2: it is no reject"),
+        ("samples.npy", 0, 0, "is not a sample table"),
+        ("samples.npy", 7, 0, "is not a sample table"),
+        ("rejects.jsonl", 0, 0, "is damaged: line 1 is not a valid reject"),
+        ("rejects.jsonl", -1, 0, "is damaged: line 2 is not a valid reject"),
         ("rejects.jsonl", 73, 1, r"differs from the manifest \(SHA-256\)"),
         ("index.json", 3, 0, "is not a wdsremux manifest"),
         ("index.json", 35, 0, "has version 0; this release of wdsremux reads version 1"),
@@ -194,7 +194,7 @@ def test_cut_short(split: Path, file: str, kept: float) -> None:
     (split / file).write_bytes(content[: int(len(content) * kept) if kept >= 0 else -1])
     (damage,) = verify(split.parent)
     assert damage.file == file
-    assert "holds the content of" not in damage.what
+    assert "has the content of" not in damage.what
 
 
 @pytest.mark.parametrize("file", NAMES)
@@ -216,7 +216,7 @@ def test_where_a_tar_is_cut(split: Path) -> None:
 def test_a_tar_that_grew(split: Path) -> None:
     path = split / "train-000001.tar"
     path.write_bytes(path.read_bytes() * 3)
-    assert told(split) == [f"train/train-000001.tar: has 61,440 bytes, where the manifest says 20,480. {MEND}"]
+    assert told(split) == [f"train/train-000001.tar: has 61,440 bytes, but the manifest says 20,480. {MEND}"]
 
 
 @pytest.mark.parametrize("suffix", ["tar", "idx"])
@@ -226,15 +226,17 @@ def test_swapped(split: Path, suffix: str) -> None:
     b.rename(a)
     (split / "x").rename(b)
     assert [text.partition(". ")[0] for text in told(split)] == [
-        f"train/{a.name}: holds the content of {b.name}: swapped or renamed",
-        f"train/{b.name}: holds the content of {a.name}: swapped or renamed",
+        f"train/{a.name}: has the content of {b.name}: the files were swapped or renamed",
+        f"train/{b.name}: has the content of {a.name}: the files were swapped or renamed",
     ]
 
 
 def test_one_overwritten_with_another(split: Path) -> None:
     shutil.copy(split / "train-000000.tar", split / "train-000001.tar")
     (text,) = told(split)
-    assert text.startswith("train/train-000001.tar: holds the content of train-000000.tar: swapped or renamed")
+    assert text.startswith(
+        "train/train-000001.tar: has the content of train-000000.tar: the files were swapped or renamed"
+    )
 
 
 @pytest.mark.parametrize("file", [name for name in NAMES if name != "index.json"])
@@ -242,7 +244,7 @@ def test_renamed(split: Path, file: str) -> None:
     (split / file).rename(split / "other")
     assert told(split) == [
         f"train/{file}: is missing. {AGAIN}",
-        f"train/other: is {file} under another name. Give it its own name back",
+        f"train/other: is {file} under another name. Give it its original name",
     ]
 
 
@@ -261,9 +263,9 @@ def test_manifests_swapped(split: Path) -> None:
     content = (split / "index.json").read_bytes()
     (other / "index.json").rename(split / "index.json")
     (other / "index.json").write_bytes(content)
-    assert [text.partition(": swapped")[0] for text in told(split)] == [
-        "test/index.json: is that of split 'train'",
-        "train/index.json: is that of split 'test'",
+    assert [text.partition(": it was")[0] for text in told(split)] == [
+        "test/index.json: is the manifest of split 'train'",
+        "train/index.json: is the manifest of split 'test'",
     ]
 
 
@@ -301,7 +303,7 @@ def test_all_at_once_in_order(split: Path) -> None:
 def test_index_untrue_to_its_tar(split: Path) -> None:
     flip(split / "train-000001.idx", 20)
     reseal(split)
-    assert told(split) == [f"train/train-000001.idx: is not true to train-000001.tar. {MEND}"]
+    assert told(split) == [f"train/train-000001.idx: does not match train-000001.tar. {MEND}"]
 
 
 @pytest.mark.parametrize("column", [name for name in RECORD.names or () if name not in ("width", "height")])
@@ -311,16 +313,17 @@ def test_table_untrue_to_the_tars(split: Path, column: str) -> None:
     np.save(split / "samples.npy", table)
     reseal(split)
     (text,) = told(split)
-    assert text.startswith(f"train/samples.npy: is not true in record 7 (000001-000003): {column} ")
-    assert f", where train-000001.tar has {table[column][7] ^ 1}. " in text
+    word = column.replace("crc32", "CRC-32")
+    assert text.startswith(f"train/samples.npy: is wrong in record 7 (000001-000003): its {word} is ")
+    assert f", but train-000001.tar has {table[column][7] ^ 1}. " in text
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"nsamples": 14}, "index.json: records 14 samples, but its shards do not add up to that number"),
-        ({"nrejects": 3}, "rejects.jsonl: holds 2 rejects, where the manifest says 3"),
-        ({"classes": ["a", "b"]}, "samples.npy: holds label 9, where there are 2 classes"),
+        ({"nrejects": 3}, "rejects.jsonl: has the wrong number of rejects: 2, but the manifest says 3"),
+        ({"classes": ["a", "b"]}, "samples.npy: has label 9, but the number of classes is 2"),
     ],
 )
 def test_counts(split: Path, changes: dict[str, Any], sentence: str) -> None:
@@ -331,7 +334,7 @@ def test_counts(split: Path, changes: dict[str, Any], sentence: str) -> None:
 def test_a_table_that_is_short(split: Path) -> None:
     np.save(split / "samples.npy", np.load(split / "samples.npy")[:-1])
     reseal(split)
-    assert told(split) == [f"train/samples.npy: holds 14 records, where the manifest says 15. {MEND}"]
+    assert told(split) == [f"train/samples.npy: has the wrong number of records: 14, but the manifest says 15. {MEND}"]
 
 
 def test_a_tar_that_is_short(split: Path) -> None:
@@ -340,7 +343,7 @@ def test_a_tar_that_is_short(split: Path) -> None:
     path.write_bytes(tar([(key, content)]))
     path.with_suffix(".idx").write_bytes(index(path.read_bytes()))
     reseal(split)
-    assert told(split) == [f"train/{path.name}: holds 1 samples, where the manifest says 4. {MEND}"]
+    assert told(split) == [f"train/{path.name}: has the wrong number of samples: 1, but the manifest says 4. {MEND}"]
 
 
 def test_a_key_twice(split: Path) -> None:
@@ -353,7 +356,7 @@ def test_a_key_twice(split: Path) -> None:
     np.save(split / "samples.npy", table)
     reseal(split)
     assert told(split) == [
-        f"train/train-000003.tar: holds sample 000000-000000, which train-000000.tar holds as well. {MEND}"
+        f"train/train-000003.tar: has sample 000000-000000, which is also in train-000000.tar. {MEND}"
     ]
 
 
@@ -377,7 +380,7 @@ def test_a_row_both_sample_and_reject(tmp_path: Path, part: int | None, clash: b
     (folder / "rejects.jsonl").write_text(json.dumps(line) + "\n")
     reseal(folder)
     key = "000000-000001-1" if part else "000000-000001"
-    wanted = [f"train/rejects.jsonl: rejects in line 1 what is also a sample, {key}. {MEND}"]
+    wanted = [f"train/rejects.jsonl: lists {key} as a reject in line 1, but it is also a sample. {MEND}"]
     assert told(folder) == (wanted if clash else [])
 
 
@@ -401,7 +404,7 @@ def test_a_row_both_sample_and_reject(tmp_path: Path, part: int | None, clash: b
 def test_what_is_no_reject(split: Path, line: bytes) -> None:
     (split / "rejects.jsonl").write_bytes(line + b"\n")
     reseal(split, nrejects=1)
-    assert told(split) == [f"train/rejects.jsonl: is damaged in line 1: it is no reject. {MEND}"]
+    assert told(split) == [f"train/rejects.jsonl: is damaged: line 1 is not a valid reject. {MEND}"]
 
 
 # Hostile files, with a manifest that agrees
@@ -613,7 +616,7 @@ def test_decode_names_what_fails(split: Path) -> None:
     reseal(folder)
     assert verify(split.parent) == []
     (text,) = told(split, decode=True)
-    assert text.startswith("test/test-000000.tar: holds pictures that fail: 000000-000001 (damaged JPEG: ")
+    assert text.startswith("test/test-000000.tar: has images that failed the check: 000000-000001 (damaged JPEG: ")
     assert "000000-000008 (" in text
     assert text.endswith(f" and 3 more. {MEND}")
 
@@ -625,7 +628,10 @@ def test_decode_names_another_size(split: Path) -> None:
     reseal(split)
     assert verify(split.parent) == []
     (text,) = told(split, decode=True)
-    assert "train-000001.tar: holds pictures that fail: 000001-000002 (8x9 px, where samples.npy says 9x9)" in text
+    assert (
+        "train-000001.tar: has images that failed the check: 000001-000002 (8x9 pixels, but samples.npy says 9x9)"
+        in text
+    )
 
 
 # The call

@@ -156,7 +156,7 @@ def test_presets_do_nothing_late() -> None:
 def test_a_picture_is_larger_than_half_its_blur() -> None:
     augment = Augment(blur=0.5, blur_kernel=9)
     augment.check_size(5)
-    with pytest.raises(OptionError, match=r"^Invalid blur_kernel \(got 9 at a size of 4\)\. Supported: below 8$"):
+    with pytest.raises(OptionError, match=r"^Invalid blur_kernel \(got 9 with size=4\)\. Supported: less than 8$"):
         augment.check_size(4)
     with pytest.raises(OptionError, match=r"^Invalid blur_kernel"):
         augment.parameters(np.arange(1), np.array([9]), np.array([9]), 0, 0, 4)

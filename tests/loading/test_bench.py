@@ -69,8 +69,8 @@ def test_advice_names_the_quickest() -> None:
 def test_advice_tells_floats_from_bytes() -> None:
     said = advice([outcome(FLOAT, 900), outcome(BYTES, 1_000)])
     assert said[:2] == [
-        f"Fastest with normalised floats: {FLOAT.arguments} (900 images/s).",
-        f"Fastest of all, if your own code normalises: {BYTES.arguments} (1,000 images/s).",
+        f"Fastest with normalized floats: {FLOAT.arguments} (900 images/s).",
+        f"Fastest of all, if your own code normalizes: {BYTES.arguments} (1,000 images/s).",
     ]
 
 
@@ -78,7 +78,7 @@ def test_advice_tells_floats_from_bytes() -> None:
     ("seen", "words"),
     [
         (outcome(LAST, 9, read=0.9), "Bottleneck: reading."),
-        (outcome(LAST, 9, copy=0.8), "Bottleneck: copying to the device;"),
+        (outcome(LAST, 9, copy=0.8), "Bottleneck: copying to the device. "),
         (
             Outcome(way=Way("dali", GPU, torch.uint8, torch.channels_last), images_per_s=1_200, decode=1),
             "Bottleneck: JPEG decoding, 1,200 images/s on the GPU.",
@@ -90,7 +90,9 @@ def test_advice_says_what_bounds_it(seen: Outcome, words: str) -> None:
 
 
 def test_advice_where_nothing_works() -> None:
-    assert advice([Outcome(way=FLOAT, failure="no")]) == ["Nothing works on this machine; the reasons are above."]
+    assert advice([Outcome(way=FLOAT, failure="no")]) == [
+        "No backend works on this machine. The reasons are listed above."
+    ]
 
 
 def test_the_command(converted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

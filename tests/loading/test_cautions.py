@@ -41,12 +41,14 @@ def test_a_mixed_set_is_no_cause_for_a_warning(mixed: Split, options: dict[str, 
 
 
 def test_a_set_in_the_order_of_its_source_is_warned_of(mixed: Split) -> None:
-    sentence = f"a window of 2 of the 5 shards of {mixed.folder} may hold few classes: "
+    window = ", so a window of 2 of its 5 shards may contain only a few classes. "
     order = Order(COUNTS, 0, window=2)
     assert mixing_warning(unshuffled(mixed), order) == (
-        sentence + 'it was converted without shuffling. Choose window="all", or convert it again with shuffling'
+        f'{mixed.folder} was converted without shuffling{window}Choose window="all", or convert it again with shuffling'
     )
-    assert str(mixing_warning(one_fragment(mixed), order)).startswith(sentence + "its source was one large file")
+    assert str(mixing_warning(one_fragment(mixed), order)).startswith(
+        f"{mixed.folder} was converted from one large file, whose order is kept{window}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -127,12 +127,12 @@ def test_kept_columns_come_as_json(write_source: Any, tmp_path: Path) -> None:
 
 
 def test_json_that_was_not_kept_is_refused(converted: Path) -> None:
-    with pytest.raises(OptionError, match=r'has no JSON to give as field "json"\. Convert with keep='):
+    with pytest.raises(OptionError, match=r'has no columns for the field "json"\. Convert it with keep='):
         wdsremux.DataLoader(converted, fields=("image", "json"))
 
 
 def test_a_kernel_larger_than_the_picture_is_refused_at_once(converted: Path) -> None:
-    with pytest.raises(OptionError, match=r"^Invalid blur_kernel \(got 99 at a size of 32\)"):
+    with pytest.raises(OptionError, match=r"^Invalid blur_kernel \(got 99 with size=32\)"):
         wdsremux.DataLoader(converted, size=32, augment=Augment(blur=1.0, blur_kernel=99))
 
 

@@ -132,8 +132,8 @@ def test_whole_shards_are_read_where_single_reads_are_slow(folder: Path, caplog:
     assert slow.seeks < 200  # one a shard and epoch, but for the first window
     texts = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
     assert len(texts) == 1
-    assert texts[0].startswith(f"{folder}: a sample takes ")
-    assert texts[0].endswith("whole shards are read ahead into memory")
+    assert texts[0].startswith(f"{folder}: reading one sample takes ")
+    assert texts[0].endswith("Whole shards are read ahead into memory")
 
 
 def test_the_next_window_is_in_memory_when_it_begins(folder: Path) -> None:
@@ -235,9 +235,9 @@ def another(folder: Path, name: str) -> None:
     ("damage", "sentence"),
     [
         (missing, "cannot be opened"),
-        (short, "was changed since"),
-        (long, "was changed since"),
-        (another, "is another shard, or damaged"),
+        (short, "was changed after"),
+        (long, "was changed after"),
+        (another, "is damaged, or is another shard"),
     ],
     ids=["missing", "short", "long", "another"],
 )

@@ -67,7 +67,7 @@ def test_an_edited_table_is_refused(folder: Path) -> None:
     table = np.load(path)
     table["label"][5] += 1
     np.save(path, table)
-    with pytest.raises(FormatError, match=r"samples\.npy was changed since the conversion: its SHA-256 differs"):
+    with pytest.raises(FormatError, match=r"samples\.npy was changed after the conversion: its SHA-256 differs"):
         Reader(folder)
 
 
@@ -85,7 +85,9 @@ def test_a_large_table_is_checked_only_when_asked_for(folder: Path, monkeypatch:
 def test_a_table_of_another_length_is_refused(folder: Path) -> None:
     path = folder / samples.NAME
     np.save(path, np.load(path)[:-1])
-    with pytest.raises(FormatError, match=rf"samples\.npy holds {TRAIN - 1} samples, the manifest {TRAIN}"):
+    with pytest.raises(
+        FormatError, match=rf"samples\.npy has the wrong number of samples: {TRAIN - 1}, but the manifest says {TRAIN}"
+    ):
         Reader(folder)
 
 

@@ -99,17 +99,17 @@ def directory(folder: Path) -> None:
 
 
 DAMAGES: list[tuple[Damage, str]] = [
-    (remove, r"cannot be opened: No such file or directory\. Run the conversion again to rebuild it$"),
-    (truncate, r"was changed since the conversion: 9728 bytes where the manifest says 10240\. Run the conversion"),
-    (lengthen, r"was changed since the conversion: 10241 bytes where the manifest says 10240\. Run the conversion"),
-    (directory, r"was changed since the conversion: \d+ bytes where the manifest says 10240\. Run the conversion"),
+    (remove, r"cannot be opened: No such file or directory\. Run the same conversion again to rebuild it$"),
+    (truncate, r"was changed after the conversion: it has 9728 bytes, but the manifest says 10240\. Run the same"),
+    (lengthen, r"was changed after the conversion: it has 10241 bytes, but the manifest says 10240\. Run the same"),
+    (directory, r"was changed after the conversion: it has \d+ bytes, but the manifest says 10240\. Run the same"),
     (
         swap_of_one_size,
-        r"is another shard, or damaged: 000001-000002\.jpg and its bytes are not at byte 1024 of it\. De",
+        r"is damaged, or is another shard: 000001-000002\.jpg is not at byte 1024\. Delete it",
     ),
     (
         swap_with_another_split,
-        r"is another shard, or damaged: 000001-000002\.jpg and its bytes are not at byte 1024 of",
+        r"is damaged, or is another shard: 000001-000002\.jpg is not at byte 1024",
     ),
 ]
 damages = pytest.mark.parametrize(("damage", "sentence"), DAMAGES, ids=[damage.__name__ for damage, _ in DAMAGES])
@@ -197,7 +197,7 @@ def test_a_shard_is_known_again_at_no_further_cost(folder: Path, monkeypatch: py
         assert disk.reads == 2 * COUNT + 4
         assert len(disk.opened) == 8
         truncate(folder)
-        with pytest.raises(FormatError, match="was changed since the conversion"):
+        with pytest.raises(FormatError, match="was changed after the conversion"):
             reader.read(ALL)
 
 
@@ -205,7 +205,7 @@ def test_damage_to_the_first_sample_is_told_from_another_shard(folder: Path) -> 
     """By the last sample, which is where it has to be; with "skip" the shard's others are read."""
     for at in (20, -500):
         flip(folder, 6, at)
-        place = rf"^sample 6, at byte 1536 of {shard(folder, 2)} is damaged: its CRC-32 or header differs\. Delete it"
+        place = rf"^sample 6 at byte 1536 of {shard(folder, 2)} is damaged: its CRC-32 or header is wrong\. Delete this"
         with closing(Reader(folder)) as reader, pytest.raises(FormatError, match=place):
             reader.read(np.array([7]))
         with closing(Reader(folder, on_error="skip", verify_crc=True)) as reader:
@@ -213,16 +213,14 @@ def test_damage_to_the_first_sample_is_told_from_another_shard(folder: Path) -> 
         flip(folder, 6, at)
     flip(folder, 6)
     flip(folder, 8)
-    with closing(Reader(folder)) as reader, pytest.raises(FormatError, match="is another shard, or damaged"):
+    with closing(Reader(folder)) as reader, pytest.raises(FormatError, match="is damaged, or is another shard"):
         reader.read(np.array([7]))
 
 
 def test_a_bit_flip_is_found_when_asked_for(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     flip(folder, 4)
     offset = np.load(folder / samples.NAME)["offset"][4]
-    place = (
-        f"sample 4, at byte {offset} of {shard(folder, 1)} is damaged: its CRC-32 differs. Delete it and run the same"
-    )
+    place = f"sample 4 at byte {offset} of {shard(folder, 1)} is damaged: its CRC-32 is wrong. Delete this shard"
     with closing(Reader(folder)) as reader:
         assert reader.read(ALL).skipped == 0
     with closing(Reader(folder, verify_crc=True)) as reader:
@@ -232,7 +230,7 @@ def test_a_bit_flip_is_found_when_asked_for(folder: Path, caplog: pytest.LogCapt
     with closing(Reader(folder, verify_crc=True, on_error="skip")) as reader:
         for _ in range(2):
             assert reader.read(ALL).ids.tolist() == [*range(4), 5, *range(5, 12)]
-        with pytest.raises(FormatError, match="is damaged: its CRC-32 differs"):
+        with pytest.raises(FormatError, match="is damaged: its CRC-32 is wrong"):
             reader.read(np.array([4]))
     assert [record.getMessage().startswith(f"skipped: {place}") for record in caplog.records] == [True]
 
@@ -254,8 +252,8 @@ class FailingDisk(Disk):
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
-        (errno.EIO, r"cannot be read: Input/output error\. Run the conversion"),
-        (None, r"is cut short at the sample at byte \d+\. Run the conversion"),
+        (errno.EIO, r"cannot be read: Input/output error\. Run the same conversion"),
+        (None, r"ends in the middle of the sample at byte \d+\. Run the same conversion"),
     ],
     ids=["error", "end"],
 )
@@ -287,7 +285,7 @@ def test_missing_shards_are_counted_at_one_look(folder: Path, caplog: pytest.Log
     strict.check_present()
     remove(folder)
     with pytest.raises(
-        FormatError, match=rf"^{shard(folder, 2)} is missing\. Run the conversion again to rebuild what"
+        FormatError, match=rf"^{shard(folder, 2)} is missing\. Run the same conversion again to rebuild it$"
     ):
         strict.check_present()
     shard(folder, 3).unlink()
@@ -308,7 +306,7 @@ def test_a_table_that_places_samples_otherwise_is_refused(folder: Path) -> None:
     table["shard"][6] = 1
     np.save(folder / samples.NAME, table)
     reseal(folder)
-    sentence = r"samples\.npy does not agree with the manifest: sample 6 ought to lie in train-000002\.tar\. Delete it"
+    sentence = r"samples\.npy does not match the manifest: sample 6 should be in train-000002\.tar\. Delete it"
     with closing(Reader(folder)) as reader, pytest.raises(FormatError, match=sentence):
         reader.read(np.array([7]))
 
@@ -322,8 +320,8 @@ def test_a_decoders_fault_is_explained_by_the_crc(folder: Path) -> None:
     with closing(Reader(folder)) as reader:
         encoded = reader.read(np.array([3, 4]))
     for i, kind, sentence in (
-        (0, ImageError, rf"^sample 3, at byte \d+ of {shard(folder, 1)} cannot be decoded: no JPEG$"),
-        (1, FormatError, rf"^sample 4, at byte \d+ of {shard(folder, 1)} is damaged: its CRC-32 differs\. Delete it"),
+        (0, ImageError, rf"^sample 3 at byte \d+ of {shard(folder, 1)} cannot be decoded: no JPEG$"),
+        (1, FormatError, rf"^sample 4 at byte \d+ of {shard(folder, 1)} is damaged: its CRC-32 is wrong\. Delete this"),
     ):
         with pytest.raises(kind, match=sentence):
             raise fault(encoded, i, "no JPEG")
@@ -352,7 +350,9 @@ def test_the_next_good_image_stands_in_cyclically(folder: Path) -> None:
     assert once.without([3])[0].ids.tolist() == [2, 2, 5, 2]
     assert once.without([3])[0].skipped == 2  # the one before counts, too
     assert once.without([0, 1])[0].skipped == 2  # places, not attempts
-    with pytest.raises(ImageError, match=r"^sample 9, at .* cannot be decoded: nor can any other of its batch$"):
+    with pytest.raises(
+        ImageError, match=r"^sample 9 at .* cannot be decoded: no other image of its batch can be decoded either$"
+    ):
         encoded.without([1, 0, 3, 2])
 
 
@@ -363,7 +363,7 @@ def test_many_faults_are_not_all_said(caplog: pytest.LogCaptureFixture) -> None:
             log.warn(FormatError(f"fault {number}"))
     texts = [record.getMessage() for record in caplog.records]
     assert len(texts) == skip_log.MOST + 1
-    assert texts[-1] == "skipped: more than 20 faults; further ones are only counted"
+    assert texts[-1] == "skipped: more than 20 faults. Further ones are counted, but not logged"
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert {record.name for record in caplog.records} == {"wdsremux"}
 
@@ -415,7 +415,7 @@ def test_a_set_without_kept_columns_has_none(folder: Path) -> None:
         assert not reader.has_json
         for sample_id in (4, COUNT - 1):  # before another sample, and before the end of the tar
             with pytest.raises(
-                FormatError, match=rf"{sample_id // 3:06d}\.tar holds no .*\.json at byte \d+: there is '"
+                FormatError, match=rf"{sample_id // 3:06d}\.tar has no valid .*\.json at byte \d+: found '"
             ):
                 reader.json(np.array([sample_id]))
 
@@ -423,10 +423,10 @@ def test_a_set_without_kept_columns_has_none(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "size", "sentence"),
     [
-        (b"[1]", None, r"it holds no object but a list"),
+        (b"[1]", None, r"expected a JSON object, got list"),
         (b'{"place": ', None, r"Expecting value"),
         (b"\xff\xfe\xff", None, r"codec can't decode"),
-        (b"{}", 8**11 - 1, r"8589934591 bytes run past the end of the tar"),
+        (b"{}", 8**11 - 1, r"its 8,589,934,591 bytes extend beyond the end of the tar"),
     ],
     ids=["list", "torn", "bytes", "large"],
 )
@@ -435,7 +435,7 @@ def test_what_is_no_json_is_named(kept: Path, content: bytes, size: int | None, 
     with closing(Reader(kept)) as reader:
         with pytest.raises(
             FormatError,
-            match=rf"^{shard(kept, 1)} holds no 000001-000000\.json at byte \d+: .*{sentence}.*\. Delete it",
+            match=rf"^{shard(kept, 1)} has no valid 000001-000000\.json at byte \d+: .*{sentence}.*\. Delete it",
         ):
             reader.json(np.array([3, 4]))
         assert reader.json(np.array([3, 5])) == [{"place": 3}, {"place": 5}]
@@ -444,7 +444,10 @@ def test_what_is_no_json_is_named(kept: Path, content: bytes, size: int | None, 
 def test_json_too_deep_to_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.support.splits.json", SimpleNamespace(dumps=lambda _: "[" * 300_000))
     folder = write_split(tmp_path, kept=True, rejects=0)
-    with closing(Reader(folder)) as reader, pytest.raises(FormatError, match=r"holds no 000000-000000\.json at byte"):
+    with (
+        closing(Reader(folder)) as reader,
+        pytest.raises(FormatError, match=r"has no valid 000000-000000\.json at byte"),
+    ):
         reader.json(np.array([0]))
 
 
@@ -453,7 +456,7 @@ def test_a_shard_cut_off_before_its_json_is_named(kept: Path) -> None:
     os.truncate(shard(kept, 3), int(row["offset"]) + int(row["size"]))
     about = manifest.read(kept)
     reseal(kept, shards=about.shards)
-    with closing(Reader(kept)) as reader, pytest.raises(FormatError, match=r"holds no 000002-000003\.json at byte"):
+    with closing(Reader(kept)) as reader, pytest.raises(FormatError, match=r"has no valid 000002-000003\.json at byte"):
         reader.json(np.array([11]))
 
 

@@ -27,7 +27,9 @@ def test_every_argument_of_torchs_loader_is_ours_or_explained() -> None:
 @pytest.mark.parametrize("name", TORCH)
 def test_an_argument_that_only_torchs_has(converted: Path, name: str) -> None:
     given: dict[str, Any] = {name: 1}
-    with pytest.raises(OptionError, match=rf"^wdsremux\.DataLoader has no {name}=, which torch's has\. ") as caught:
+    with pytest.raises(
+        OptionError, match=rf"^wdsremux\.DataLoader has no argument {name}=, unlike torch's DataLoader\. "
+    ) as caught:
         wdsremux.DataLoader(converted, **given)
     said = str(caught.value)
     assert all(named in OURS for named in re.findall(r"(\w+)=", said.partition(". ")[2]) if named not in TORCH)
@@ -51,7 +53,7 @@ def test_attributes_that_only_torchs_has(converted: Path) -> None:
     with wdsremux.DataLoader(converted, 4) as loader:
         given: Any = loader
         assert getattr(given, "collate_fn", "default") == "default"
-        with pytest.raises(AttributeError, match=r"has no attribute 'num_workers'\. Threads decode here"):
+        with pytest.raises(AttributeError, match=r"has no attribute 'num_workers'\. Threads decode the images"):
             _ = given.num_workers
         with pytest.raises(AttributeError, match=r"has no attribute 'qwertz'$"):
             _ = given.qwertz
@@ -80,7 +82,7 @@ def test_within_workers_of_torchs_loader(converted: Path, workers: int) -> None:
             assert len(ids) == len(set(ids)) > 0
         else:
             with pytest.raises(
-                StateError, match=r"worker \d of 2 of a torch DataLoader: each of them would give every"
+                StateError, match=r"worker \d of 2 of a torch DataLoader, and each worker would return all"
             ):
                 list(outer)
     del outer, batches

@@ -16,7 +16,7 @@ from wdsremux.loading.stats import Cost, Meter, Tally
 def test_sums_are_of_batches_that_were_handed_out(converted: Path) -> None:
     sizes = samples.read(converted / "train" / samples.NAME)["size"]
     with wdsremux.DataLoader(converted, 32, size=32, fields=("image", "id")) as loader:
-        assert str(loader.stats()) == "no batch yet"
+        assert str(loader.stats()) == "No batches yet."
         taken = [int(number) for _, (_, ids) in zip(range(3), loader, strict=False) for number in ids]
         stats = loader.stats()
         assert stats.epoch == stats.total
@@ -56,17 +56,36 @@ def test_a_slow_caller_is_bound_by_itself(converted: Path) -> None:
         assert loader.stats().epoch.bound == "training"
 
 
-@pytest.mark.parametrize("stage", ["read", "decode", "copy"])
-def test_one_line_says_what_bounds(stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "word", "bottleneck"),
+    [
+        ("read", "reading", "reading"),
+        ("decode", "decoding", "JPEG decoding"),
+        ("copy", "copying", "copying to the device"),
+    ],
+)
+def test_one_line_says_what_bounds(stage: str, word: str, bottleneck: str) -> None:
     meter = Meter()
     meter.begin()
     meter.handed(Cost(nbytes=5_000_000, skipped=3, **{f"{stage}_s": 2.0}), 200, 3.0, 1.0)
     meter.ended(1.0)
     line = str(meter.stats())
     assert "\n" not in line
-    assert "200 images, 3 skipped, 5 MB in 5.0 s (40 images/s): waited 60.0%" in line
-    assert f"bound by {stage} " in line
-    assert f"{stage} 2.0 s" in line
+    assert line.startswith(
+        f"Bottleneck: {bottleneck}, 40 images/s. 200 images (3 skipped), 5 MB in 5.0 s, of which 60.0% "
+    )
+    assert f"{word} 2.0 s" in line
+
+
+def test_one_image() -> None:
+    """And a caller that never waits: its own work is the bottleneck."""
+    meter = Meter()
+    meter.begin()
+    meter.handed(Cost(), 1, 0.0, 1.0)
+    assert str(meter.stats("dali, gpu")) == (
+        "Bottleneck: your training, 1 images/s. 1 image, 0 MB in 1.0 s, of which 0.0% was spent waiting for data "
+        "(reading 0.0 s, decoding 0.0 s, copying 0.0 s). Decoder: dali, gpu."
+    )
 
 
 def test_tallies_add_up() -> None:

@@ -110,7 +110,10 @@ def _take_all(loader: wdsremux.DataLoader) -> None:
 
 def test_a_thread_that_ends_and_says_nothing(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "_run", lambda *arguments: None)
-    with wdsremux.DataLoader(converted, 4, fields=("id",)) as loader, pytest.raises(BackendError, match="said nothing"):
+    with (
+        wdsremux.DataLoader(converted, 4, fields=("id",)) as loader,
+        pytest.raises(BackendError, match="ended without an error"),
+    ):
         next(iter(loader))
 
 
@@ -127,7 +130,9 @@ def test_threads_that_cannot_be_started(converted: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(threading.Thread, "start", limited)
     with (
         wdsremux.DataLoader(converted, 4, backend="torchvision", num_threads=4, size=16) as loader,
-        pytest.raises(BackendError, match=r"4 threads to decode in cannot be started: can't start new thread\. Raise"),
+        pytest.raises(
+            BackendError, match=r"^the threads that decode cannot be started \(num_threads=4\): can't start new"
+        ),
     ):
         next(iter(loader))
     assert torch.get_num_threads() == before

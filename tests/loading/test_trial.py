@@ -76,7 +76,7 @@ def test_a_decoder_that_fails_is_replaced_with_one_warning(
         made_.append(given)
         return real(given) if given.decode == GPU else Nothing()
 
-    sentence = r"^decoding on the GPU does not work here, so the CPU decodes: .*CUDA"
+    sentence = r"^decoding on the GPU does not work on this machine, so images are decoded on the CPU: .*CUDA"
     with pytest.warns(UserWarning, match=sentence) as told:
         begun = begin([Route(name, GPU, plug), Route(name, CPU, plug)], setup_for(PretendsCuda()), lambda: one)
     assert len(told) == 1
@@ -110,7 +110,9 @@ def test_what_is_compared_is_the_middle_of_the_picture(one: Encoded, size: int) 
 def test_a_decoder_that_is_the_cpus_in_silence_is_found_out(one: Encoded) -> None:
     needs("nvidia.dali", "DALI")
     with made("dali, as for a GPU", size=96) as backend:
-        sentence = r"so the CPU decodes: its pixels are those of the CPU's decoder, to the last bit\. "
+        sentence = (
+            r"decoded on the CPU: the pixels are exactly those of the CPU's decoder, so they were decoded on the CPU\. "
+        )
         with pytest.warns(UserWarning, match=sentence):
             begun = begin(two(lambda _: backend), setup_for(PretendsCuda(), 96), lambda: one)
     assert begun.decoder == "dali, cpu"
@@ -124,7 +126,7 @@ def test_a_decoder_of_black_pictures_is_found_out(one: Encoded, monkeypatch: pyt
         return [torch.zeros_like(image) for image in decode_jpeg(*arguments, **options)]
 
     monkeypatch.setattr("torchcodec.decoders.decode_jpeg", black)
-    sentence = r"so the CPU decodes: its pictures are not the CPU's, \d+ of 255 apart"
+    sentence = r"decoded on the CPU: the decoded images differ from the CPU's by \d+ of 255"
     with made("torchvision, as for a GPU") as backend, pytest.warns(UserWarning, match=sentence):
         begin(two(lambda _: backend), setup_for(Destination(HERE), 64), lambda: one)
 
@@ -137,9 +139,9 @@ def test_what_is_judged() -> None:
         judge(pixels, wanted, exact=True)
     judge(photo, photo, exact=False)
     for pixels in (np.zeros_like(photo), photo[::-1], photo[..., ::-1] // 2):
-        with pytest.raises(BackendError, match="its pictures are not the CPU's"):
+        with pytest.raises(BackendError, match="the decoded images differ from the CPU's by"):
             judge(pixels, photo, exact=True)
-    with pytest.raises(BackendError, match="to the last bit"):
+    with pytest.raises(BackendError, match="exactly those of the CPU's decoder"):
         judge(photo, photo.copy(), exact=True)
 
 
@@ -153,7 +155,7 @@ def test_a_fault_that_comes_up_late_is_met(one: Encoded) -> None:
 
     setup, plug = setup_for(Late(HERE)), find("dali", HERE)
     with (
-        pytest.warns(UserWarning, match=r"so the CPU decodes: CUDA error: an illegal memory access"),
+        pytest.warns(UserWarning, match=r"decoded on the CPU: CUDA error: an illegal memory access"),
         contextlib.closing(begin(two(plug, plug), setup, lambda: one).backend),
     ):
         pass
@@ -179,7 +181,7 @@ def test_where_neither_works_it_is_one_error(one: Encoded) -> None:
     """As with a driver that DALI's build of CUDA cannot use: its way over the CPU ends on that GPU, too."""
 
     def broken(setup: Setup) -> Backend:
-        raise BackendError("DALI's pipeline cannot be built: CUDA driver version is insufficient")
+        raise BackendError("DALI cannot build its pipeline: CUDA driver version is insufficient")
 
     with pytest.raises(BackendError, match=r'insufficient\. Choose backend="torchvision"'):
         begin(two(broken, broken), setup_for(Destination(HERE)), lambda: one)
@@ -205,10 +207,10 @@ def test_torchvision_stands_in_for_dali_with_one_warning(one: Encoded) -> None:
     """With backend="auto", where DALI cannot use the CUDA at hand."""
 
     def broken(setup: Setup) -> Backend:
-        raise BackendError("DALI's pipeline cannot be built: CUDA driver version is insufficient")
+        raise BackendError("DALI cannot build its pipeline: CUDA driver version is insufficient")
 
     ways = [Route("dali", GPU, broken), Route("torchvision", CPU, find("torchvision", HERE))]
-    sentence = r"^decoding on the GPU does not work here, so the CPU decodes \(torchvision\): DALI's pipeline"
+    sentence = r"^decoding on the GPU does not work on this machine, .* on the CPU with torchvision: DALI cannot build"
     with pytest.warns(UserWarning, match=sentence) as told:
         begun = begin(ways, setup_for(Destination(HERE)), lambda: one)
     begun.backend.close()
@@ -232,7 +234,9 @@ def test_a_jpeg_engine_that_is_not_used_is_told_of(
     maps.write_text(f"7f00-7f01 r-xp 00000000 00:00 1 /usr/lib/{libraries}\n")
     monkeypatch.setattr(trial, "_MAPS", maps)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    caught = pytest.warns(UserWarning, match=r"^the JPEG engine of this card is not used: the driver's libnvcuvid")
+    caught = pytest.warns(
+        UserWarning, match=r"^the hardware JPEG decoder of this GPU is not used, because the driver's libnvcuvid"
+    )
     with caught if told else warnings.catch_warnings():
         begun = begin(two(lambda _: Nothing()), setup_for(PretendsCuda()), lambda: one)
     assert begun.decoder == ("dali, gpu without its JPEG engine" if told else "dali, gpu")
@@ -243,7 +247,7 @@ def test_stats_say_what_decodes(converted: Path, backend: str) -> None:
         assert loader.stats().decoder is None
         next(iter(loader))
         assert loader.stats().decoder == f"{backend}, cpu"
-        assert str(loader.stats()).endswith(f"], decoded by {backend}, cpu")
+        assert str(loader.stats()).endswith(f" Decoder: {backend}, cpu.")
     with wdsremux.DataLoader(converted, 8, fields=("label",)) as loader:
         next(iter(loader))
         assert loader.stats().decoder is None

@@ -70,7 +70,7 @@ def test_one_of_two_arguments() -> None:
 
 def test_a_world_size_without_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, WORLD_SIZE="4")
-    with pytest.raises(OptionError, match=r"^WORLD_SIZE is 4 but RANK is not set\. Set both, as torchrun does$"):
+    with pytest.raises(OptionError, match=r"^WORLD_SIZE is 4, but RANK is not set\. Set both, as torchrun does$"):
         rank_and_world(None, None)
     set_environment(monkeypatch, WORLD_SIZE="1")
     assert rank_and_world(None, None) == (0, 1)
@@ -79,7 +79,7 @@ def test_a_world_size_without_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("rank", "size"), [(-1, 2), (2, 2), (0, 0)])
 def test_ranks_that_cannot_be(monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> None:
     with pytest.raises(
-        OptionError, match=rf"^Invalid rank of world size \(got {rank} of {size} from the arguments\)\. "
+        OptionError, match=rf"^Invalid rank \(got {rank} with a world size of {size} from the arguments\)\. "
     ):
         rank_and_world(rank, size)
     set_environment(monkeypatch, RANK=str(rank), WORLD_SIZE=str(size))
@@ -115,5 +115,7 @@ def test_threads_are_this_process_share(
 
 def test_a_variable_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, RANK="first", WORLD_SIZE="2")
-    with pytest.raises(OptionError, match="RANK is 'first' in the environment"):
+    with pytest.raises(
+        OptionError, match=r"^Invalid environment variable RANK \(got 'first'\)\. Supported: an integer"
+    ):
         rank_and_world(None, None)

@@ -310,7 +310,7 @@ def test_a_loader_takes_no_table_in_which_a_bit_was_flipped(out: Path, tally: Ta
     table = np.load(path)
     table[column][rng.randrange(len(table))] ^= 1
     np.save(path, table)
-    with pytest.raises(FormatError, match=r"samples\.npy was changed since the conversion: its SHA-256 differs"):
+    with pytest.raises(FormatError, match=r"samples\.npy was changed after the conversion: its SHA-256 differs"):
         epoch(out)
     tally("training from a damaged set", "the file is named, or every sample is right")
 

@@ -41,7 +41,10 @@ class Run:
         """Those that are; where nothing but an error is due, it comes, and the example ends."""
         enough = self.possible if tail == "even" else self.nsamples >= self.full
         if self.start == 0 and not enough:
-            with pytest.raises(OptionError, match=f"^{self.nsamples} samples "):
+            with pytest.raises(
+                OptionError,
+                match=rf"^the (samples \({self.nsamples}\)|split has too few samples .*: {self.nsamples},) ",
+            ):
                 steps(0, self.nsamples, self.batch, self.world, tail)
             reject()
         return steps(self.start, self.nsamples, self.batch, self.world, tail)
@@ -173,8 +176,8 @@ def test_ranks_and_batches_may_change_in_mid_epoch(
 def test_what_cannot_be_dealt(nsamples: int, batch: int, world: int) -> None:
     """One sentence at the start of an epoch; in a resume some of the rest come twice."""
     said = (
-        rf"^{nsamples} samples cannot be dealt to {world} ranks in batches of {batch} so that every step has one "
-        r'for each rank\. Choose another batch_size, or tail="drop"$'
+        rf"^the samples \({nsamples}\) cannot be divided so that each rank gets one in every step "
+        rf'\(batch_size={batch}, world_size={world}\)\. Choose another batch_size, or tail="drop"$'
     )
     with pytest.raises(OptionError, match=said):
         steps(0, nsamples, batch, world, "even")
@@ -186,8 +189,8 @@ def test_what_cannot_be_dealt(nsamples: int, batch: int, world: int) -> None:
 
 def test_a_set_smaller_than_a_global_batch_is_not_dropped_whole() -> None:
     said = (
-        r"^7 samples are fewer than one global batch of 8 \(batch_size 4 on 2 ranks\), "
-        r'so tail="drop" would drop all\. Choose a smaller batch_size or tail="even"$'
+        r"^the split has too few samples for one full step: 7, where batch_size=4 and world_size=2 need 8\. "
+        r'Choose a smaller batch_size, or tail="even"$'
     )
     with pytest.raises(OptionError, match=said):
         steps(0, 7, 4, 2, "drop")

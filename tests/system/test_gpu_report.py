@@ -157,8 +157,11 @@ def test_what_pytest_reports() -> None:
 
 
 def test_the_share_of_waiting_is_that_of_the_last_epoch() -> None:
-    line = "epoch {}: loss 1.0; 256 images, 3 MB in 1.0 s ({} images/s): waited {}%, bound by decode [read 0.1 s]\n"
+    line = (
+        "epoch {}: loss 1.0\n  Bottleneck: JPEG decoding, {} images/s. 256 images, 3 MB in 1.0 s, of which {}% was "
+        "spent waiting for data (reading 0.1 s).\n"
+    )
     figures = waited(line.format(1, "1,000", 12.5) + line.format(2, "2,500", 3.0))
-    assert figures == {"images_per_s": 2500.0, "waited_share": 0.03, "bound_by": "decode"}
+    assert figures == {"images_per_s": 2500.0, "waited_share": 0.03, "bound_by": "JPEG decoding"}
     with pytest.raises(ValueError, match=r"^train\.py printed no line of stats$"):
         waited("test accuracy: 1")

@@ -69,7 +69,7 @@ with opened() as loader:
 
 def test_a_fork_in_mid_epoch(converted: Path, backend: str) -> None:
     """The child is told, and makes its own; the parent goes on."""
-    sentence = "this loader is at work in the process that this one was forked from. Make one here"
+    sentence = "this loader is already in use in the parent process. Create a new one in this process"
     assert ended(begun(FORK, converted, backend)).splitlines() == [
         sentence,
         sentence,

@@ -33,7 +33,10 @@ def test_learns_from_true_labels_only(converted: Path, tmp_path: Path) -> None:
     shuffled = output("train", *common, "--epochs", 3, "--shuffle-labels", "--checkpoint", tmp_path / "shuffled.pt")
     assert accuracy(true) >= 0.85  # 300 pictures; the whole sample gives more than 0.95
     assert accuracy(shuffled) <= 0.35  # ten classes of one photograph each: chance comes in steps of a tenth
-    assert len(re.findall(r"epoch \d+: loss [\d.]+; 288 images.*waited [\d.]+%", true)) == 12
+    assert (
+        len(re.findall(r"epoch \d+: loss [\d.]+\n  Bottleneck: .* 288 images, .* [\d.]+% was spent waiting", true))
+        == 12
+    )
 
 
 def test_killed_in_mid_epoch_ends_with_the_same_weights(converted: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 DIFFERS = "differs from the manifest (SHA-256)"
-_RENAME = "Give both their own names back, or delete both and run the same conversion again"
+_RENAME = "Restore both names, or delete both files and run the same conversion again to rebuild them"
 _EMPTY = hashlib.sha256().hexdigest()  #: tells nothing: many a file is cut down to it
 
 
@@ -118,4 +118,4 @@ class Known:
     def swapped(self, sha256: str, split: str) -> str | None:
         """What to say of a file that holds another's content; None if it does not."""
         name = self.name(sha256, split)
-        return name and f"holds the content of {name}: swapped or renamed. {_RENAME}"
+        return name and f"has the content of {name}: the files were swapped or renamed. {_RENAME}"

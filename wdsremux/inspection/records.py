@@ -30,7 +30,7 @@ def read_manifest(folder: Path) -> Manifest:
     read = manifest.read(folder)
     if read.split != folder.name:
         raise FormatError(
-            f"is that of split {read.split!r}: swapped or renamed. Give it its own place back",
+            f"is the manifest of split {read.split!r}: it was moved or renamed. Move it back to its own folder",
             path.name,
         )
     return read
@@ -45,13 +45,15 @@ def open_table(path: Path, count: int) -> samples.Table:
     size_of(path)
     with readable(path), open(path, "rb") as file:
         if file.read(len(_TABLE_START)) != _TABLE_START:
-            raise FormatError(f"does not begin like a sample table. {MEND}", path.name)
+            raise FormatError(f"is not a sample table. {MEND}", path.name)
     try:
         table = samples.read(path)
     except FormatError as error:
         raise FormatError(error.what, path.name) from error
     if len(table) != count:
-        raise FormatError(f"holds {len(table)} records, where the manifest says {count}. {MEND}", path.name)
+        raise FormatError(
+            f"has the wrong number of records: {len(table)}, but the manifest says {count}. {MEND}", path.name
+        )
     return table
 
 
@@ -98,9 +100,13 @@ def check_rejects(path: Path, count: int, places: Places | None) -> None:
             number += 1
             reject = rejects.loads(line)
             if reject is None:
-                raise FormatError(f"is damaged in line {number}: it is no reject. {MEND}", path.name)
+                raise FormatError(f"is damaged: line {number} is not a valid reject. {MEND}", path.name)
             if places is not None and places.holds(reject.fragment, reject.row, reject.part):
                 key = archive.key(reject.fragment, reject.row, reject.part or 0)
-                raise FormatError(f"rejects in line {number} what is also a sample, {key}. {MEND}", path.name)
+                raise FormatError(
+                    f"lists {key} as a reject in line {number}, but it is also a sample. {MEND}", path.name
+                )
     if number != count:
-        raise FormatError(f"holds {number} rejects, where the manifest says {count}. {MEND}", path.name)
+        raise FormatError(
+            f"has the wrong number of rejects: {number}, but the manifest says {count}. {MEND}", path.name
+        )

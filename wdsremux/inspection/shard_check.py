@@ -79,7 +79,7 @@ def check(expected: Expected, known: Known, decode: bool) -> list[Finding]:
 def _read(path: Path, expected: Expected, known: Known, decode: bool) -> _Reading:
     size, wanted = size_of(path), expected.shard.size_bytes
     if size > wanted and size not in known.sizes:  # of no shard at all, and perhaps endless
-        raise FormatError(f"has {size:,} bytes, where the manifest says {wanted:,}. {MEND}", path.name)
+        raise FormatError(f"has {size:,} bytes, but the manifest says {wanted:,}. {MEND}", path.name)
     reading = _Reading(size)
     with hashed(path) as (file, raw):
         try:
@@ -115,9 +115,13 @@ def _judge(reading: _Reading, expected: Expected, known: Known, decode: bool) ->
     elif reading.fault:
         yield url, reading.fault
     elif reading.size_bytes != shard.size_bytes:  # its SHA-256 holds, so it is the manifest that is wrong
-        yield manifest.NAME, f"says that {url} has {shard.size_bytes:,} bytes; it has {reading.size_bytes:,}. {MEND}"
+        yield (
+            manifest.NAME,
+            f"says that {url} has {shard.size_bytes:,} bytes, but it has {reading.size_bytes:,}. {MEND}",
+        )
     elif len(reading.rows) != shard.nsamples:
-        yield url, f"holds {len(reading.rows)} samples, where the manifest says {shard.nsamples}. {MEND}"
+        count = f"{len(reading.rows)}, but the manifest says {shard.nsamples}"
+        yield url, f"has the wrong number of samples: {count}. {MEND}"
     elif expected.rows is not None and (wrong := _difference(reading.table, expected.rows, _SIDES)) is not None:
         yield samples.NAME, _untrue(wrong, reading, expected)
     elif decode and (failing := [*reading.refused, *_other_sides(reading, expected)]):
@@ -130,8 +134,8 @@ def _first_damage(reading: _Reading, expected: Expected) -> str:
         wrong = _difference(reading.table, expected.rows, _SIDES)
         if wrong is not None:
             i, column = wrong
-            sample = f"sample {reading.key(i)}, whose picture is at byte {reading.rows[i][1]}"
-            return f"is damaged in {sample}: its {column.replace('crc32', 'CRC-32')} differs. {MEND}"
+            sample = f"sample {reading.key(i)}, whose image is at byte {reading.rows[i][1]}"
+            return f"is damaged in {sample}: its {_word(column)} differs from the sample table. {MEND}"
     return reading.fault or (_failing(reading.refused) if reading.refused else "")
 
 
@@ -144,12 +148,17 @@ def _difference(found: samples.Table, wanted: samples.Table, but: tuple[str, ...
     return (int(where[0]), columns[int(unequal[:, where[0]].argmax())]) if len(where) else None
 
 
+def _word(column: str) -> str:
+    """A column of the sample table, for people."""
+    return column.replace("crc32", "CRC-32")
+
+
 def _untrue(wrong: tuple[int, str], reading: _Reading, expected: Expected) -> str:
     i, column = wrong
     rows = expected.rows if expected.rows is not None else reading.table
-    says = f"{column} {rows[column][i]}, where {expected.shard.url} has {reading.table[column][i]}"
+    says = f"its {_word(column)} is {rows[column][i]}, but {expected.shard.url} has {reading.table[column][i]}"
     record = f"record {expected.first + i} ({reading.key(i)})"
-    return f"{'is not true in' if expected.trusted else f'{DIFFERS}, first in'} {record}: {says}. {MEND}"
+    return f"{'is wrong in' if expected.trusted else f'{DIFFERS}, first in'} {record}: {says}. {MEND}"
 
 
 def _other_sides(reading: _Reading, expected: Expected) -> Iterator[str]:
@@ -162,12 +171,12 @@ def _other_sides(reading: _Reading, expected: Expected) -> Iterator[str]:
         & (decoded["width"] > 0)
     ).tolist():
         has, says = (f"{row['width']}x{row['height']}" for row in (decoded[i], expected.rows[i]))
-        yield f"{reading.key(i)} ({has} px, where {samples.NAME} says {says})"
+        yield f"{reading.key(i)} ({has} pixels, but {samples.NAME} says {says})"
 
 
 def _failing(pictures: list[str]) -> str:
     more = f" and {len(pictures) - NAMED} more" if len(pictures) > NAMED else ""
-    return f"holds pictures that fail: {', '.join(pictures[:NAMED])}{more}. {MEND}"
+    return f"has images that failed the check: {', '.join(pictures[:NAMED])}{more}. {MEND}"
 
 
 def _check_index(path: Path, expected: Expected, known: Known, tar: _Reading | None) -> None:
@@ -180,7 +189,7 @@ def _check_index(path: Path, expected: Expected, known: Known, tar: _Reading | N
     text = archive.index_text(tar.members) if tar is not None else None
     if sha256 == expected.shard.idx_sha256:
         if text is not None and hashlib.sha256(text).hexdigest() != sha256:
-            raise FormatError(f"is not true to {expected.shard.url}. {MEND}", path.name)
+            raise FormatError(f"does not match {expected.shard.url}. {MEND}", path.name)
         return
     if swapped := known.swapped(sha256, expected.folder.name):
         raise FormatError(swapped, path.name)

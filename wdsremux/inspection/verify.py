@@ -33,7 +33,15 @@ _STRAY = "is not part of the split. Move it away or delete it"
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One file of a split that is not what the manifest says."""
+    """One damaged, missing, or unexpected file of a split.
+
+    `str(damage)` is one line that names the file, what is wrong with it, and what to do.
+
+    Attributes:
+        split: Name of the split.
+        file: Name of the file in the folder of the split.
+        what: What is wrong with the file, and what to do.
+    """
 
     split: str
     file: str  #: its name in the split's folder
@@ -116,7 +124,7 @@ def _folders(out: Path, split: str | None) -> list[Path]:
         present = sorted(entry.name for entry in os.scandir(out) if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
         raise FormatError(
-            f"{out} cannot be read: {error.strerror or error}. Give the folder of a conversion"
+            f"{out} cannot be read: {error.strerror or error}. Give the output folder of a conversion"
         ) from error
     splits = [name for name in present if _finished(out / name)]
     chosen = [name for name in splits if split in (None, name)]
@@ -238,13 +246,13 @@ class _Split:
         """The samples' places, each of which must be the only one; and their labels must be among the classes."""
         largest, classes = int(table["label"].max(initial=-1)), self.manifest.classes
         if classes is not None and largest >= len(classes):
-            self.found[samples.NAME] = f"holds label {largest}, where there are {len(classes)} classes. {MEND}"
+            self.found[samples.NAME] = f"has label {largest}, but the number of classes is {len(classes)}. {MEND}"
         places = Places.of(table)
         if repeated := places.repeated():
             key = archive.key(*(int(table[repeated[0]][name]) for name in ("fragment", "row", "part")))
             ends = list(itertools.accumulate(shard.nsamples for shard in self.manifest.shards))
             first, second = (self.manifest.shards[bisect.bisect_right(ends, i)].url for i in repeated)
-            self.found.setdefault(second, f"holds sample {key}, which {first} holds as well. {MEND}")
+            self.found.setdefault(second, f"has sample {key}, which is also in {first}. {MEND}")
         return places
 
     def _rejects(self, places: Places | None) -> None:
@@ -269,5 +277,5 @@ class _Split:
         except FormatError:  # a folder, a pipe: stray all the same
             return _STRAY
         if sha256 in self.missing:
-            return f"is {self.known.name(sha256, self.folder.name)} under another name. Give it its own name back"
+            return f"is {self.known.name(sha256, self.folder.name)} under another name. Give it its original name"
         return _STRAY

@@ -190,7 +190,7 @@ def _finish(loader: DataLoader) -> None:
 
 def surroundings() -> str:
     """What the outcomes depend on beside the set: library, device, cores."""
-    cores = f"{world.threads()} thread{'s' if world.threads() > 1 else ''} decode on the CPU"
+    cores = f"{world.threads()} decoding thread{'s' if world.threads() > 1 else ''} on the CPU"
     return f"torch {torch.__version__}, device {device.resolve(None)}, {cores}"
 
 
@@ -198,13 +198,13 @@ def advice(outcomes: Sequence[Outcome]) -> list[str]:
     """What to choose, and what limits it."""
     working = [outcome for outcome in outcomes if outcome.failure is None]
     if not working:
-        return ["Nothing works on this machine; the reasons are above."]
+        return ["No backend works on this machine. The reasons are listed above."]
     best = max(working, key=lambda outcome: outcome.images_per_s)
     said = []
     floats = [outcome for outcome in working if outcome.way.dtype != torch.uint8]
     if floats and (quickest := max(floats, key=lambda outcome: outcome.images_per_s)) is not best:
-        said.append(f"Fastest with normalised floats: {_words(quickest)}.")
-        said.append(f"Fastest of all, if your own code normalises: {_words(best)}.")
+        said.append(f"Fastest with normalized floats: {_words(quickest)}.")
+        said.append(f"Fastest of all, if your own code normalizes: {_words(best)}.")
     else:
         said.append(f"Fastest: {_words(best)}.")
     said.append(_bound(best))
@@ -220,9 +220,9 @@ def _bound(outcome: Outcome) -> str:
     slower = "A model slower than that will not wait for data."
     match max(shares, key=lambda stage: shares[stage]):
         case "read":
-            return f"Bottleneck: reading. A faster disk, or the set in memory, would help. {slower}"
+            return f"Bottleneck: reading. A faster disk, or enough memory for the whole set, would help. {slower}"
         case "copy":
-            return f"Bottleneck: copying to the device; dtype=torch.uint8 copies a quarter of the bytes. {slower}"
+            return f"Bottleneck: copying to the device. dtype=torch.uint8 copies a quarter of the bytes. {slower}"
         case _:
             cores = f"{world.threads()} core{'s' if world.threads() > 1 else ''}"
             where = "the GPU" if outcome.way.decode == GPU else cores

@@ -26,7 +26,7 @@ def check_fields(reader: Reader, fields: Collection[str]) -> None:
     """
     if "json" in fields and not reader.has_json:
         raise OptionError(
-            f'{reader.folder} has no JSON to give as field "json". Convert with keep=[…] (--keep COLUMNS) to have it'
+            f'{reader.folder} has no columns for the field "json". Convert it with keep=[…] (--keep COLUMNS)'
         )
     if not {"image", "json"}.isdisjoint(fields):
         reader.check_present()
@@ -55,13 +55,16 @@ def mixing_warning(split: Split, order: Order) -> str | None:
     shards = len(order.counts)
     if not order.shuffle or order.window == ALL or int(order.window) >= shards:
         return None
-    where = f"a window of {order.window} of the {shards} shards of {split.folder} may hold few classes"
+    window = f"a window of {order.window} of its {shards} shards may contain only a few classes"
     if split.manifest.options.get("shuffle") is False:
-        return f'{where}: it was converted without shuffling. Choose window="all", or convert it again with shuffling'
+        return (
+            f"{split.folder} was converted without shuffling, so {window}. "
+            'Choose window="all", or convert it again with shuffling'
+        )
     if _one_fragment(split):
         return (
-            f"{where}: its source was one large file, of which only neighbouring rows share a shard. "
-            'Choose window="all", or shuffle the source before it is converted'
+            f"{split.folder} was converted from one large file, whose order is kept, so {window}. "
+            'Choose window="all", or shuffle the source before you convert it'
         )
     return None
 
@@ -77,8 +80,9 @@ def unlabelled_warning(split: Split) -> str | None:
     if not 0 < count < len(split.table):
         return None
     return (
-        f"{count:,} of the {len(split.table):,} samples of {split.folder} have no label: theirs is {NO_LABEL}, which "
-        f"torch's cross_entropy refuses. Give it ignore_index={NO_LABEL}, or convert without such rows"
+        f"{split.folder} has samples without a label ({count:,} of {len(split.table):,}). Their label is {NO_LABEL}, "
+        f"which torch's cross_entropy does not accept. Pass ignore_index={NO_LABEL} to it, or "
+        "convert only rows with a label"
     )
 
 

@@ -66,11 +66,12 @@ def _chosen(device: str | torch.device | None, count: int) -> torch.device:
         return found
     if not count:
         raise BackendError(
-            f'device {str(found)!r} is not there: torch {torch.__version__} finds no CUDA device. Choose device="cpu"'
+            f'device {str(found)!r} does not exist: torch {torch.__version__} finds no CUDA device. Choose device="cpu"'
         )
     index = _cuda_index() if found.index is None else found.index
     if index >= count:
-        raise BackendError(f"device 'cuda:{index}' is not there: torch finds {count} CUDA devices")
+        last = f" to 'cuda:{count - 1}'" if count > 1 else ""
+        raise BackendError(f"device 'cuda:{index}' does not exist. Supported: 'cuda:0'{last}")
     return torch.device("cuda", index)
 
 

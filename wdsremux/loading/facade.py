@@ -20,7 +20,12 @@ from wdsremux.loading.reader.split import Split
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Dataset:
-    """What `loader.dataset` says of the split: `dataset[i]` is (PIL picture, label), as it lies on disk."""
+    """The split that a loader reads, as `loader.dataset`. `dataset[i]` is a stored image (PIL) and its label.
+
+    Attributes:
+        split: The manifest and the sample table of the split.
+        classes: The class names by label, or None if the labels have no names.
+    """
 
     split: Split  #: what is read; the loader's own reading does not notice
     classes: list[str] | None  #: names by label
@@ -32,12 +37,12 @@ class Dataset:
         return f"Dataset({about(self)})"
 
     def __getitem__(self, index: SupportsIndex) -> tuple[Any, int]:
-        """A sample by its id, to look at: the picture as it was baked, not augmented; and its label, -1 for none.
+        """Return a sample by its id, to look at: the image as it is stored, not augmented, and its label (-1 for none).
 
         Raises:
-            IndexError: if there is no such sample.
-            FormatError: if its shard is missing, changed or damaged.
-            ImageError: if it cannot be decoded.
+            IndexError: If the sample does not exist.
+            FormatError: If its shard is missing, changed or damaged.
+            ImageError: If the image cannot be decoded.
         """
         place = range(len(self))[arguments.integer("index", index, None)]
         row, ids = self.split.table[place], np.array([place])
@@ -58,26 +63,33 @@ class Dataset:
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """[n], the label of each sample by its id; -1 for none. A new array: 800 MB for 100 M samples."""
+        """The labels of all samples, in the order of their ids; -1 for a sample without a label.
+
+        Each access returns a new array with 8 bytes per sample.
+        """
         return np.array(self.split.table["label"], np.int64)
 
     @property
     def class_to_idx(self) -> dict[str, int]:
-        """Labels by class name, as torchvision's ImageFolder has them; empty where classes have no names."""
+        """The labels by class name, as in torchvision's ImageFolder; empty if the classes have no names."""
         return {name: label for label, name in enumerate(self.classes or ())}
 
 
 def about(dataset: Dataset) -> str:
     """Which samples a data set holds, in words."""
-    classes = "" if dataset.classes is None else f", {len(dataset.classes):,} classes"
-    return f"{dataset.split.folder}: {len(dataset):,} images{classes}"
+    classes = "" if dataset.classes is None else f", {_counted(len(dataset.classes), 'class', 'classes')}"
+    return f"{dataset.split.folder}: {_counted(len(dataset), 'image', 'images')}{classes}"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 class HasEpochs(Protocol):
     """A loader."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch is next."""
+        """Choose the epoch that is next."""
 
 
 def make_sampler(loader: HasEpochs, dataset: Dataset, shuffle: bool) -> Sampler:
@@ -86,13 +98,13 @@ def make_sampler(loader: HasEpochs, dataset: Dataset, shuffle: bool) -> Sampler:
 
 
 class Sampler:
-    """`loader.sampler`: through it Lightning, timm and others say which epoch is next."""
+    """`loader.sampler`: Lightning, timm and others call its `set_epoch` before each epoch."""
 
     def __init__(self, loader: HasEpochs) -> None:
         self._loader = weakref.ref(loader)  # a cycle would keep a forgotten loader's threads until a collection
 
     def set_epoch(self, epoch: int) -> None:
-        """The same as the loader's own."""
+        """The same as `loader.set_epoch`."""
         if (loader := self._loader()) is not None:
             loader.set_epoch(epoch)
 

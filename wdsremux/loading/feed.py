@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,23 @@ class Ready:
     labels: torch.Tensor | None  #: int64 [N], where the images are; None where no field asks for them
     json: list[dict[str, Any]] | None  #: the kept columns; None where no field asks for them
     cost: Cost
+
+    def as_tuple(self, fields: Sequence[str], reader: Reader) -> tuple[Any, ...]:
+        """What the caller gets: the fields in the order in which it asked for them."""
+        return tuple(self._field(name, reader) for name in fields)
+
+    def _field(self, name: str, reader: Reader) -> Any:
+        match name:
+            case "image":
+                return self.images
+            case "label":
+                return self.labels
+            case "id":
+                return torch.from_numpy(self.ids)
+            case "json":
+                return self.json
+            case _:
+                return reader.keys(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +212,9 @@ class Feed:
             with contextlib.suppress(queue.Empty):
                 return self._queue.get(timeout=_LOOK_S if alive else 0)
             if self._stopped.is_set():
-                return StateError("this iterator was stopped: another one has begun, or the loader was closed")
+                return StateError("this iterator was stopped, because another one was started or the loader was closed")
             if not alive:
-                return BackendError("the thread that makes batches has ended and said nothing. Make a new loader")
+                return BackendError("the thread that prepares batches ended without an error. Create a new loader")
 
     def stop(self, wait_s: float = math.inf) -> None:
         """End the thread and wait for it, so long at most."""

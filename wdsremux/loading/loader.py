@@ -21,7 +21,7 @@ from wdsremux.loading.accelerate_loop import Loop
 from wdsremux.loading.augment import Augment, make_augment
 from wdsremux.loading.cautions import cautions, check_fields
 from wdsremux.loading.facade import Dataset, about, make_sampler
-from wdsremux.loading.feed import Ready, Share
+from wdsremux.loading.feed import Share
 from wdsremux.loading.options import Options
 from wdsremux.loading.order import WINDOW, Order, Steps, steps
 from wdsremux.loading.output import Output
@@ -34,51 +34,57 @@ from wdsremux.loading.stats import Meter, Stats
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what pretrained models expect
 
 
-_ANOTHER = "another iterator of this loader has begun; only the newest can go on"
+_ANOTHER = "another iterator of this loader was started, and only the newest one can continue"
 
 
 class DataLoader:
-    """Batches of a converted split, in place of `torch.utils.data.DataLoader`.
+    """Reads one split of a converted set in batches, in place of `torch.utils.data.DataLoader`.
 
-        loader = wdsremux.DataLoader("places", batch_size=256)
-        for images, labels in loader:   # float [N, 3, 224, 224], normalised; int64 [N]
+        loader = wdsremux.DataLoader("photos-256", batch_size=256)
+        for images, labels in loader:  # float32 [N, 3, 224, 224], normalized; int64 [N]
+            ...
 
     Args:
-        out: the converted set.
-        batch_size: samples of a batch, on each rank.
-        split: which split of it.
-        shuffle: whether epochs are permuted; see `window`.
-        augment: "train" (random resized crop and flip), "eval" (7/8 of the middle), None (the middle square), or an
-            `Augment`.
-        size: pixels a side of what comes out.
-        backend: "torchvision", "dali", or "auto": DALI for a GPU, if it is installed and works there, else torchvision.
-            They give the same pictures within rounding. Only "torchvision" with decode="gpu" takes the nearest chroma
-            value where the others interpolate: 0.3 of 255 on average for 4:2:0 photographs, nothing for 4:4:4.
-        device: where images go; by default this process's CUDA device, if there is one. Labels, too.
-        decode: what decodes, "gpu" or "cpu"; by default the GPU, if images go there, and the CPU where that fails.
-        seed: of order and augmentation; the same on all ranks.
-        tail: "drop" (full steps only), "even" (every sample once, equal steps on all ranks), None: "drop" when
-            shuffling, else "even".
-        lanes: runs of an epoch that nodes read separately; 1 unless many nodes share slow storage.
-        window: shards whose samples are mixed, 64 by default; "all" for a full shuffle, right for NVMe and RAM.
-        rank: of this process; by default from torch.distributed, torchrun's or srun's environment.
-        world_size: number of ranks; given together with rank.
-        num_threads: that decode; by default this process's share of the cores.
-        prefetch: batches made ahead.
-        dtype: torch.float32, torch.float16, torch.bfloat16, or torch.uint8 (0 to 255, not normalised).
-        memory_format: torch.channels_last is quicker to make, and to train from on most hardware.
-        mean: subtracted after scaling to 0 … 1, by channel; ImageNet's by default.
-        std: divided by, then.
-        fields: what a batch is a tuple of: "image", "label", "key" (list of str), "id" (int64 [N]), "json" (list of
-            dict: what `convert --keep` kept).
-        verify_crc: check every image's CRC-32 when it is read.
-        on_error: "raise", or "skip": put the next good sample of the batch in the place of one that cannot be read or
-            decoded, and count it in `stats()`.
+        out: The folder that `wdsremux convert` wrote, such as "photos-256", not "photos-256/train".
+        batch_size: Samples per batch, on each rank.
+        split: The split to read.
+        shuffle: Whether the order differs in each epoch. See `window`.
+        augment: "train": random crop and flip. "eval": 7/8 of the largest central square. None: the largest central
+            square. Or a `wdsremux.Augment`.
+        size: Height and width of the images in a batch, in pixels.
+        backend: "dali", "torchvision", or "auto": DALI on a GPU, if it is installed and works, and torchvision
+            otherwise. Both return the same images within rounding, except that backend="torchvision" with decode="gpu"
+            uses the nearest chroma value where the others interpolate.
+        device: Where images and labels are placed. By default this process's CUDA device, or the CPU if there is none.
+        decode: "gpu" or "cpu": what decodes the JPEG files. By default the GPU, if batches are placed there. If the GPU
+            cannot decode, you get a warning and the CPU decodes.
+        seed: Seed of the order and of the augmentation. Use the same on all ranks.
+        tail: What happens at the end of an epoch. "drop": only full batches are returned. "even": each sample is
+            returned exactly once, in the same number of steps on all ranks. By default "drop" with shuffling and "even"
+            without.
+        lanes: How many parts of an epoch are read separately. More than 1 is useful if many nodes share slow storage.
+        window: How many shards are shuffled together: by default 64. "all" is a full shuffle, which is suitable for
+            NVMe disks and memory.
+        rank: The rank of this process. By default it is taken from torch.distributed, or else from the environment of
+            torchrun or srun.
+        world_size: The number of ranks. Give both `rank` and `world_size`, or neither.
+        num_threads: Threads that decode. By default the CPU cores of this process, divided among the ranks on the
+            machine.
+        prefetch: Batches that are prepared in advance.
+        dtype: torch.float32, torch.float16 or torch.bfloat16: normalized. torch.uint8: from 0 to 255, not normalized.
+        memory_format: torch.channels_last is faster to produce, and faster to train from on most hardware.
+        mean: Subtracted from each channel after scaling to 0–1. The default is ImageNet's.
+        std: Each channel is then divided by this. The default is ImageNet's.
+        fields: What a batch consists of: "image", "label", "key" (list of str), "id" (int64 [N]), "json" (list of
+            dictionaries with the columns that were kept by `--keep`).
+        verify_crc: Whether to check the CRC-32 of every image that is read.
+        on_error: "raise", or "skip" to replace an image that cannot be read or decoded by the next good image of the
+            same batch, and to count it in `stats()`.
 
     Raises:
-        OptionError: if an argument is wrong by itself.
-        FormatError: if the split is missing or damaged.
-        BackendError: if the backend or the device is not there.
+        OptionError: If an argument is not valid.
+        FormatError: If the split is missing or damaged.
+        BackendError: If the backend is not installed or the device does not exist.
     """
 
     _given: dict[str, Any]  #: the arguments, as `remembered` leaves them
@@ -148,33 +154,33 @@ class DataLoader:
 
     @property
     def classes(self) -> list[str] | None:
-        """Names by label; None where labels are plain integers or absent."""
+        """The class names by label, or None if the labels have no names."""
         return self.dataset.classes
 
     @property
     def class_to_idx(self) -> dict[str, int]:
-        """Labels by class name."""
+        """The labels by class name; empty if the classes have no names."""
         return self.dataset.class_to_idx
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next iterator goes through, also what a resumed training begins with."""
+        """The epoch that the next iteration returns. A resumed training starts with it."""
         return self._state.begin().epoch
 
     def __repr__(self) -> str:
         return f"wdsremux.DataLoader({about(self.dataset)}; {self._options.about})"
 
     def _repr_html_(self) -> str:
-        return html_table("wdsremux.DataLoader", {"reads": about(self.dataset), "gives": self._options.about})
+        return html_table("wdsremux.DataLoader", {"reads": about(self.dataset), "returns": self._options.about})
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, the same for all ranks, also after a resume."""
+        """Return the number of batches in a full epoch: the same on all ranks, also after a resume."""
         return len(self._steps(self._session.share(), 0))
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of one epoch, or what is left of the one that a loaded state was in.
+        """Return the batches of one epoch, or after `load_state_dict` those that are left of the epoch.
 
-        Begins at its first `next`, so that a `set_epoch` before that counts.
+        The iteration starts at the first `next`, so a call of `set_epoch` before that has an effect.
         """
         self._check_open()
         world.check_alone()
@@ -184,8 +190,8 @@ class DataLoader:
         todo = self._steps(self._session.begin(), state.position)
         if len(todo) and todo[len(todo) - 1].repeats:
             warnings.warn(
-                f"{self._order.nsamples - state.position} samples are left of epoch {state.epoch}, "
-                "too few for every rank: some of them are repeated",
+                f"the samples that are left of epoch {state.epoch} ({self._order.nsamples - state.position}) cannot be "
+                "divided evenly among the ranks, so some of them are repeated",
                 stacklevel=2,
             )
         loop = Loop()
@@ -210,44 +216,44 @@ class DataLoader:
             waited_s, callers_s, given = time.perf_counter() - asked, asked - given, time.perf_counter()
             self._meter.handed(ready.cost, len(ready.ids), waited_s, callers_s)
             loop.end_of_dataloader = number == count - 1
-            yield self._batch(ready)
+            yield ready.as_tuple(self._options.fields, self._reader)
         if mine == self._newest:
             self._meter.ended(time.perf_counter() - given)
             self._state = LoaderState(state.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iterator goes through; a loaded position is kept if it is of that epoch.
+        """Choose the epoch that the next iteration returns. A loaded position is kept if it is in that epoch.
 
         Raises:
-            OptionError: if there is no such epoch.
+            OptionError: If the number is not valid.
         """
         before, self._state = self._state, self._state.at_epoch(epoch)
         if before.loses(self._state, self._order.nsamples):
             warnings.warn(
-                f"the loaded state (epoch {before.epoch}, {before.position:,} samples into it) is dropped, because "
-                f"set_epoch({epoch}) asks for another epoch: training does not resume from it. Begin the loop where "
-                "the state is: for epoch in range(loader.epoch, EPOCHS)",
+                f"the loaded state (epoch {before.epoch}, sample {before.position:,}) is discarded, because "
+                f"set_epoch({epoch}) chooses another epoch. To resume from it, start your loop at its epoch: "
+                "for epoch in range(loader.epoch, EPOCHS)",
                 stacklevel=2,
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the training is, in plain values; load it on any number of ranks, with any batch size."""
+        """Return the epoch and the position in it, as plain values. Load them on any number of ranks."""
         return self._state.dump(self._order.fingerprint())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state: the next iterator gives the rest of its epoch.
+        """Resume from a state: the next iteration returns the samples that are left of its epoch.
 
         Raises:
-            StateError: if it is no state, or of another data set or order, naming what differs.
+            StateError: If it is not a state, or belongs to another data set, seed or order. The error says which.
         """
         self._state = load(state, self._order.fingerprint())
 
     def stats(self) -> Stats:
-        """Seconds by stage, images and bytes, of what was handed out; as text one line that says what bounds you."""
+        """Return images, bytes and seconds per stage. Print them to see the bottleneck in one line."""
         return self._meter.stats(*self._session.decoder)
 
     def close(self) -> None:
-        """End threads and close files. The loader is not used again."""
+        """Stop all threads and close all files. The loader cannot be used afterwards."""
         self._finalizer()
 
     def __enter__(self) -> Self:
@@ -267,8 +273,8 @@ class DataLoader:
         """A loader that has not begun is copied and pickled as its arguments, and where it is."""
         if self._session.begun:
             raise TypeError(
-                "this loader has begun: it holds threads and files, which cannot be copied or pickled. Copy it before "
-                "its first batch, or make one in each process"
+                "this loader has started, and its threads and open files cannot be copied or pickled. Copy it before "
+                "its first batch, or create one in each process"
             )
         return remade, (type(self), DataLoader.__init__, self._given), self._state
 
@@ -277,23 +283,7 @@ class DataLoader:
 
     def _check_open(self) -> None:
         if not self._finalizer.alive:
-            raise StateError("this loader is closed; make a new one")
+            raise StateError("this loader was closed. Create a new one")
 
     def _steps(self, share: Share, position: int) -> Steps:
         return steps(position, self._order.nsamples, share.batch_size, share.world, share.tail)
-
-    def _batch(self, ready: Ready) -> tuple[Any, ...]:
-        return tuple(self._field(name, ready) for name in self._options.fields)
-
-    def _field(self, name: str, ready: Ready) -> Any:
-        match name:
-            case "image":
-                return ready.images
-            case "label":
-                return ready.labels
-            case "id":
-                return torch.from_numpy(ready.ids)
-            case "json":
-                return ready.json
-            case _:
-                return self._reader.keys(ready.ids)

@@ -72,7 +72,7 @@ class Options:
     @property
     def about(self) -> str:
         """What batches are like, in words."""
-        what = f"{self.output.size} x {self.output.size} px" if self.images else "no images"
+        what = f"{self.output.size} x {self.output.size} pixels" if self.images else "no images"
         return f"batches of {self.batch_size:,}, {what}, {', '.join(self.fields)}"
 
     @property
@@ -86,5 +86,5 @@ class Options:
             OptionError: if that is a GPU, and the device is none.
         """
         if self.decode == GPU and found.type != "cuda":
-            raise OptionError(f'decode="gpu" needs a CUDA device, and images go to {str(found)!r}. Choose decode="cpu"')
+            raise OptionError(f'decode="gpu" needs a CUDA device (got {str(found)!r}). Choose decode="cpu"')
         return self.decode or (GPU if found.type == "cuda" else CPU)

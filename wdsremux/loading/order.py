@@ -26,7 +26,7 @@ from wdsremux.errors import OptionError
 
 WINDOW = 64  #: shards; some 130,000 samples at the converter's defaults
 ALL = "all"  #: the window that is the whole epoch
-_SHARDS = f" of shards or {ALL!r}"
+_SHARDS = f" (number of shards) or {ALL!r}"
 _FEISTEL_ROUNDS = 10  # four look random (Luby and Rackoff, 1988); windows of a few samples need more: chi2 in tests
 
 Ids = NDArray[np.int64]
@@ -226,8 +226,8 @@ def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Steps
     if tail == "drop":
         if start == 0 and nsamples < full:
             raise OptionError(
-                f"{nsamples} samples are fewer than one global batch of {full} (batch_size {batch} on {world} ranks), "
-                'so tail="drop" would drop all. Choose a smaller batch_size or tail="even"'
+                f"the split has too few samples for one full step: {nsamples}, where batch_size={batch} and "
+                f'world_size={world} need {full}. Choose a smaller batch_size, or tail="even"'
             )
         return Steps(start, left // full, full, ())
     rest = left % full
@@ -239,8 +239,8 @@ def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Steps
         return Steps(start, left // full - 1, full, (full - (world - rest), world))
     if start == 0:
         raise OptionError(
-            f"{nsamples} samples cannot be dealt to {world} ranks in batches of {batch} so that every step has one "
-            'for each rank. Choose another batch_size, or tail="drop"'
+            f"the samples ({nsamples}) cannot be divided so that each rank gets one in every step (batch_size={batch}, "
+            f'world_size={world}). Choose another batch_size, or tail="drop"'
         )
     return Steps(start, left // full, full, (rest,), world - rest)
 

@@ -19,7 +19,7 @@ class Output:
     """What a batch of images looks like: a tensor [N, 3, size, size].
 
     Raises:
-        OptionError: when made with what no backend can give.
+        OptionError: If a value is not supported by any backend.
     """
 
     size: int  #: pixels a side
@@ -30,7 +30,7 @@ class Output:
 
     def __post_init__(self) -> None:
         plain = {
-            "size": arguments.integer("size", self.size, unit=" of pixels a side"),
+            "size": arguments.integer("size", self.size, unit=" (pixels)"),
             "mean": arguments.channels("mean", self.mean),
             "std": arguments.channels("std", self.std),
         }
@@ -42,7 +42,7 @@ class Output:
             known = ", ".join(map(str, LAYOUTS))
             raise OptionError(f"Invalid memory_format (got {self.memory_format}). Supported: {known}")
         if min(self.std) <= 0:
-            arguments.refuse("std", self.std, "three numbers above 0")
+            arguments.refuse("std", self.std, "three numbers greater than 0")
 
     @property
     def channels_last(self) -> bool:

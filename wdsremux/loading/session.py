@@ -63,7 +63,7 @@ class Session:
             StateError: in a process forked from one that had begun.
         """
         if self._owner not in (None, os.getpid()):
-            raise StateError("this loader is at work in the process that this one was forked from. Make one here")
+            raise StateError("this loader is already in use in the parent process. Create a new one in this process")
         self._owner = os.getpid()
         if self._feed is None or self._feed.cursor != (epoch, position):
             self.stop_feed()

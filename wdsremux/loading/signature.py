@@ -18,21 +18,21 @@ T = TypeVar("T")
 _NOT_NEEDED = "It is not needed here"
 #: Arguments of torch.utils.data.DataLoader that ours has not, with what to do instead.
 TORCH = {
-    "dataset": "Give the folder of the converted set as the first argument",
-    "num_workers": "Threads decode here, not processes: num_threads=, by default this process's share of the cores",
+    "dataset": "Pass the folder of the converted set as the first argument",
+    "num_workers": "Threads decode the images, not worker processes. Use num_threads=, by default the CPU cores",
     "drop_last": 'Use tail="drop" for drop_last=True, tail="even" for drop_last=False',
-    "prefetch_factor": "Use prefetch=, the number of batches made ahead",
-    "pin_memory": f"{_NOT_NEEDED}: batches are handed out on the device that device= names",
-    "pin_memory_device": f"{_NOT_NEEDED}: batches are handed out on the device that device= names",
-    "persistent_workers": f"{_NOT_NEEDED}: threads and memory stay from epoch to epoch",
-    "multiprocessing_context": f"{_NOT_NEEDED}: no processes are started",
-    "worker_init_fn": f"{_NOT_NEEDED}: no workers are started, and all randomness comes from seed=",
-    "generator": "Use seed=: order and augmentation are functions of it and of the epoch",
-    "sampler": "Use shuffle=, seed= and, on several ranks, rank= and world_size=; they make the order",
-    "batch_sampler": "Use batch_size=, shuffle= and tail=; they make the batches",
-    "collate_fn": 'Batches come as tensors. Change one in the loop, or choose its parts with fields=("image", "label")',
-    "timeout": f"{_NOT_NEEDED}: what goes wrong in a thread is raised in the loop",
-    "in_order": f"{_NOT_NEEDED}: batches always come in their order",
+    "prefetch_factor": "Use prefetch=, the number of batches that are prepared in advance",
+    "pin_memory": f"{_NOT_NEEDED}: batches are returned on the device that device= names",
+    "pin_memory_device": f"{_NOT_NEEDED}: batches are returned on the device that device= names",
+    "persistent_workers": f"{_NOT_NEEDED}: threads and memory are kept from epoch to epoch",
+    "multiprocessing_context": f"{_NOT_NEEDED}: no worker processes are started",
+    "worker_init_fn": f"{_NOT_NEEDED}: no worker processes are started, and all randomness comes from seed=",
+    "generator": "Use seed=. The order and the augmentation depend only on the seed and the epoch",
+    "sampler": "Use shuffle= and seed= to choose the order. The samples are divided among the ranks automatically",
+    "batch_sampler": "Use batch_size=, shuffle= and tail= to choose the batches",
+    "collate_fn": 'Batches are tensors. Change them in your loop, or choose others with fields=("image", "label")',
+    "timeout": f"{_NOT_NEEDED}: errors in a thread are raised in your loop",
+    "in_order": f"{_NOT_NEEDED}: batches are always returned in order",
 }
 
 
@@ -72,8 +72,8 @@ def missing_attribute(name: str) -> Exception:
     """
     if name == "multiprocessing_context":
         return StateError(
-            "a wdsremux.DataLoader cannot be rebuilt as torch's, as skip_first_batches and the Trainer's resume "
-            "without ignore_data_skip=True try. Use it as it is; to resume, load_state_dict() skips what was seen"
+            "a wdsremux.DataLoader cannot be rebuilt as a torch DataLoader, as skip_first_batches does and the Trainer "
+            "when it resumes without ignore_data_skip=True. To resume, call load_state_dict() of this loader instead"
         )
     advice = f". {TORCH[name]}" if name in TORCH else ""
     return AttributeError(f"'wdsremux.DataLoader' object has no attribute {name!r}{advice}")
@@ -84,7 +84,7 @@ def _check(given: Collection[str], known: Collection[str]) -> None:
         if name in known:
             continue
         if name in TORCH:
-            raise OptionError(f"wdsremux.DataLoader has no {name}=, which torch's has. {TORCH[name]}")
+            raise OptionError(f"wdsremux.DataLoader has no argument {name}=, unlike torch's DataLoader. {TORCH[name]}")
         near = difflib.get_close_matches(name, [*known], 1)
         hint = f". Did you mean {near[0]!r}?" if near else ""
         raise TypeError(f"wdsremux.DataLoader got an unexpected keyword argument {name!r}{hint}")

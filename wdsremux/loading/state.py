@@ -14,7 +14,7 @@ from wdsremux import arguments
 from wdsremux.errors import StateError
 
 _FORMAT, _VERSION = "wdsremux.loader", 1
-_NONE = "this is no state of a wdsremux.DataLoader. Load what its state_dict() gave"
+_NONE = "this is not a state of a wdsremux.DataLoader. Load what its state_dict() returned"
 EPOCHS = 2**32  #: what the random streams can tell apart
 
 
@@ -68,16 +68,18 @@ def load(saved: dict[str, Any], order: dict[str, Any]) -> LoaderState:
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # arrays raise many kinds
         raise StateError(_NONE) from error
     if other:
-        raise StateError(f"the state is {_short(kind[0])} {_short(kind[1])}; this is {_FORMAT} {_VERSION}")
+        raise StateError(
+            f"Invalid format of the state (got {_short(kind[0])} {_short(kind[1])}). Supported: {_FORMAT!r} {_VERSION}"
+        )
     for name in differing:
         raise StateError(
-            f"the state was saved with {name} {_short(theirs.get(name))}, this loader has {order[name]!r}: "
-            "the epochs would differ. Build the loader with the same data set and arguments"
+            f"the state was saved with {name} {_short(theirs.get(name))}, but this loader has {order[name]!r}, so "
+            "its epochs would differ. Create the loader with the same data set and arguments"
         )
     if not (0 <= state.epoch < EPOCHS and 0 <= state.position <= order["samples"]):
         raise StateError(
-            f"the state is at sample {_short(state.position)} of epoch {_short(state.epoch)}, where no training is. "
-            "Load what state_dict() gave"
+            f"the state is at sample {_short(state.position)} of epoch {_short(state.epoch)}, which does not exist. "
+            "Load what state_dict() returned"
         )
     return state
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+_STAGES = {"read": "reading", "decode": "JPEG decoding", "copy": "copying to the device", "training": "your training"}
 _BOUND = 0.05  #: of the time spent waiting, above which the loader is what bounds the training
 
 
@@ -25,7 +26,19 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Sums over batches that were handed out."""
+    """Sums over the batches that your loop has received. `str(tally)` is one line that names the bottleneck.
+
+    Attributes:
+        batches: Number of batches.
+        images: Number of images in them.
+        nbytes: Bytes of image files that were read.
+        skipped: Number of samples that could not be read or decoded and were replaced by others.
+        seconds: Time from the request for the first batch to the request after the last one.
+        read_s: Seconds spent reading.
+        decode_s: Seconds spent decoding and augmenting, not counting work that overlapped with other stages.
+        copy_s: Seconds spent copying images to the device. It is 0 if the decoder writes to the device itself.
+        wait_s: Seconds that your loop waited for batches.
+    """
 
     batches: int = 0
     images: int = 0
@@ -42,7 +55,7 @@ class Tally:
 
     @property
     def bound(self) -> str:
-        """What bounds the training: "read", "decode", "copy", or "training" where the caller hardly ever waits."""
+        """The bottleneck: "read", "decode" or "copy", or "training" if your loop waits 5% of the time or less."""
         if self.wait_s <= _BOUND * self.seconds:
             return "training"
         stages = {"read": self.read_s, "decode": self.decode_s, "copy": self.copy_s}
@@ -50,19 +63,28 @@ class Tally:
 
     def __str__(self) -> str:
         if not self.batches:
-            return "no batch yet"
+            return "No batches yet."
         seconds = max(self.seconds, 1e-9)
-        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
+        skipped = f" ({self.skipped:,} skipped)" if self.skipped else ""
         return (
-            f"{self.images} images{skipped}, {self.nbytes / 1e6:.0f} MB in {seconds:.1f} s "
-            f"({self.images / seconds:,.0f} images/s): waited {self.wait_s / seconds:.1%}, bound by {self.bound} "
-            f"[read {self.read_s:.1f} s, decode {self.decode_s:.1f} s, copy {self.copy_s:.1f} s]"
+            f"Bottleneck: {_STAGES[self.bound]}, {self.images / seconds:,.0f} images/s. "
+            f"{images}{skipped}, {self.nbytes / 1e6:,.0f} MB in {seconds:.1f} s, of which {self.wait_s / seconds:.1%} "
+            f"was spent waiting for data (reading {self.read_s:.1f} s, decoding {self.decode_s:.1f} s, "
+            f"copying {self.copy_s:.1f} s)."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What `loader.stats()` gives; its text is one line, on the last epoch."""
+    """Statistics of a loader, as `loader.stats()` returns them. `str(stats)` is one line about the current epoch.
+
+    Attributes:
+        total: The sums since the loader was created.
+        epoch: The sums of the current epoch, or of the last one if none is in progress.
+        decoder: The backend and what decodes, such as "dali, gpu". None before the first batch or without images.
+        fallback: Why something else decodes than was asked for. None if that is not the case.
+    """
 
     total: Tally  #: since the loader was made
     epoch: Tally  #: of the last iterator: a whole epoch, or as far as it has come
@@ -71,7 +93,7 @@ class Stats:
     fallback: str | None = None  #: why something else decodes than was asked for; None where it does not
 
     def __str__(self) -> str:
-        return f"{self.epoch}" if self.decoder is None else f"{self.epoch}, decoded by {self.decoder}"
+        return f"{self.epoch}" if self.decoder is None else f"{self.epoch} Decoder: {self.decoder}."
 
 
 class Meter:

@@ -32,14 +32,14 @@ def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:
         if all(name in os.environ for name in names):
             return _checked(_integer(names[0]), _integer(names[1]), " and ".join(names))
     if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
-        raise OptionError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but RANK is not set. Set both, as torchrun does")
+        raise OptionError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but RANK is not set. Set both, as torchrun does")
     return 0, 1
 
 
 def _checked(rank: int, world: int, where: str) -> tuple[int, int]:
     if not 0 <= rank < world:
         raise OptionError(
-            f"Invalid rank of world size (got {rank} of {world} from {where}). Supported: 0 <= rank < size"
+            f"Invalid rank (got {rank} with a world size of {world} from {where}). Supported: 0 <= rank < world size"
         )
     return rank, world
 
@@ -50,7 +50,7 @@ def _integer(variable: str) -> int:
         return int(value)
     except ValueError:
         raise OptionError(
-            f"{variable} is {value!r} in the environment, which is no number. Set it right or unset it"
+            f"Invalid environment variable {variable} (got {value!r}). Supported: an integer. Correct it or unset it"
         ) from None
 
 
@@ -72,6 +72,6 @@ def check_alone() -> None:
     worker = torch.utils.data.get_worker_info()
     if worker is not None and worker.num_workers > 1:
         raise StateError(
-            f"this loader is iterated in worker {worker.id} of {worker.num_workers} of a torch DataLoader: each of "
-            "them would give every sample. Iterate it directly; it decodes in threads of its own"
+            f"this loader is used in worker {worker.id} of {worker.num_workers} of a torch DataLoader, and each worker "
+            "would return all samples. Iterate over it directly: it decodes in its own threads"
         )

@@ -25,12 +25,39 @@ __all__ = ["PRESETS", "WHOLE", "Augment", "Colour", "Parameters", "make_augment"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augment:
-    """Random augmentation: the distributions of torchvision v2's transforms. All but crop and flip is off by default.
+    """Random augmentation with the distributions of torchvision's v2 transforms. By default: random crop and flip.
 
-    In this order: crop and resize, flip, affine, colour jitter, grey, blur, normalise, erase.
+    The steps are applied in this order: crop and resize, flip, affine transform, color jitter, grayscale, blur,
+    normalize, erase. Areas outside a rotated or shifted image are black.
+
+    Args:
+        scale: Area of the crop, as a share of the image: a pair (lowest, highest). None: a central square instead of a
+            random crop.
+        ratio: Width divided by height of the crop: a pair (lowest, highest).
+        flip: Probability of a left-right flip.
+        center: Side of the central square, as a share of the short side. Used if `scale` is None.
+        degrees: Rotation in degrees, up to this angle in both directions, or a pair (lowest, highest). Positive angles
+            are clockwise.
+        translate: Largest shift in x and y, as shares of the side.
+        zoom: Enlargement: a pair (lowest, highest). torchvision calls it `scale`.
+        shear: Shear in degrees: one number for both directions along x, a pair (lowest, highest) for x, or four
+            numbers for x and y.
+        brightness: Change of the brightness. One number: factors within this distance of 1. A pair: lowest and highest
+            factor.
+        contrast: Change of the contrast, given as for `brightness`.
+        saturation: Change of the saturation, given as for `brightness`.
+        hue: Shift of the hue in turns of the color wheel, up to 0.5 in both directions, or a pair (lowest, highest).
+        jitter: Probability that an image gets any color jitter (brightness, contrast, saturation, hue).
+        grayscale: Probability that an image becomes gray.
+        blur: Probability of Gaussian blur.
+        blur_kernel: Side of the blur kernel in pixels of the output, an odd number.
+        blur_sigma: Standard deviation of the blur in pixels of the output: a pair (lowest, highest).
+        erasing: Probability that a rectangle is erased. Erased pixels get the mean color.
+        erasing_scale: Area of the rectangle, as a share of the image: a pair (lowest, highest).
+        erasing_ratio: Height divided by width of the rectangle: a pair (lowest, highest).
 
     Raises:
-        OptionError: when made with values that are no distribution.
+        OptionError: If a value is not valid. The error says which values are supported.
     """
 
     # RandomResizedCrop, RandomHorizontalFlip; CenterCrop where scale is None
@@ -69,35 +96,35 @@ class Augment:
 
     @property
     def after_crop(self) -> bool:
-        """Whether anything is to be done after crop and flip."""
+        """Whether any step follows crop and flip."""
         return self._warps or self._jitters or self.grayscale > 0 or self.blur > 0 or self.erasing > 0
 
     def check_size(self, size: int) -> None:
-        """See that pictures of that size can be augmented so.
+        """Check that images of this size can be augmented.
 
         Raises:
-            OptionError: where the blur's kernel reaches over a whole picture.
+            OptionError: If the blur kernel is larger than the image allows.
         """
         if self.blur > 0 and self.blur_kernel // 2 >= size:
             raise OptionError(
-                f"Invalid blur_kernel (got {self.blur_kernel} at a size of {size}). Supported: below {2 * size}"
+                f"Invalid blur_kernel (got {self.blur_kernel} with size={size}). Supported: less than {2 * size}"
             )
 
     def parameters(
         self, ids: Ids, width: NDArray[np.int64], height: NDArray[np.int64], seed: int, epoch: int, size: int
     ) -> Parameters:
-        """Draw for a batch.
+        """Draw the random parameters of a batch.
 
         Args:
-            ids: int64 [N].
-            width: int64 [N], of the pictures as they are on disk.
-            height: int64 [N].
-            seed: of the run.
-            epoch: another one draws anew.
-            size: pixels a side of what is handed out.
+            ids: Sample ids, int64 [N].
+            width: Widths of the stored images, int64 [N].
+            height: Heights of the stored images, int64 [N].
+            seed: Seed of the loader.
+            epoch: Number of the epoch. Each epoch has different parameters.
+            size: Height and width of the images in the batch, in pixels.
 
         Raises:
-            OptionError: as `check_size`.
+            OptionError: As for `check_size`.
         """
         self.check_size(size)
         streams = Streams(ids, seed, epoch)

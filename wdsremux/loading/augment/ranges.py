@@ -63,36 +63,39 @@ def _area(value: Any) -> bool:
     return bool(value[0] > 0) and _within(value, 0, 1)
 
 
-_CHANCE = "a probability, 0 to 1"
-_FACTORS = "a number from 0, for factors within that much of 1, or two factors, 0 <= low <= high"
+_CHANCE = "a probability from 0 to 1"
+_FACTORS = "a number, 0 or more (factors within this distance of 1), or a pair of factors, 0 <= low <= high"
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "scale": (lambda value: value is None or _area(value), "two shares of the area, 0 < low <= high <= 1"),
-    "ratio": (_ratio, "0 < low <= high"),
+    "scale": (
+        lambda value: value is None or _area(value),
+        "a pair of shares of the area, 0 < low <= high <= 1, or None",
+    ),
+    "ratio": (_ratio, "a pair, 0 < low <= high"),
     "flip": (_probability, _CHANCE),
     "center": (lambda value: 0 < value <= 1, "a share of the short side, 0 < center <= 1"),
-    "degrees": (_angles, "an angle from 0, for turns up to that to both sides, or two angles, low <= high"),
-    "translate": (_shares, "two shares of the side, 0 to 1, for x and y"),
-    "zoom": (_ratio, "0 < low <= high"),
+    "degrees": (_angles, "an angle, 0 or more (rotation in both directions), or a pair of angles, low <= high"),
+    "translate": (_shares, "a pair of shares of the side, 0 to 1, for x and y"),
+    "zoom": (_ratio, "a pair, 0 < low <= high"),
     "shear": (
         _shear,
-        "an angle from 0 and below 90, for shears up to that to both sides, two angles, low <= high, for x, or four "
-        "for x and y",
+        "an angle, 0 or more and less than 90 (shear in both directions), a pair of angles, low <= high, for x, or "
+        "four angles for x and y",
     ),
     "brightness": (_factors, _FACTORS),
     "contrast": (_factors, _FACTORS),
     "saturation": (_factors, _FACTORS),
     "hue": (
         lambda value: _within(around(value), -0.5, 0.5),
-        "turns of the colour wheel, 0 to 0.5, or two, -0.5 <= low <= high <= 0.5",
+        "turns of the color wheel, 0 to 0.5, or a pair, -0.5 <= low <= high <= 0.5",
     ),
     "jitter": (_probability, _CHANCE),
     "grayscale": (_probability, _CHANCE),
     "blur": (_probability, _CHANCE),
     "blur_kernel": (lambda value: value > 0 and value % 2 == 1 and value == int(value), "an odd number of pixels"),
-    "blur_sigma": (_ratio, "pixels, 0 < low <= high"),
+    "blur_sigma": (_ratio, "a pair in pixels, 0 < low <= high"),
     "erasing": (_probability, _CHANCE),
-    "erasing_scale": (lambda value: _within(value, 0, 1), "two shares of the area, 0 <= low <= high <= 1"),
-    "erasing_ratio": (_ratio, "0 < low <= high"),
+    "erasing_scale": (lambda value: _within(value, 0, 1), "a pair of shares of the area, 0 <= low <= high <= 1"),
+    "erasing_ratio": (_ratio, "a pair, 0 < low <= high"),
 }
 
 

@@ -79,9 +79,9 @@ class Canary:
             return
         if off > FAR:
             raise BackendError(
-                f"{place(batch.encoded, i)} came out of {self._decoder} on {named(self._destination.device)} as "
-                f'another picture than the CPU\'s, {off:.0f} of 255 apart. Choose decode="cpu", and report this '
-                "with what `make gpu-report` prints"
+                f"{place(batch.encoded, i)} was decoded wrongly by {self._decoder} on "
+                f"{named(self._destination.device)}: it differs from the CPU's result by {off:.0f} of 255. "
+                'Choose decode="cpu", and report this with the output of `make gpu-report`'
             )
 
 

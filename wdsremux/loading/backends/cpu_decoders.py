@@ -248,8 +248,10 @@ def _decoding_threads(count: int) -> ThreadPoolExecutor:
             started.wait()
     except (RuntimeError, OSError, MemoryError) as error:  # no more threads, of which a barrier's end is a sign, too
         threads.shutdown(wait=False)
-        what = f"{count} threads to decode in cannot be started: {one_line(error)}"
-        raise BackendError(f"{what}. Raise the limit of processes, or give a smaller num_threads") from error
+        what = f"the threads that decode cannot be started (num_threads={count}): {one_line(error)}"
+        raise BackendError(
+            f"{what}. Raise the limit of processes with `ulimit -u`, or choose a smaller num_threads"
+        ) from error
     finally:
         torch.set_num_threads(before)
     return threads

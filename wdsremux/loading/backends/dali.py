@@ -93,7 +93,7 @@ class DaliBackend:
         while True:
             pipeline = self._pipeline
             if pipeline is None:
-                raise BackendError("the dali backend was closed while it was at work")
+                raise BackendError("the dali backend was closed while it was decoding. Create a new loader")
             try:
                 images = pipeline.result(under_way[0].ticket)
             except Lost as lost:

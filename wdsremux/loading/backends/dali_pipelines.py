@@ -142,7 +142,7 @@ class SharedPipeline:
             self._pipeline: Any = graph.make()
             _build(self._pipeline)
         except RuntimeError as error:
-            raise BackendError(f"DALI's pipeline cannot be built: {_reason(error)}") from error
+            raise BackendError(f"DALI cannot build its pipeline: {_reason(error)}") from error
 
     @property
     def failed(self) -> bool:
@@ -158,7 +158,7 @@ class SharedPipeline:
         ticket = Ticket(None if device is None else torch.cuda.current_stream(device))
         with self._lock:
             if self._pipeline is None:
-                ticket.lost, ticket.done = "the pipeline had failed before", True
+                ticket.lost, ticket.done = "the pipeline failed earlier", True
                 return ticket
             self._under_way.append(ticket)
             try:

@@ -21,6 +21,7 @@ from wdsremux.loading.backends.canary import Canary
 from wdsremux.loading.backends.cpu_decoders import Augmented, Decoders, Normalised, Pending, Plain
 from wdsremux.loading.backends.resample import Joined, joined, resample
 from wdsremux.loading.buffers import BatchMemory
+from wdsremux.loading.reader.encoded import place
 from wdsremux.loading.transforms import Transforms
 
 _T = TypeVar("_T")
@@ -73,7 +74,10 @@ class _Threaded:
         if bad := pending.wait():
             done = repaired(batch, self._setup.skip)
             if done is None or self._decoders.begin(done, pending.places).wait():
-                raise BackendError(f"sample {batch.encoded.ids[bad[0]]} is not of the size that the sample table says")
+                raise BackendError(
+                    f"{place(batch.encoded, bad[0])} does not have the size that is recorded in the sample table. "
+                    "To find the damaged file, run `wdsremux verify OUT --decode`"
+                )
             batch = done
         return batch, self._images(batch, pending.places)
 
@@ -125,7 +129,7 @@ class _Gpu:
             from torchcodec.decoders import decode_jpeg
         except (ImportError, OSError, RuntimeError) as error:  # whatever a shared library lacks
             raise BackendError(
-                "the torchvision backend decodes on the GPU with TorchCodec, which cannot be loaded "
+                "the torchvision backend needs TorchCodec to decode on the GPU, but it cannot be loaded "
                 f"({first_line(error)}). Install it with {install_command('torchcodec')}"
             ) from error
         self._decode = decode_jpeg
@@ -167,7 +171,7 @@ class _Gpu:
             for image, (height, width) in zip(images, sizes, strict=True):
                 if image.shape[1:] != (height, width):
                     shape = f"{image.shape[2]}x{image.shape[1]}"
-                    raise RuntimeError(f"an image of {width}x{height} px came out as {shape} px")
+                    raise RuntimeError(f"an image of {width}x{height} pixels was decoded to {shape} pixels")
             # Joined on this stream, so that a few pieces of memory are handed over instead of each image: the allocator
             # records an event for every one.
             parts = joined(images, batch.parameters.boxes)

@@ -91,10 +91,11 @@ def begin(ways: list[Route], setup: Setup, sample: Callable[[], Encoded | None])
     try:
         backend = other.plug(replace(setup, decode=other.decode))
     except BackendError as error:
-        raise BackendError(f'{error}. Choose backend="torchvision", which needs less of the driver') from error
-    by = "" if other.backend == first.backend else f" ({other.backend})"
+        raise BackendError(f'{error}. Choose backend="torchvision", which does not need DALI') from error
+    by = "" if other.backend == first.backend else f" with {other.backend}"
     warnings.warn(
-        f'decoding on the GPU does not work here, so the CPU decodes{by}: {reason}. To silence this, pass decode="cpu"',
+        f"decoding on the GPU does not work on this machine, so images are decoded on the CPU{by}: {reason}. "
+        'To silence this warning, pass decode="cpu"',
         stacklevel=2,
     )
     return WorkingBackend(backend, str(other), reason)
@@ -145,9 +146,9 @@ def judge(pixels: NDArray[np.uint8], wanted: NDArray[np.uint8], *, exact: bool) 
         BackendError: saying what is wrong.
     """
     if (off := difference(pixels, wanted)) > FAR:
-        raise BackendError(f"its pictures are not the CPU's, {off:.0f} of 255 apart on average")
+        raise BackendError(f"the decoded images differ from the CPU's by {off:.0f} of 255 on average")
     if exact and wanted.std() > _TEXTURE and np.array_equal(pixels, wanted):
-        raise BackendError("its pixels are those of the CPU's decoder, to the last bit")
+        raise BackendError("the pixels are exactly those of the CPU's decoder, so they were decoded on the CPU")
 
 
 def _cut(encoded: Encoded, size: int) -> Parameters:
@@ -163,8 +164,9 @@ def unused_engine(device: torch.device) -> str | None:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) not in _ENGINES or _loaded(_ENGINE_LIBRARY):
         return None
     return (
-        f"the JPEG engine of this card is not used: the driver's {_ENGINE_LIBRARY}.so.1 is not loaded. The GPU's cores "
-        'decode, and the CPU helps them. Containers get the library with "video" in NVIDIA_DRIVER_CAPABILITIES'
+        f"the hardware JPEG decoder of this GPU is not used, because the driver's {_ENGINE_LIBRARY}.so.1 is missing. "
+        'Images are decoded by the GPU\'s cores and the CPU instead. In a container, add "video" to '
+        "NVIDIA_DRIVER_CAPABILITIES"
     )
 
 

@@ -76,7 +76,9 @@ class Reader:
         if not missing:
             return
         others = f" and {len(missing) - 1} more of {len(self.manifest.shards)} shards are" if missing[1:] else " is"
-        what = f"{missing[0]}{others} missing. Run the conversion again to rebuild what is missing"
+        what = (
+            f"{missing[0]}{others} missing. Run the same conversion again to rebuild {'them' if missing[1:] else 'it'}"
+        )
         if not self._skip or len(missing) == len(self.manifest.shards):
             raise FormatError(what)
         skip_log.LOG.warn(what)
@@ -171,9 +173,9 @@ class Reader:
             self._fetch(shard, start + BLOCK_BYTES + here, content[here:])
             values = json.loads(bytes(content))
             if not isinstance(values, dict):
-                raise ValueError(f"it holds no object but a {type(values).__name__}")
+                raise ValueError(f"expected a JSON object, got {type(values).__name__}")
         except (ValueError, RecursionError) as error:
-            place = f"{self.split.path(shard)} holds no {key}.json at byte {start}"
+            place = f"{self.split.path(shard)} has no valid {key}.json at byte {start}"
             raise FormatError(f"{place}: {error}. {DELETE}") from error
         return values
 
@@ -186,8 +188,8 @@ def _member_size(header: memoryview, name: str, most: int) -> int:
     """
     named = bytes(header[:100]).partition(b"\0")[0]
     if named != name.encode():
-        raise ValueError(f"there is {named.decode('ascii', 'replace')!r}")
+        raise ValueError(f"found {named.decode('ascii', 'replace')!r} instead")
     size = int(bytes(header[124:135]), 8)
     if BLOCK_BYTES + size > most:
-        raise ValueError(f"{size} bytes run past the end of the tar")
+        raise ValueError(f"its {size:,} bytes extend beyond the end of the tar")
     return size

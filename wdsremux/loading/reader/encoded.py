@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wdsremux.errors import FormatError, ImageError
 from wdsremux.loading.order import Ids
-from wdsremux.loading.reader.split import DELETE, Split
+from wdsremux.loading.reader.split import DELETE_SHARD, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Encoded:
         if not len(bad):
             return self, places
         if not good.size:
-            raise fault(self, 0, "nor can any other of its batch")
+            raise fault(self, 0, "no other image of its batch can be decoded either")
         index = good[np.searchsorted(good, places) % good.size]
         return self._take(index), index
 
@@ -92,7 +92,7 @@ def fault(encoded: Encoded, i: int, reason: object) -> FormatError | ImageError:
 
 def damage(encoded: Encoded, i: int) -> FormatError:
     """The error for an image whose CRC-32 is wrong."""
-    return FormatError(f"{place(encoded, i)} is damaged: its CRC-32 differs. {DELETE}")
+    return FormatError(f"{place(encoded, i)} is damaged: its CRC-32 is wrong. {DELETE_SHARD}")
 
 
 def place(encoded: Encoded, i: int) -> str:

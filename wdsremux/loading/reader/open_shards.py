@@ -13,7 +13,7 @@ from collections import OrderedDict
 from errno import EACCES, EISDIR, EMFILE, ENFILE, ENOENT
 
 from wdsremux.errors import FormatError
-from wdsremux.loading.reader.split import DELETE, REBUILD, Mark, Split, marks
+from wdsremux.loading.reader.split import DELETE, DELETE_SHARD, REBUILD, Mark, Split, marks
 
 OPEN_SHARDS = 256  #: file descriptors kept at most; four windows, and a quarter of the usual limit of 1,024
 MORE = "Close other files, or raise the limit with `ulimit -n`"
@@ -123,7 +123,9 @@ class Shards:
     def _check_size(self, shard: int, descriptor: int) -> None:
         size, wanted = os.fstat(descriptor).st_size, self.split.manifest.shards[shard].size_bytes
         if size != wanted:
-            what = f"{self.split.path(shard)} was changed since the conversion: {size} bytes where the manifest says"
+            what = (
+                f"{self.split.path(shard)} was changed after the conversion: it has {size} bytes, but the manifest says"
+            )
             raise self._found(shard, f"{what} {wanted}. {REBUILD}")
 
     def _check_marks(self, shard: int, descriptor: int) -> None:
@@ -131,11 +133,11 @@ class Shards:
         first, last = marks(self.split, shard)
         if not self._agrees(shard, descriptor, first):
             if not self._agrees(shard, descriptor, last):
-                what = f"{self.split.path(shard)} is another shard, or damaged: {first.name} and its bytes are not at"
-                raise self._found(shard, f"{what} byte {first.offset} of it. {DELETE}")
+                what = f"{self.split.path(shard)} is damaged, or is another shard: {first.name} is not at byte"
+                raise self._found(shard, f"{what} {first.offset}. {DELETE}")
             if not self._lenient:
                 raise FormatError(
-                    f"{self.split.place(first.sample_id)} is damaged: its CRC-32 or header differs. {DELETE}"
+                    f"{self.split.place(first.sample_id)} is damaged: its CRC-32 or header is wrong. {DELETE_SHARD}"
                 )
         self._known.add(shard)
 
@@ -157,5 +159,7 @@ class Shards:
             except OSError as error:
                 raise FormatError(f"{self.split.path(shard)} cannot be read: {error.strerror}. {REBUILD}") from error
             if not count:
-                raise FormatError(f"{self.split.path(shard)} is cut short at the sample at byte {offset}. {REBUILD}")
+                raise FormatError(
+                    f"{self.split.path(shard)} ends in the middle of the sample at byte {offset}. {REBUILD}"
+                )
             done += count

@@ -133,9 +133,10 @@ class ReadAhead:
         single_s, whole_s = speed.window_s(own, size_bytes)
         whole = speed.prefers_whole(own, size_bytes)
         LOGGER.info(
-            "%s: a sample takes %.2f ms, so this rank's %d of a window %.2f s; its shards, read whole, %.2f s: %s",
+            "%s: reading one sample takes %.2f ms; reading the samples of this rank in a window (%d) takes %.2f s; "
+            "reading whole shards takes %.2f s. %s",
             *(self._reader.folder, speed.sample_s * 1e3, own, single_s, whole_s),
-            "whole shards are read ahead into memory" if whole else "samples are read one by one",
+            "Whole shards are read ahead into memory" if whole else "Samples are read one by one",
         )
         return whole
 

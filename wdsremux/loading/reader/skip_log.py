@@ -23,7 +23,7 @@ class SkipLog:
         if len(self._said) <= MOST:
             LOGGER.warning("skipped: %s", text)
         else:
-            LOGGER.warning("skipped: more than %d faults; further ones are only counted", MOST)
+            LOGGER.warning("skipped: more than %d faults. Further ones are counted, but not logged", MOST)
 
 
 LOG = SkipLog()  #: of this process, as the readers of several loaders may meet the same fault

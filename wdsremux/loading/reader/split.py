@@ -19,8 +19,9 @@ from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import Table
 
 CHECKED_BYTES = 256 * 2**20  #: a larger table is hashed only when asked for: 0.2 s for 256 MB
-REBUILD = "Run the conversion again to rebuild it"
+REBUILD = "Run the same conversion again to rebuild it"
 DELETE = "Delete it and run the same conversion again to rebuild it"  #: a file of the right size is left alone else
+DELETE_SHARD = "Delete this shard and run the same conversion again to rebuild it"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Split:
     def misplaced(self, sample_id: int, shard: int) -> FormatError:
         """The error for a sample that the table has lie outside of its shard."""
         return FormatError(
-            f"{self.folder / samples.NAME} does not agree with the manifest: sample {sample_id} ought to lie in "
+            f"{self.folder / samples.NAME} does not match the manifest: sample {sample_id} should be in "
             f"{self.manifest.shards[shard].url}. {DELETE}"
         )
 
@@ -75,7 +76,7 @@ class Split:
     def place(self, sample_id: int) -> str:
         """Where a sample lies, for people."""
         row = self.table[sample_id]
-        return f"sample {sample_id}, at byte {row['offset']} of {self.path(int(row['shard']))}"
+        return f"sample {sample_id} at byte {row['offset']} of {self.path(int(row['shard']))}"
 
     def missing(self) -> list[Path]:
         """The tars that are not there; one look at the folder, whatever their number: 50,000 names take 50 ms.
@@ -87,7 +88,7 @@ class Split:
             with os.scandir(self.folder) as entries:
                 present = {entry.name for entry in entries}
         except OSError as error:
-            raise FormatError(f"{self.folder} cannot be listed: {error.strerror}") from error
+            raise FormatError(f"{self.folder} cannot be read: {error.strerror}. Make it readable") from error
         return [self.folder / shard.url for shard in self.manifest.shards if shard.url not in present]
 
 
@@ -104,10 +105,11 @@ def open_split(folder: Path, hash_table: bool = False) -> Split:
     split = Split(folder, manifest.read(folder), samples.read(folder / samples.NAME))
     path = folder / samples.NAME
     if len(split.table) != split.manifest.nsamples:
-        raise FormatError(f"{path} holds {len(split.table)} samples, the manifest {split.manifest.nsamples}")
+        count = f"{len(split.table)}, but the manifest says {split.manifest.nsamples}"
+        raise FormatError(f"{path} has the wrong number of samples: {count}. {DELETE}")
     wanted = split.manifest.files[samples.NAME]["sha256"]
     if (split.table.nbytes <= CHECKED_BYTES or hash_table) and files.sha256(path) != wanted:
-        raise FormatError(f"{path} was changed since the conversion: its SHA-256 differs. {DELETE}")
+        raise FormatError(f"{path} was changed after the conversion: its SHA-256 differs. {DELETE}")
     return split
 
 
