@@ -56,7 +56,8 @@ def test_goes_on_with_another_batch_size_and_refuses_another_rate(converted: Pat
     assert "at epoch 1, sample 100\n" in output("train", *common, "--batch-size", 40)
     refused = start("train", *common, "--lr", 0.1)
     assert refused.returncode == 1
-    assert refused.stderr == f"error: in {tmp_path / 'c.pt'} lr is 0.002. Give the same, or leave out --resume.\n"
+    wanted = f"error: {tmp_path / 'c.pt'} was saved with other options: --lr 0.002. Use the same options, or leave out"
+    assert refused.stderr == f"{wanted} --resume.\n"
 
 
 def test_mixed_precision_learns_too(converted: Path, tmp_path: Path) -> None:
