@@ -24,7 +24,7 @@ from wdsremux.loading.state import LoaderState
         ({"batch_size": 0}, r"Invalid batch_size \(got 0\)"),
         (
             {"size": (224, 224)},
-            r"Invalid size \(got \(224, 224\)\)\. Supported: an integer \(pixels\), 1 or more",
+            r"Invalid size \(got \(224, 224\)\)\. Supported: an integer of 1 or more \(pixels\)",
         ),
         ({"mean": 0.5}, r"Invalid mean \(got 0\.5\)\. Supported: three numbers from 0 to 1, for red, green and blue"),
         ({"mean": (123.7, 116.3, 103.5)}, r"Invalid mean .* look like values from 0 to 255: divide them by 255"),
@@ -41,7 +41,7 @@ from wdsremux.loading.state import LoaderState
         ({"shuffle": "no"}, r"Invalid shuffle \(got 'no'\)"),
         (
             {"window": 2.5},
-            r"Invalid window \(got 2\.5\)\. Supported: an integer \(number of shards\) or 'all', 1 or more",
+            r"Invalid window \(got 2\.5\)\. Supported: an integer of 1 or more \(number of shards\) or 'all'",
         ),
         ({"lanes": "2"}, r"Invalid lanes"),
         ({"prefetch": None}, r"Invalid prefetch \(got None\)\. Supported: an integer, 1 or more"),

@@ -40,7 +40,8 @@ def integer(name: str, value: Any, least: int | None = 1, most: int | None = Non
     if found is None or type(value).__name__ in _FLAGS or not low <= found <= high:
         if least is None:
             refuse(name, value, f"an integer{unit}")
-        refuse(name, value, f"an integer{unit}, {least} or more" if most is None else f"an integer, {least} to {most}")
+        few = f"an integer of {least} or more{unit}" if unit else f"an integer, {least} or more"
+        refuse(name, value, few if most is None else f"an integer, {least} to {most}")
     return found
 
 

@@ -61,7 +61,9 @@ def begun(out: Path, done: bool = True) -> None:
         record.unlink()
 
 
-@pytest.mark.filterwarnings("ignore:.* have no label:UserWarning")  # the -1 of 0.1.0 meant that, or a value
+@pytest.mark.filterwarnings(
+    "ignore:.* has samples without a label:UserWarning"
+)  # the -1 of 0.1.0 meant that, or a value
 @pytest.mark.parametrize("name", [*AS_BEFORE, *OTHERWISE, "integer-texts"])
 def test_they_are_read_and_sound(name: str, unpack: Unpack) -> None:
     _, out = unpack(name)
