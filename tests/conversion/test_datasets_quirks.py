@@ -86,3 +86,27 @@ def test_conversions_from_python_are_quiet(sample: Path, tmp_path: Path) -> None
     )
     command = [sys.executable, "-c", code, str(sample), str(tmp_path / "out")]
     subprocess.run(command, check=True)
+
+
+LOADED_MEANWHILE = """
+import os, warnings
+from wdsremux.conversion.datasets_quirks import quiet
+warnings.simplefilter("error", UserWarning)
+with quiet():
+    import datasets
+    from huggingface_hub import logging as hub
+    print(datasets.logging.get_verbosity(), hub.get_verbosity(), datasets.utils.are_progress_bars_disabled())
+print(datasets.logging.get_verbosity(), hub.get_verbosity(), datasets.utils.are_progress_bars_disabled())
+datasets.disable_progress_bars()
+datasets.enable_progress_bars()  # which the environment at its loading would not allow, with a warning
+print([name for name in os.environ if name in VARIABLES])
+"""
+
+
+def test_libraries_that_are_loaded_meanwhile_are_not_quiet_for_good() -> None:
+    """As in a notebook that converts first, and works with `datasets` then."""
+    variables = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    code = f"VARIABLES = {VARIABLES!r}\n{LOADED_MEANWHILE}"
+    run = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == ["50 40 True", "30 30 False", "[]"]

@@ -17,6 +17,7 @@ import os
 import sys
 import warnings
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from wdsremux.errors import SourceError
 
@@ -46,15 +47,10 @@ def check_cache() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let neither library print, here and in workers that begin meanwhile; what the user has set, stays.
-
-    A library that is loaded before the end keeps quiet after it, too, if it was not loaded before.
-    """
+    """Let neither library print, here and in workers that begin meanwhile; what the user has set, stays."""
     _load_bars()
     ours = {name: value for name, value in _QUIET.items() if name not in os.environ}
-    with contextlib.ExitStack() as flipped:
-        if "datasets" in sys.modules:
-            flipped.enter_context(_silenced(ours))
+    with _silenced(ours) if "datasets" in sys.modules else _loaded_quiet(ours):
         os.environ.update(ours)
         try:
             yield
@@ -95,6 +91,32 @@ def _silenced(names: Collection[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _loaded_quiet(names: Collection[str]) -> Iterator[None]:
+    """Switch back what the libraries read from these variables, if they are loaded meanwhile.
+
+    Their progress bars would stay off for good: what was in the environment when `datasets` was loaded has priority
+    over its own functions.
+    """
+    knew_hub = "huggingface_hub" in sys.modules
+    try:
+        yield
+    finally:
+        if "datasets" in sys.modules:
+            import datasets
+            from huggingface_hub import logging as hub_logging
+
+            if "DATASETS_VERBOSITY" in names:
+                datasets.logging.set_verbosity(logging.WARNING)
+            if "HF_HUB_VERBOSITY" in names and not knew_hub:
+                hub_logging.set_verbosity(logging.WARNING)
+            if "HF_DATASETS_DISABLE_PROGRESS_BARS" in names:
+                read: list[Any] = [datasets.config, sys.modules["datasets.utils.tqdm"]]
+                for module in read:
+                    module.HF_DATASETS_DISABLE_PROGRESS_BARS = None
+                datasets.enable_progress_bars()
+
+
+@contextlib.contextmanager
 def without_torch() -> Iterator[None]:
     """Streams of `datasets` are made without loading torch, which would take a second and 280 MB to know their columns.
 
@@ -103,25 +125,28 @@ def without_torch() -> Iterator[None]:
     """
     import datasets
 
-    known = datasets.config.TORCH_AVAILABLE
-    datasets.config.TORCH_AVAILABLE = known and "torch" in sys.modules
-    try:
+    with _switched("TORCH_AVAILABLE", datasets.config.TORCH_AVAILABLE and "torch" in sys.modules):
         yield
-    finally:
-        datasets.config.TORCH_AVAILABLE = known
 
 
 @contextlib.contextmanager
 def one_try() -> Iterator[None]:
     """Streams try once: 20 tries, with 23 s of tries of the Hub's client in each, would outlast any --patience."""
+    with _switched("STREAMING_READ_MAX_RETRIES", 1):
+        yield
+
+
+@contextlib.contextmanager
+def _switched(name: str, value: object) -> Iterator[None]:
+    """Another value for a name of `datasets.config`, for a time."""
     import datasets
 
-    known = datasets.config.STREAMING_READ_MAX_RETRIES
-    datasets.config.STREAMING_READ_MAX_RETRIES = 1
+    known = getattr(datasets.config, name)
+    setattr(datasets.config, name, value)
     try:
         yield
     finally:
-        datasets.config.STREAMING_READ_MAX_RETRIES = known
+        setattr(datasets.config, name, known)
 
 
 @contextlib.contextmanager

@@ -24,11 +24,11 @@ from wdsremux.conversion.record import Record, is_count, journal_names
 from wdsremux.conversion.request import Request
 from wdsremux.conversion.source.base import STORED
 from wdsremux.errors import FormatError, OutputError, counted, one_line
-from wdsremux.format import samples
+from wdsremux.format import samples, underway
 
-FOLDER = ".wdsremux"
+FOLDER = underway.WORK
 VERSION = 2  #: of the plan file
-PLAN = "plan.json"
+PLAN = underway.PLAN
 _LONGEST = 200  #: characters of a value in a sentence
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  #: what comes of reading a damaged file
 _STRANGE = "it contains values that no conversion writes"

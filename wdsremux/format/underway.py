@@ -19,7 +19,7 @@ from wdsremux.format.plain import check_plain, open_plain
 
 WORK = ".wdsremux"  #: the folder of plan and journal within that of a split
 MANIFEST = "index.json"  #: what a split has as soon as it is finished
-_PLAN = "plan.json"
+PLAN = "plan.json"
 _MOST_BYTES = 2**30  #: no plan is larger
 _DAMAGE = (OSError, FormatError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -44,7 +44,7 @@ def read(folder: Path) -> Underway | None:
     if (folder / MANIFEST).exists():
         return None
     try:
-        tasks = _load(folder / WORK / _PLAN)["tasks"]
+        tasks = _load(folder / WORK / PLAN)["tasks"]
         rows = [_rows(task) for task in tasks]
         done = list(_done(folder, len(tasks)))
     except _DAMAGE:
@@ -55,7 +55,7 @@ def read(folder: Path) -> Underway | None:
 
 def read_all(out: Path) -> list[Underway]:
     """The unfinished splits in OUT, by name."""
-    found = map(read, sorted(path.parent.parent for path in out.glob(f"*/{WORK}/{_PLAN}")))
+    found = map(read, sorted(path.parent.parent for path in out.glob(f"*/{WORK}/{PLAN}")))
     return [split for split in found if split is not None]
 
 

@@ -18,7 +18,6 @@ from wdsremux.inspection.reading import DIFFERS, Known, digest, hashed, readable
 
 Finding = tuple[str, str]  #: file, what is wrong with it
 NAMED = 8  #: pictures that fail are named, up to so many
-_KEY_COLUMNS = ("fragment", "row", "part")
 _SIDES = ("width", "height")  #: of which a tar tells only when its pictures are decoded
 
 
