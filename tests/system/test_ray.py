@@ -26,13 +26,14 @@ pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
-SIZES = ("--samples-per-shard", "10", "--samples-per-task", "50", "--workers", "2", "--batch-size", "10")
+SIZES = ("--samples-per-shard", "10", "--samples-per-task", "50", "--batch-size", "10")
 STORE_BYTES = 80 * 2**20
 RECIPE = """
+import os
 import time
 
 def bake(batch):
-    time.sleep(0.05)  # so that a test can come between
+    time.sleep(float(os.environ.get("SECONDS_A_BATCH", "0.05")))  # so that a test can come between
     return {"image": [image.resize((64, 64)) for image in batch["image"]]}
 """
 
@@ -44,11 +45,12 @@ class Conversion:
     source: Path
     out: Path
     recipe: Path
+    workers: int = 2
 
     def command(self, engine: str) -> Sequence[str]:
         recipe = ("--recipe", f"{self.recipe}:bake")
         convert = (sys.executable, "-m", "wdsremux", "convert", str(self.source), str(self.out))
-        return [*convert, "--engine", engine, *SIZES, *recipe]
+        return [*convert, "--engine", engine, "--workers", str(self.workers), *SIZES, *recipe]
 
     @contextlib.contextmanager
     def running(self, engine: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
@@ -148,7 +150,7 @@ def test_over_a_cluster_of_its_own(conversion: Conversion, undisturbed: Conversi
 
 def test_a_worker_is_killed(conversion: Conversion, undisturbed: Conversion) -> None:
     with conversion.running("ray") as process:
-        wait_until(lambda: any(conversion.out.glob("train/.wdsremux/task-*-*")), process)
+        wait_until(lambda: bakers(session(process.pid)), process)
         bakers(session(process.pid))[0].kill()
         said = finished(process)
         wait_until(lambda: not session(process.pid))
@@ -242,9 +244,10 @@ def test_over_a_cluster_that_runs(cluster: Any, conversion: Conversion, undistur
 def test_a_node_is_lost(
     cluster: Any, another_node: Callable[..., Any], conversion: Conversion, undisturbed: Conversion
 ) -> None:
-    node = another_node()
+    """It would bake its task for ever, and has one for sure: there are as many workers as the nodes have cores."""
+    node = another_node(SECONDS_A_BATCH=str(PATIENCE_S))
     raylet = next(process.process for [process] in [node.all_processes["raylet"]])
-    with conversion.running("ray", RAY_ADDRESS=cluster.address) as process:
+    with replace(conversion, workers=3).running("ray", RAY_ADDRESS=cluster.address) as process:
         wait_until(lambda: bakers(psutil.Process(raylet.pid).children(recursive=True)), process)
         cluster.remove_node(node, allow_graceful=False)
         said = finished(process)
