@@ -116,6 +116,7 @@ ALLOWED: dict[str, set[str]] = {
     "wdsremux.files": {"wdsremux.errors"},
     "wdsremux.codec": {"wdsremux.arguments", "wdsremux.errors"},
     "wdsremux.format": {"wdsremux.errors", "wdsremux.html_table"},
+    "wdsremux.format.containers": {"wdsremux.errors", "wdsremux.files", "wdsremux.format"},
     "wdsremux.format.card": {"wdsremux.errors", "wdsremux.files", "wdsremux.format"},
     INSPECTION: COMMON,
     **{f"{CONVERSION}.{stage}": COMMON | {f"{CONVERSION}.{name}" for name in below} for stage, below in STAGES.items()},

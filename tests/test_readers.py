@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import WriteSource
 from tests.support.reading import read_split
-from wdsremux.format import archive, samples
+from wdsremux.format import keys, samples
 
 Rows = dict[str, tuple[int, bytes]]  #: label and image by key
 
@@ -107,7 +107,7 @@ def by_dali(out: Path, split: str, tmp_path: Path) -> Rows:
     batches = [pipe.run() for _ in range(-(-len(table) // 7))]
     images = [np.array(image).tobytes() for batch in batches for image in batch[0]]
     labels = [int(np.array(label).tobytes()) for batch in batches for label in batch[1]]
-    keys = [archive.key(row["fragment"], row["row"], row["part"]) for row in table]
+    keys = [keys.key(row["fragment"], row["row"], row["part"]) for row in table]
     return {key: (label, image) for key, label, image in zip(keys, labels, images, strict=False)}
 
 
@@ -138,7 +138,7 @@ def test_pixels_are_those_that_datasets_decodes(converted: Path, tmp_path: Path)
         with open(converted / "test" / index["shards"][row["shard"]]["url"], "rb") as file:
             pixels = codec.decode(os.pread(file.fileno(), int(row["size"]), int(row["offset"])))
         assert pixels.shape == (row["height"], row["width"], 3)
-        assert np.array_equal(pixels, seen[archive.key(row["fragment"], row["row"])])
+        assert np.array_equal(pixels, seen[keys.key(row["fragment"], row["row"])])
     assert len(seen) == 60
 
 
@@ -177,4 +177,4 @@ def test_unlabelled_samples(write_source: WriteSource, tmp_path: Path) -> None:
     wdsremux.convert(write_source([tiny_jpeg(i) for i in range(20)]), tmp_path / "out", recipe="copy", workers=1)
     rows = read_webdataset(tars(tmp_path / "out", "train"))
     found = {row["__key__"]: row["jpg"] for row in rows if "cls" not in row}
-    assert found == {archive.key(0, i): tiny_jpeg(i) for i in range(20)}
+    assert found == {keys.key(0, i): tiny_jpeg(i) for i in range(20)}

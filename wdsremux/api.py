@@ -44,6 +44,7 @@ def convert(
     subsampling: str = "420",
     restart_rows: bool = False,
     fast: bool = False,
+    container: str = "tar",
     samples_per_shard: int | None = None,
     samples_per_task: int | None = None,
     shuffle: bool = True,
@@ -71,7 +72,8 @@ def convert(
         label_column: name of the column with the labels, if it is not detected. "none" converts without labels.
         classes: class names in the order of their labels: a list, one string with commas, or the path of a file with
             one name per line. By default the source's own.
-        keep: columns to keep as JSON beside each image: a list, or one string with commas.
+        keep: columns to keep beside each image, as JSON in tars and as columns of their own types in Parquet: a list,
+            or one string with commas.
         recipe: how each image is processed: "resize:N" (short side of N pixels), "square:N" (the largest central
             square), "copy" (the source's bytes), "FILE.py:FUNC", "package.module:FUNC", a function that maps a batch of
             rows to a batch of rows, or a torchvision transform, which is applied to each image.
@@ -82,6 +84,8 @@ def convert(
         restart_rows: end each row of JPEG blocks with a restart marker, so that a loader on a CPU can decode only the
             rows of a crop.
         fast: resize about 17 % faster, at a cost of 0.2 to 2 dB in image quality. For resize:N and square:N.
+        container: what the samples are written to: "tar" (WebDataset shards) or "parquet". All splits in one folder
+            have the same.
         samples_per_shard: number of samples in each shard. By default 2,000, and fewer for a small source.
         samples_per_task: number of rows that one worker shuffles together. By default 8,192.
         shuffle: whether to shuffle the rows of the source; False keeps their order.
@@ -127,6 +131,7 @@ def convert(
         subsampling=subsampling,
         restart_rows=restart_rows,
         fast=fast,
+        container=container,
         samples_per_shard=samples_per_shard,
         samples_per_task=samples_per_task,
         shuffle=shuffle,

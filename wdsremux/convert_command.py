@@ -54,7 +54,8 @@ def convert(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            help="Names of columns to keep as JSON beside each image, separated by commas. May be given several times."
+            help="Names of columns to keep beside each image (in tars as JSON), separated by commas. May be given "
+            "several times."
         ),
     ] = None,
     recipe: Annotated[
@@ -85,6 +86,14 @@ def convert(
         bool,
         typer.Option("--fast", help="Resize about 17 % faster, at a cost of 0.2 to 2 dB in image quality."),
     ] = False,
+    container: Annotated[
+        str,
+        typer.Option(
+            help="What the samples are written to: tar (WebDataset shards) or parquet. All splits in one folder have "
+            "the same.",
+            metavar="[tar|parquet]",
+        ),
+    ] = "tar",
     samples_per_shard: Annotated[
         int | None,
         typer.Option(help="Number of samples in each shard. By default 2,000, and fewer for a small source."),
@@ -147,6 +156,7 @@ def convert(
         subsampling=subsampling,
         restart_rows=restart_rows,
         fast=fast,
+        container=container,
         samples_per_shard=samples_per_shard,
         samples_per_task=samples_per_task,
         shuffle=shuffle,

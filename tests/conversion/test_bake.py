@@ -22,7 +22,7 @@ from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.record import Record, journal_names
 from wdsremux.conversion.source import Source
 from wdsremux.errors import ConversionError, SourceError
-from wdsremux.format import archive, samples
+from wdsremux.format import containers, keys, samples
 from wdsremux.format.rejects import RejectLine
 
 
@@ -53,7 +53,7 @@ class Kitchen:
 
     def rows(self, number: int) -> list[int]:
         """The row numbers in a shard, in its order."""
-        return [archive.place(key)[1] for key in read_tar(self.folder / f"train-{number:06d}.tar")]
+        return [keys.place(key)[1] for key in read_tar(self.folder / f"train-{number:06d}.tar")]
 
 
 def test_a_task_is_permuted_over_its_shards(write_source: WriteSource, tmp_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_a_task_is_permuted_over_its_shards(write_source: WriteSource, tmp_path:
     for shard in record.shards:
         found = read_tar(kitchen.folder / shard.url)
         for key, content in found.items():
-            fragment, row, _ = archive.place(key)
+            fragment, row, _ = keys.place(key)
             assert content == {"jpg": tiny_jpeg(20 * fragment + row), "cls": str(20 * fragment + row).encode()}
             seen.append((fragment, row))
-        assert len({archive.place(key)[0] for key in found}) == 3  # each shard draws from all fragments
+        assert len({keys.place(key)[0] for key in found}) == 3  # each shard draws from all fragments
     assert sorted(seen) == [(fragment, row) for fragment in range(3) for row in range(20)]
     assert seen != sorted(seen)
 
@@ -238,7 +238,7 @@ def test_unknown_rows_are_all_baked(tmp_path: Path) -> None:
     for task in kitchen.plan.tasks:
         record = kitchen.bake(task.number)
         count = [50, 7, 30][task.reads[0].fragment]
-        numbers = [archive.shard_number(shard.url) for shard in record.shards]
+        numbers = [containers.shard_number(shard.url) for shard in record.shards]
         assert record.rows == sum(shard.nsamples for shard in record.shards) == count
         assert [shard.nsamples for shard in record.shards] == [10] * (count // 10) + [7] * (count == 7)
         assert numbers == list(range(task.shards.start, task.shards.start + len(numbers)))

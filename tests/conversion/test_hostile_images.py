@@ -33,7 +33,7 @@ from tests.support.reading import check_split, read_split
 from tests.support.soak import tries
 from wdsremux import codec
 from wdsremux.errors import ImageError
-from wdsremux.format import archive, samples
+from wdsremux.format import keys, samples
 
 RECIPES = (f"resize:{SIDE}", "copy")
 MEAN_OFF, MOST_OFF = 1.5, 40  #: levels of 255 between a baked picture and Pillow's: on average, and at most
@@ -249,7 +249,7 @@ def test_torchcodec_decodes_every_picture(result: Result) -> None:
     needs("torchcodec.decoders", "TorchCodec")
     contents = read_split(result.out / "train")
     for row in samples.read(result.out / "train" / samples.NAME):
-        jpeg = contents[archive.key(row["fragment"], row["row"])]["jpg"]
+        jpeg = contents[keys.key(row["fragment"], row["row"])]["jpg"]
         pixels = torchcodec_pixels(jpeg)
         assert pixels.shape == (row["height"], row["width"], 3)
         assert np.array_equal(pixels, upright(jpeg))

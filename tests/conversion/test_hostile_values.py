@@ -25,8 +25,7 @@ import pytest
 import wdsremux
 from tests.conftest import WriteSource, needs, tiny_jpeg
 from tests.support.reading import check_split, digests, read_split
-from wdsremux.conversion.recipes import kept as kept_json
-from wdsremux.format import archive, manifest
+from wdsremux.format import kept_json, keys, manifest
 
 TEXTS = [
     "../../../etc/passwd",
@@ -150,7 +149,7 @@ def check_readers(out: Path, rows: int, tmp_path: Path) -> dict[str, dict[str, b
     check_split(out / "train", rows)
     found = read_split(out / "train")
     for key in found:
-        archive.place(key)
+        keys.place(key)
     assert by_webdataset(out, tmp_path) == found
     extensions = sorted({extension for content in found.values() for extension in content})
     assert by_dali(out, extensions) == [[content[name] for name in extensions] for content in found.values()]
@@ -170,7 +169,7 @@ def test_labels_of_any_text(write_source: WriteSource, convert: Convert, tmp_pat
     classes = manifest.read(out / "train").classes
     assert classes == sorted(TEXTS)
     for key, content in check_readers(out, len(TEXTS), tmp_path).items():
-        assert classes[int(content["cls"])] == TEXTS[archive.place(key)[1]]
+        assert classes[int(content["cls"])] == TEXTS[keys.place(key)[1]]
         tally(KEPT, "unchanged, in JSON only; file names consist of numbers")
 
 
@@ -179,7 +178,7 @@ def test_class_names_of_any_text(write_source: WriteSource, convert: Convert, tm
     out = convert(source)
     assert manifest.read(out / "train").classes == TEXTS
     for key, content in check_readers(out, len(TEXTS), tmp_path).items():
-        assert int(content["cls"]) == archive.place(key)[1]
+        assert int(content["cls"]) == keys.place(key)[1]
         tally(KEPT, "unchanged, in JSON only; file names consist of numbers")
 
 
@@ -198,7 +197,7 @@ def test_kept_values_of_any_text(write_source: WriteSource, convert: Convert, tm
     source = write_source([tiny_jpeg(i) for i in range(count)], range(count), columns=columns)
     out = convert(source, keep=tuple(columns))
     for key, content in check_readers(out, count, tmp_path).items():
-        row = archive.place(key)[1]
+        row = keys.place(key)[1]
         wanted = {name: values[row] for name, (_, values) in columns.items()}
         assert json.loads(content["json"]) == wanted | {"float": None if row < 2 else row - 2.0}
         tally(KEPT, "unchanged, in JSON only; file names consist of numbers")
@@ -323,7 +322,7 @@ def test_member_names_that_lead_elsewhere(convert: Convert, tmp_path: Path, form
     out = convert(keep=("__key__",))
     found = check_readers(out, len(names) - 1, tmp_path)
     for key, content in found.items():
-        row = archive.place(key)[1]
+        row = keys.place(key)[1]
         assert json.loads(content["json"]) == {"__key__": names[row]}
         assert content["jpg"] == tiny_jpeg(row)
         tally(TARS, "nothing written outside OUT, nothing read but members of the tar")

@@ -15,8 +15,10 @@ from tests.support.reading import read_tar
 from tests.support.splits import Content, header, picture, tar, write_split
 from wdsremux import codec
 from wdsremux.errors import FormatError
-from wdsremux.format import archive, contents, manifest, samples
+from wdsremux.format import containers, contents, keys, manifest, samples
+from wdsremux.format.containers import StoredSample, tar_layout
 
+TAR = containers.container("tar")
 PLACE = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 3))
 CONTENT = st.fixed_dictionaries(
     {"jpg": st.binary(max_size=1_600)},
@@ -25,11 +27,11 @@ CONTENT = st.fixed_dictionaries(
 SAMPLES = st.lists(st.tuples(PLACE, CONTENT), max_size=6, unique_by=lambda sample: sample[0])
 
 
-def walk(data: bytes) -> list[contents.StoredSample]:
-    return list(contents.walk(io.BytesIO(data), "a.tar", len(data)))
+def walk(data: bytes) -> list[StoredSample]:
+    return list(TAR.walk(io.BytesIO(data), Path("a.tar"), len(data)))
 
 
-def outcome(data: bytes) -> list[contents.StoredSample] | str:
+def outcome(data: bytes) -> list[StoredSample] | str:
     """The samples, or what is wrong."""
     try:
         return walk(data)
@@ -45,14 +47,14 @@ def sides(data: bytes) -> tuple[int, int]:
 @given(written=SAMPLES)
 @example(written=[((0, 0, 0), {"jpg": b""})])
 def test_samples_come_back(written: list[tuple[tuple[int, int, int], Content]]) -> None:
-    data = tar((archive.key(*place), content) for place, content in written)
+    data = tar((keys.key(*place), content) for place, content in written)
     found = walk(data)
     assert [(sample.place, sample.image, sample.label) for sample in found] == [
         (place, content["jpg"], int(content.get("cls", -1))) for place, content in written
     ]
-    layout = archive.Layout()
+    layout = tar_layout.Layout()
     for sample, (place, content) in zip(found, written, strict=True):
-        assert sample.key == archive.key(*place)
+        assert sample.key == keys.key(*place)
         assert sample.members == layout.add(sample.key, {name: len(value) for name, value in content.items()})
         for member in sample.members:
             assert data[member.offset : member.offset + member.size] == content[member.extension]
@@ -73,8 +75,8 @@ def _rebuild(folder: Path) -> None:
     about, tables = manifest.read(folder), []
     for number, shard in enumerate(about.shards):
         path = folder / shard.url
-        assert contents.index_of(path) == path.with_suffix(".idx").read_bytes()
-        tables.append(contents.table_of(path, number, sides))
+        assert contents.index_of(path, TAR) == path.with_suffix(".idx").read_bytes()
+        tables.append(contents.table_of(path, TAR, number, sides))
     file = io.BytesIO()
     samples.write(file, tables, about.nsamples)
     assert file.getvalue() == (folder / samples.NAME).read_bytes()
@@ -173,12 +175,12 @@ def test_a_hostile_size_takes_no_memory(tmp_path: Path) -> None:
     path.write_bytes(padded(header(f"{KEY}.jpg", 8**11 - 1)))
     content = {"jpg": bytes(2**20)}
     large = tmp_path / "large.tar"
-    large.write_bytes(tar((archive.key(0, row), content) for row in range(200)))
+    large.write_bytes(tar((keys.key(0, row), content) for row in range(200)))
     tracemalloc.start()
     try:
         with pytest.raises(FormatError, match="extends past the end of the file"):
-            contents.index_of(path)
-        assert len(contents.table_of(large, 0, lambda _: (1, 1))) == 200
+            contents.index_of(path, TAR)
+        assert len(contents.table_of(large, TAR, 0, lambda _: (1, 1))) == 200
         assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
     finally:
         tracemalloc.stop()
@@ -188,10 +190,12 @@ def test_table_of_what_is_no_picture(tmp_path: Path) -> None:
     path = tmp_path / "train-000000.tar"
     path.write_bytes(tar([(KEY, {"jpg": picture(0)[:-2]}), ("000001-000003", {"jpg": b"text"})]))
     with pytest.raises(FormatError, match=r"^train-000000\.tar is damaged at byte \d+: 000001-000003\.jpg is not a"):
-        contents.table_of(path, 0, sides)
+        contents.table_of(path, TAR, 0, sides)
 
 
-@pytest.mark.parametrize("read", [contents.index_of, lambda path: contents.table_of(path, 0, sides)])
+@pytest.mark.parametrize(
+    "read", [lambda path: contents.index_of(path, TAR), lambda path: contents.table_of(path, TAR, 0, sides)]
+)
 def test_what_cannot_be_read(tmp_path: Path, read: object) -> None:
     assert callable(read)
     for path in (tmp_path, tmp_path / "none.tar"):
@@ -201,7 +205,7 @@ def test_what_cannot_be_read(tmp_path: Path, read: object) -> None:
 
 def test_table_is_of_the_contract(tmp_path: Path) -> None:
     folder = write_split(tmp_path, shards=(4,))
-    table = contents.table_of(folder / "train-000000.tar", 3, sides)
+    table = contents.table_of(folder / "train-000000.tar", TAR, 3, sides)
     assert table.dtype == samples.SAMPLE
     assert np.array_equal(table["shard"], [3] * 4)
     assert list(table["label"]) == [int(c.get("cls", -1)) for c in read_tar(folder / "train-000000.tar").values()]

@@ -21,7 +21,8 @@ from tests.support.mutations import Tally, changed, many, rewritten, some, survi
 from tests.support.reading import RECORD
 from tests.support.splits import header, index, picture, reseal, tar, write_split
 from wdsremux.errors import FormatError
-from wdsremux.format import archive, contents, manifest, samples
+from wdsremux.format import keys, manifest, samples
+from wdsremux.format.containers import tar_layout, tar_walk
 from wdsremux.inspection import records
 from wdsremux.inspection.verify import verify
 from wdsremux.loading.reader import Reader
@@ -69,9 +70,9 @@ TAR_WORDS = [
 @many
 @given(data=changed(TARS, TAR_WORDS))
 def test_tars(data: bytes, tally: Tally) -> None:
-    found = survives(lambda: list(contents.walk(io.BytesIO(data), "a.tar", len(data))), tally)
+    found = survives(lambda: list(tar_walk.walk(io.BytesIO(data), Path("a.tar"), len(data))), tally)
     if isinstance(found, list):
-        assert index(data) == archive.index_text([sample.members for sample in found])
+        assert index(data) == tar_layout.index_text([sample.members for sample in found])
         for sample in found:
             assert data[sample.offset : sample.offset + len(sample.image)] == sample.image
 
@@ -80,8 +81,8 @@ def test_tars(data: bytes, tally: Tally) -> None:
 @given(name=st.one_of(st.text(max_size=30), changed([b"000001-000002-3", b"4294967295-000000"], [b"-", b"0"])))
 def test_keys(name: str | bytes, tally: Tally) -> None:
     text = name if isinstance(name, str) else name.decode("latin-1")
-    place = survives(lambda: archive.place(text), tally)
-    assert isinstance(place, FormatError) or archive.key(*place) == text
+    place = survives(lambda: keys.place(text), tally)
+    assert isinstance(place, FormatError) or keys.key(*place) == text
 
 
 SHARDS = [

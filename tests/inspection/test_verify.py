@@ -25,7 +25,7 @@ from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
 from tests.support.reading import RECORD
 from tests.support.splits import header, index, picture, reseal, tar, write_split
 from wdsremux.errors import FormatError
-from wdsremux.format import contents, manifest, plain
+from wdsremux.format import containers, contents, manifest, plain
 from wdsremux.inspection import shard_check
 from wdsremux.inspection import verify as verification
 from wdsremux.inspection.reading import Known
@@ -611,7 +611,7 @@ def test_decode_names_what_fails(split: Path) -> None:
     folder = write_split(split.parent, "test", shards=(11,), labelled=False)
     (folder / "test-000000.tar").write_bytes(tar(samples))
     (folder / "test-000000.idx").write_bytes(index(tar(samples)))
-    rows = contents.table_of(folder / "test-000000.tar", 0, lambda _: (8, 9))
+    rows = contents.table_of(folder / "test-000000.tar", containers.container("tar"), 0, lambda _: (8, 9))
     np.save(folder / "samples.npy", rows)
     reseal(folder)
     assert verify(split.parent) == []

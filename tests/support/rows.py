@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from tests.conftest import jpeg
+from wdsremux.conversion.recipes.base import Reject, Sample
 from wdsremux.conversion.source import Fault, Rows
+from wdsremux.format import kept_json
 
 
 def picture(number: int, height: int = 10, width: int = 12) -> bytes:
@@ -40,3 +42,10 @@ def rows(
         kept=pa.table({name: pa.array(values) for name, values in (kept or {}).items()}),
         faults=faults or {},
     )
+
+
+def as_json(item: Sample | Reject) -> bytes:
+    """The kept columns of a sample as they stand in a tar."""
+    assert isinstance(item, Sample)
+    assert item.kept is not None
+    return kept_json.dumps(item.kept)

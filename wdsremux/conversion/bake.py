@@ -22,6 +22,7 @@ from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Block, Task
 from wdsremux.conversion.recipes.base import Recipe, Reject, Sample
 from wdsremux.conversion.record import Record, journal_names
+from wdsremux.conversion.shard_writer import Form
 from wdsremux.conversion.source import Rows, Source
 from wdsremux.errors import ConversionError
 from wdsremux.format import manifest, samples
@@ -44,6 +45,7 @@ class Bakery:
     split: str
     seed: int
     environment: Mapping[str, Any]  #: that all workers must have
+    form: Form = field(default_factory=Form)  #: how shards are written
     shuffle: bool = True  #: whether samples are permuted within a block
     mended: Mapping[str, manifest.Shard] | None = None  #: by file name, where a finished split lacks files
 
@@ -76,7 +78,7 @@ def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None
                     f"{bakery.source.where(task.reads[0].fragment)} has more rows than its size allows. Download it "
                     "again"
                 )
-            with shard_writer.spooled(partial) as spool:
+            with shard_writer.spooled(partial, bakery.form) as spool:
                 for _, fragment, sample in items:
                     spool.add(fragment, sample)
                 block = task.blocks[number]

@@ -26,6 +26,7 @@ class ConvertOptions(TypedDict, total=False):
     subsampling: str
     restart_rows: bool
     fast: bool
+    container: str
     samples_per_shard: int | None
     samples_per_task: int | None
     shuffle: bool

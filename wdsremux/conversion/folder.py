@@ -12,12 +12,19 @@ from pathlib import Path
 from wdsremux import files
 from wdsremux.conversion import journal
 from wdsremux.errors import FormatError, OutputError, VersionError
-from wdsremux.format import archive, manifest, samples
+from wdsremux.format import containers, manifest, samples
 from wdsremux.format.manifest import Manifest
 
 _LOCK = "lock"
 _FIXED = (manifest.NAME, manifest.REJECTS, samples.NAME)  #: what every split has beside its shards
 _PARTIALS = tuple(f".{name}{files.PARTIAL}" for name in _FIXED)
+#: What the names of shards, and of indexes beside them, end with.
+_SUFFIXES = "|".join(
+    re.escape(suffix)
+    for names in containers.CONTAINERS.values()
+    for suffix in (names.suffix, names.index_suffix)
+    if suffix is not None
+)
 _MARK = b'{\n"format": "wdsremux"'  #: how a manifest of ours begins, also one that was torn or edited since
 
 
@@ -67,7 +74,7 @@ def _foreign(folder: Path) -> list[str]:
     try:
         named, planned = _manifest_names(folder), journal.planned_shards(work)
     except (OutputError, FormatError):
-        shard = re.compile(rf"{re.escape(folder.name)}-\d{{6,}}\.(?:tar|idx)")
+        shard = re.compile(rf"{re.escape(folder.name)}-\d{{6,}}(?:{_SUFFIXES})")
         return [name for name in unknown if not shard.fullmatch(name) and name not in (*_FIXED, *_PARTIALS)]
     known = named | ({*_FIXED, *_PARTIALS} if named or planned is not None else set())
     return [name for name in unknown if name not in known and not _is_planned(name, folder.name, planned or [])]
@@ -75,8 +82,8 @@ def _foreign(folder: Path) -> list[str]:
 
 def _is_planned(name: str, split: str, planned: list[range]) -> bool:
     """Whether a file may be a shard of the plan, or the index of one."""
-    match = re.fullmatch(rf"{re.escape(split)}-(\d{{6,20}})\.(?:tar|idx)", name)
-    if match is None or archive.shard_name(split, int(match[1])) != f"{name[:-4]}.tar":
+    match = re.fullmatch(rf"{re.escape(split)}-(\d{{6,20}})(?:{_SUFFIXES})", name)
+    if match is None or f"{int(match[1]):06d}" != match[1]:
         return False
     return any(int(match[1]) in run for run in planned)
 
@@ -91,7 +98,7 @@ def _manifest_names(folder: Path) -> set[str]:
     if not _is_marked(path):
         return set()
     done = manifest.read(folder)
-    shards = {name for shard in done.shards for name in (shard.url, archive.index_name(shard.url))}
+    shards = {name for shard in done.shards for name, _ in shard.files}
     return shards | {manifest.NAME, *done.files}
 
 
@@ -120,6 +127,22 @@ def _empty(folder: Path, work: Path) -> None:
     files.sync_folder(folder)
     files.sync_folder(work)
     last.unlink(missing_ok=True)
+
+
+def check_container(out: Path, split: str, container: str) -> None:
+    """See that OUT's other splits, finished or begun, lie in the same container: readers take a set for one.
+
+    Raises:
+        OutputError: naming the split that does not.
+    """
+    for other in sorted(path for path in out.iterdir() if path.is_dir() and path.name != split):
+        done, before = finished(other), journal.begun(other / journal.FOLDER)
+        has = done.container if done is not None else before.container if before is not None else container
+        if has != container:
+            raise OutputError(
+                f"{other} has {has} shards, but this run asks for {container} shards in the same output folder. Use "
+                f"--container {has}, or choose another output folder"
+            )
 
 
 def sealed(folder: Path) -> bool:

@@ -115,7 +115,8 @@ def _begun(job: _Job, tell: Tell, before: dict[str, Any] | None) -> Run:
     """
     spec, now = job.spec, job.engine.environment()
     work = spec.folder / journal.FOLDER
-    with card.held(spec.out):  # another split that begins beside this one has to find its classes
+    with card.held(spec.out):  # another split that begins beside this one has to find its classes and container
+        folder.check_container(spec.out, spec.selection.split, spec.container)
         source = _settled(spec, job.source)
         begun = journal.begin(
             work, job.request, job.plan, now if before is None else before, source.stamp, source.classes

@@ -24,7 +24,7 @@ from wdsremux.conversion.record import Record, is_count, journal_names
 from wdsremux.conversion.request import Request
 from wdsremux.conversion.source.base import STORED
 from wdsremux.errors import FormatError, OutputError, counted, one_line
-from wdsremux.format import samples, underway
+from wdsremux.format import containers, samples, underway
 
 FOLDER = underway.WORK
 VERSION = 2  #: of the plan file
@@ -46,6 +46,7 @@ class Journal:
     stamp: str | None = None  #: of the source that it was begun with, see `Source.stamp`
     touched: bool = False  #: whether that is another one now
     classes: list[str] | None = None  #: as the manifest will name them
+    container: str = containers.DEFAULT  #: of its shards
 
     def recorded(self, task: Task) -> bool:
         """Whether a task was done once."""
@@ -55,9 +56,10 @@ class Journal:
         """Whether a task is done: its record stands, and so does every shard it names, at its size."""
         if not self.recorded(task):
             return False
-        shards = [(folder / shard.url, shard.size_bytes) for shard in self.record(task.number).shards]
-        return all(
-            path.exists() and path.stat().st_size == size and path.with_suffix(".idx").exists() for path, size in shards
+        shards = self.record(task.number).shards
+        sizes = [(folder / shard.url, shard.size_bytes) for shard in shards]
+        return all(path.exists() and path.stat().st_size == size for path, size in sizes) and all(
+            (folder / name).exists() for shard in shards for name, _ in shard.files
         )
 
     def record(self, task: int) -> Record:
@@ -69,7 +71,7 @@ class Journal:
         path = journal_names(self.work, task)[1]
         try:
             record = Record.loads(path.read_bytes())
-            if not record.sound(task, self.work.parent.name):
+            if not record.sound(task, self.work.parent.name, self.container):
                 raise ValueError(_STRANGE)
         except _DAMAGE as error:
             raise _damaged(path, error) from error
@@ -114,19 +116,19 @@ def begin(
     Raises:
         OutputError: if the earlier run was asked for something else.
     """
-    before = _saved(work)
+    before, container = _saved(work), request.options.get("container", containers.DEFAULT)
     clear(work)
     if before is None:
         for record in work.glob("task-*"):  # its plan is gone, and it would pass for one of this plan
             record.unlink()
-        return _save(Journal(work, plan, now, stamp=stamp, classes=classes), request)
+        return _save(Journal(work, plan, now, stamp=stamp, classes=classes, container=container), request)
     request.check(Request(**{f.name: before[f.name] for f in fields(Request)}), work.parent)
     found = _saved_plan(before, plan)
     if not agree(found, plan):
         raise OutputError(
             f"{work / PLAN} is damaged: it does not list each requested row exactly once. Start again with --overwrite"
         )
-    begun = Journal(work, found, before["environment"], stamp=before.get("stamp"), classes=classes)
+    begun = Journal(work, found, before["environment"], stamp=before.get("stamp"), classes=classes, container=container)
     done = [begun.has(task, work.parent) for task in begun.plan.tasks]
     if all(done):
         return begun
@@ -145,6 +147,7 @@ class EarlierRun:
 
     source: dict[str, Any]  #: what it converts, as its manifest will say it
     labelled: bool
+    container: Any  #: the name of one, as it was written down
     classes: tuple[str, ...] | None  #: names by number; None: there are none, or they were not written down
     states_classes: bool  #: whether they were: version 0.1.0 did so only at the end
     any_done: bool  #: whether a task is done
@@ -163,6 +166,7 @@ def begun(work: Path) -> EarlierRun | None:
     return EarlierRun(
         source=before["source"],
         labelled=before["options"].get("label_column") is not None,
+        container=before["options"].get("container", containers.DEFAULT),
         classes=None if names is None else tuple(names),
         states_classes="classes" in before,
         any_done=any(work.glob("task-*.json")),

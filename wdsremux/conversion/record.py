@@ -36,12 +36,12 @@ class Record:
         rejects = [RejectLine(**line) for line in values["rejects"]]
         return Record(**(values | {"shards": shards, "rejects": rejects}))
 
-    def sound(self, task: int, split: str) -> bool:
+    def sound(self, task: int, split: str, container: str) -> bool:
         """Whether it may be that of a task: whoever puts records together relies on that."""
         return (
             self.task == task
             and all(map(is_count, (self.task, self.rows, self.ndropped)))
-            and all(is_shard(shard, split) for shard in self.shards)
+            and all(is_shard(shard, split, container) for shard in self.shards)
             and all(line.sound for line in self.rejects)
         )
 

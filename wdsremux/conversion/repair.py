@@ -1,7 +1,7 @@
 """A finished split of which files are missing: made again, and put in place only if they are what its manifest says.
 
-A missing tar is baked again with the rest of its task. A missing index is read from its tar, a missing sample table
-from all tars; a missing list of rejects takes the journal, or a second look at every row.
+A missing shard is baked again with the rest of its task. A missing index is read from its shard, a missing sample table
+from all shards; a missing list of rejects takes the journal, or a second look at every row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wdsremux import codec, files
 from wdsremux.conversion.plan import Plan, Task
 from wdsremux.conversion.record import Record
 from wdsremux.errors import OutputError
-from wdsremux.format import archive, contents, manifest, samples
+from wdsremux.format import containers, contents, manifest, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import check_plain
 
@@ -27,11 +27,10 @@ def missing(folder: Path, done: Manifest) -> set[str]:
     """
     lacking = set()
     for shard in done.shards:
-        path, index = folder / shard.url, folder / archive.index_name(shard.url)
+        path = folder / shard.url
         if not path.exists() or check_plain(path) != shard.size_bytes:
             lacking.add(shard.url)
-        if not _is(index, shard.idx_sha256):
-            lacking.add(index.name)
+        lacking |= {name for name, sha256 in shard.files[1:] if not _is(folder / name, sha256)}
     return lacking | {name for name, file in done.files.items() if not _is(folder / name, file["sha256"])}
 
 
@@ -44,28 +43,29 @@ def _is(path: Path, sha256: str) -> bool:
 
 def tasks(plan: Plan, done: Manifest, lacking: Collection[str], recorded: Callable[[Task], bool]) -> list[Task]:
     """The tasks to bake again."""
-    numbers = {archive.shard_number(name) for name in lacking if name.endswith(".tar")}
+    numbers = {containers.shard_number(shard.url) for shard in done.shards if shard.url in lacking}
     rejects = manifest.REJECTS in lacking and done.nrejects > 0
     return [task for task in plan.tasks if numbers.intersection(task.shards) or (rejects and not recorded(task))]
 
 
 def rebuild(folder: Path, done: Manifest, lacking: Collection[str], records: Callable[[], Iterable[Record]]) -> None:
-    """Make the missing files that are no tars, once all tars stand.
+    """Make the missing files that are no shards, once all shards stand.
 
     Raises:
-        FormatError: if a tar that they are read from is damaged.
+        FormatError: if a shard that they are read from is damaged.
         OutputError: if one comes out otherwise than the manifest says.
     """
+    container = containers.container(done.container)
     for shard in done.shards:
-        name = archive.index_name(shard.url)
-        if name in lacking and not _is(folder / name, shard.idx_sha256):
-            text = contents.index_of(folder / shard.url)
-            _place(folder / name, shard.idx_sha256, [text])
+        for name, sha256 in shard.files[1:]:
+            if name in lacking and not _is(folder / name, sha256):
+                _place(folder / name, sha256, [contents.index_of(folder / shard.url, container)])
     if manifest.REJECTS in lacking:
         lines = (record.rejected() for record in records()) if done.nrejects else ()
         _place(folder / manifest.REJECTS, done.files[manifest.REJECTS]["sha256"], lines)
     if samples.NAME in lacking:
-        tables = (contents.table_of(folder / shard.url, number, _sides) for number, shard in enumerate(done.shards))
+        shards = enumerate(done.shards)
+        tables = (contents.table_of(folder / shard.url, container, number, _sides) for number, shard in shards)
         with files.atomic(folder / samples.NAME) as file:
             samples.write(file, tables, done.nsamples)
             file.flush()

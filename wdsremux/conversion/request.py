@@ -10,6 +10,7 @@ from typing import Any
 
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.errors import OutputError, printable
+from wdsremux.format.containers import DEFAULT
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")  #: the revision of a source on the Hub; a folder's is longer
 _LONGEST = 200  #: characters of a value in a sentence
@@ -24,6 +25,7 @@ _FOLLOWING = {  #: what follows from other options and from the source: named on
     "options samples_per_shard": 2,
     "options samples_per_task": 2,
 }
+_UNNAMED = {"options container": DEFAULT}  #: what a value is that is only named where it is another
 _FLAGS = ("fast", "restart_rows", "shuffle")  #: options that take no value
 _OPTIONS = {"source config": "config", "source revision": "revision", "recipe batch_size": "batch_size", "seed": "seed"}
 _WORDS = {"source name": "source", "recipe name": "recipe"} | _OPTIONS  #: what is said for a value's name
@@ -48,7 +50,8 @@ class Request:
         """
         found = sorted(_differences(asdict(before), asdict(self)), key=lambda each: _FOLLOWING.get(each[0], 0))
         if found:
-            what, again = self._changed(found[0], folder)
+            name, old, new = found[0]
+            what, again = self._changed((name, _value(name, old), _value(name, new)), folder)
             raise OutputError(f"{what}. {again}, choose another output folder, or start again with --overwrite")
 
     def _changed(self, difference: _Difference, folder: Path) -> tuple[str, str]:
@@ -76,6 +79,10 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[_Diffe
             yield from ((f"{name} {inner}", a, b) for inner, a, b in _differences(old, new))
         elif old != new:
             yield name, old, new
+
+
+def _value(name: str, value: Any) -> Any:
+    return _UNNAMED.get(name) if value is None else value
 
 
 def _again(option: str, old: Any) -> str:

@@ -17,11 +17,13 @@ from wdsremux.conversion.plan import Task
 from wdsremux.conversion.recipes.base import Recipe
 from wdsremux.conversion.reject_count import RejectCount
 from wdsremux.conversion.request import Request
+from wdsremux.conversion.shard_writer import Form
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec
 from wdsremux.errors import OutputError, counted
 from wdsremux.format import manifest, samples
+from wdsremux.format.containers import SampleColumns
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import NO_LABEL
 
@@ -80,9 +82,17 @@ class Run:
             split=self.spec.selection.split,
             seed=self.spec.seed,
             environment=self.environment,
+            form=self._form(),
             shuffle=self.spec.shuffle,
             mended=None if mended is None else {shard.url: shard for shard in mended.shards},
         )
+
+    def _form(self) -> Form:
+        """How shards are written."""
+        columns, keep, classes = self.source.columns, self.spec.selection.keep, self.source.classes
+        named = None if classes is None else tuple(classes)
+        kept = columns.stored(keep) if keep else None
+        return Form(self.spec.container, SampleColumns(columns.label is not None, named, kept))
 
     def _tell_of_source(self) -> None:
         """Say what is not taken of the source, and what should be known of it."""
@@ -176,6 +186,7 @@ class Run:
             options=request.options,
             seed=request.seed,
             environment=begun.environment,
+            container=self.spec.container,
             shards=shards,
             files={name: {"sha256": files.sha256(folder / name)} for name in (manifest.REJECTS, samples.NAME)},
         )

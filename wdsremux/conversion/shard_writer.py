@@ -7,7 +7,6 @@ second decode and in bounded memory.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import tempfile
 import zlib
@@ -15,21 +14,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from wdsremux import files, rng
 from wdsremux.conversion.plan import Block
 from wdsremux.conversion.recipes.base import Sample
-from wdsremux.errors import OutputError
-from wdsremux.format import archive, manifest, samples
-from wdsremux.format.samples import NO_LABEL
-
-if TYPE_CHECKING:
-    import webdataset
+from wdsremux.errors import OutputError, RecipeError
+from wdsremux.format import keys, manifest, samples
+from wdsremux.format.containers import DEFAULT, SampleColumns, container, index_name, shard_name
 
 SPOOL_BYTES = 16 * 2**20  #: of encoded samples held in memory; past that the spool is a file
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How shards are written."""
+
+    container: str = DEFAULT  #: its name in the table
+    columns: SampleColumns = field(default_factory=SampleColumns)
 
 
 @dataclass(slots=True)
@@ -37,7 +41,7 @@ class _Spooled:
     """A sample's content, or where it lies in the spool's file; and what the table will say of it."""
 
     image: bytes | None  #: None: in the file
-    kept: bytes | None
+    kept: bytes | None  #: as the container packs it
     position: int
     size: int  #: of the image, in bytes
     kept_size: int | None  #: of the kept columns behind it
@@ -50,12 +54,14 @@ class Spool:
     """Encoded samples of a block, in the order in which they were baked."""
 
     folder: Path
+    form: Form
     samples: list[_Spooled] = field(default_factory=list)
     file: BinaryIO | None = None  #: has no name; None as long as all fits into memory
     nbytes: int = 0
 
     def add(self, fragment: int, sample: Sample) -> None:
-        image, data, kept = sample.image, sample.image.data, sample.kept
+        image, data = sample.image, sample.image.data
+        kept = None if sample.kept is None else self._packed(fragment, sample, sample.kept)
         table = (zlib.crc32(data), image.width, image.height, fragment, sample.row, sample.part)
         kept_size = None if kept is None else len(kept)
         spooled = _Spooled(data, kept, self.nbytes, len(data), kept_size, sample.label, table)
@@ -68,6 +74,15 @@ class Spool:
             for spooled in self.samples:
                 self._spill(spooled)
 
+    def _packed(self, fragment: int, sample: Sample, values: dict[str, Any]) -> bytes:
+        try:
+            return container(self.form.container).pack(values, self.form.columns)
+        except ValueError as error:
+            raise RecipeError(
+                f"sample {keys.key(fragment, sample.row, sample.part)} cannot be stored: {error}. Return a value of "
+                "that type, or give the column another name, under which it is stored as JSON"
+            ) from error
+
     def _spill(self, sample: _Spooled) -> None:
         """Move a sample into the file, whose end is the sample's place."""
         file = cast(BinaryIO, self.file)
@@ -75,26 +90,20 @@ class Spool:
         file.write(sample.kept or b"")
         sample.image = sample.kept = None
 
-    def content(self, sample: _Spooled) -> dict[str, bytes]:
-        """The sample's tar members by extension."""
-        image, kept = sample.image, sample.kept
-        if image is None:
-            file = cast(BinaryIO, self.file)
-            file.seek(sample.position)
-            image = file.read(sample.size)
-            kept = None if sample.kept_size is None else file.read(sample.kept_size)
-        content = {"jpg": image}
-        if sample.label != NO_LABEL:
-            content["cls"] = str(sample.label).encode("ascii")
-        if kept is not None:
-            content["json"] = kept
-        return content
+    def content(self, sample: _Spooled) -> tuple[bytes, bytes | None]:
+        """The sample's image and its kept columns."""
+        if sample.image is not None:
+            return sample.image, sample.kept
+        file = cast(BinaryIO, self.file)
+        file.seek(sample.position)
+        image = file.read(sample.size)
+        return image, None if sample.kept_size is None else file.read(sample.kept_size)
 
 
 @contextmanager
-def spooled(folder: Path) -> Iterator[Spool]:
+def spooled(folder: Path, form: Form) -> Iterator[Spool]:
     """An empty spool; past its bound in memory, a file without a name in `folder`."""
-    spool = Spool(folder)
+    spool = Spool(folder, form)
     try:
         yield spool
     finally:
@@ -123,65 +132,37 @@ def write(
         order = rng.permutation(rng.key(seed, "bake"), count, block.first_shard).tolist()
     nshards = min(block.shards, count)
     shards, rows = [], []
+    form = spool.form
     for number in range(nshards):
         chosen = order[number * count // nshards : (number + 1) * count // nshards]
-        layout, index = archive.Layout(), []
-        with _writer(split, block.first_shard + number, partial) as writer:
+        shard_number = block.first_shard + number
+        with container(form.container).create(partial, split, shard_number, form.columns) as shard:
             for i in chosen:
                 sample = spool.samples[i]
-                key, content = archive.key(*sample.table[-3:]), spool.content(sample)
-                writer.write({"__key__": key, **content})
-                members = layout.add(key, {extension: len(data) for extension, data in content.items()})
-                index.append(members)
-                offset = next(member.offset for member in members if member.extension == "jpg")
-                rows.append((number, offset, sample.size, sample.label, *sample.table))
-        shards.append(_describe(archive.shard_name(split, block.first_shard + number), index, partial))
+                image, kept = spool.content(sample)
+                shard.add(keys.key(*sample.table[-3:]), image, sample.label, sample.table[0], kept)
+        for i, offset in zip(chosen, shard.offsets, strict=True):
+            sample = spool.samples[i]
+            rows.append((number, offset, sample.size, sample.label, *sample.table))
+        name = shard_name(form.container, split, shard_number)
+        shards.append(_describe(partial / name, len(chosen), shard.index))
     return shards, np.array(rows, samples.SAMPLE)
 
 
-def _writer(split: str, shard: int, partial: Path) -> webdataset.ShardWriter:
-    """A writer of one shard.
-
-    One a shard, because `post` runs after an exception too: it does no more than close. (ShardWriter does not close
-    the opener's file itself.)
-    """
-    import webdataset  # only here: it loads torch, which a process that bakes nothing does without
-
-    opened: list[BinaryIO] = []
-
-    def open_partial(name: str) -> BinaryIO:
-        opened.append(open(partial / name, "wb", buffering=2**20))  # noqa: SIM115  # post closes it
-        return opened[-1]
-
-    return webdataset.ShardWriter(
-        "%06d".join(archive.shard_name(split, 0).rsplit("000000", 1)),
-        start_shard=shard,
-        maxcount=math.inf,
-        maxsize=math.inf,
-        opener=open_partial,
-        post=lambda _: files.sync_and_close(opened.pop()),
-        verbose=0,
-        encoder=False,
-        mtime=0,
-        user="",
-        group="",
-    )
-
-
-def _describe(name: str, index: list[list[archive.Member]], partial: Path) -> manifest.Shard:
+def _describe(path: Path, nsamples: int, index: bytes | None) -> manifest.Shard:
     """Write a finished partial shard's index beside it, and take down what the manifest says of both."""
-    text = archive.index_text(index)
-    with open(partial / archive.index_name(name), "wb") as file:
-        file.write(text)
-        files.sync_and_close(file)
-    size_bytes, sha256 = (partial / name).stat().st_size, files.sha256(partial / name)
-    return manifest.Shard(name, len(index), size_bytes, sha256, hashlib.sha256(text).hexdigest())
+    if index is not None:
+        with open(path.with_name(index_name(path.name) or ""), "wb") as file:
+            file.write(index)
+            files.sync_and_close(file)
+    index_sha256 = None if index is None else hashlib.sha256(index).hexdigest()
+    return manifest.Shard(path.name, nsamples, path.stat().st_size, files.sha256(path), index_sha256)
 
 
 def publish(
     shards: list[manifest.Shard], partial: Path, folder: Path, mended: Mapping[str, manifest.Shard] | None
 ) -> None:
-    """Give a task's finished files their final names; an index before its tar, so that no tar stands without one.
+    """Give a task's finished files their final names; an index before its shard, so that no shard stands without one.
 
     Args:
         shards: the task's.
@@ -198,6 +179,6 @@ def publish(
                 f"{folder / shard.url} was rebuilt, but differs from what {manifest.NAME} records: the source or the "
                 "environment has changed since. Convert again with --overwrite"
             )
-        for name in (archive.index_name(shard.url), shard.url):
+        for name, _ in reversed(shard.files):
             os.replace(partial / name, folder / name)
     files.sync_folder(folder)

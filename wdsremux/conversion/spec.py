@@ -21,6 +21,7 @@ from wdsremux.conversion.recipes.making import check_name
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.selection import Selection
 from wdsremux.errors import OptionError, SourceError
+from wdsremux.format.containers import CONTAINERS, DEFAULT, container
 
 MAX_REJECTS = "1%"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  #: pathlib makes s3:/bucket of s3://bucket
@@ -44,6 +45,7 @@ class Spec:
     batch_size: int = ROWS_A_BATCH  #: rows that a user's recipe gets at once
     encoding: Encoding = field(default_factory=Encoding)  #: its fields are options of their own
     fast: bool = False  #: quicker, and 0.2 to 2 dB worse; of resize:N and square:N
+    container: str = DEFAULT  #: what samples are written to: a name in the table of `format.containers`
     samples_per_shard: int | None = None
     samples_per_task: int | None = None
     shuffle: bool = True
@@ -57,6 +59,12 @@ class Spec:
 
     def __post_init__(self) -> None:
         arguments.one_of("engine", self.engine, ENGINES)
+        arguments.one_of("container", self.container, CONTAINERS)
+        if taken := sorted(container(self.container).RESERVED.intersection(self.selection.keep)):
+            raise OptionError(
+                f"Invalid keep (got {taken[0]!r}). Supported with {self.container}: names other than "
+                f"{' and '.join(sorted(container(self.container).RESERVED))}, which are columns of every shard"
+            )
         for name in ("samples_per_shard", "samples_per_task", "limit"):
             if getattr(self, name) is not None:
                 self._hold(name, arguments.integer(name, getattr(self, name)))
@@ -99,6 +107,7 @@ class Spec:
         """The options that shape bytes, beside recipe and seed: what the manifest says and a resume must repeat."""
         # Not named where they are not asked for: sets made before they were known can go on.
         later = ({"fast": True} if self.fast else {}) | self.encoding.more
+        later |= {"container": self.container} if self.container != DEFAULT else {}
         return later | {
             "image_column": columns.image,
             "label_column": columns.label,

@@ -1,7 +1,7 @@
 """What stands beside the splits of a set: the dataset card, and timm's list of shards.
 
-OUT/README.md and OUT/_info.json are made anew from all manifests present, under OUT's lock, so that splits converted
-side by side both stand in them. The card's YAML is what `datasets` looks for: `configs` and `dataset_info`.
+OUT/README.md and, for tars, OUT/_info.json are made anew from all manifests present, under OUT's lock, so that splits
+converted side by side both stand in them. The card's YAML is what `datasets` looks for: `configs` and `dataset_info`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 from wdsremux import files
 from wdsremux.errors import OutputError
-from wdsremux.format import class_list, manifest
+from wdsremux.format import class_list, containers, manifest
+from wdsremux.format.containers import LABEL, Card
 from wdsremux.format.manifest import Manifest
 
 CARD = "README.md"
@@ -85,6 +86,9 @@ def write(out: Path) -> None:
         splits = manifest.read_all(out)
         with files.atomic(out / CARD) as file:
             file.write(_card(splits).encode())
+        if not _about(splits).timm:
+            (out / TIMM).unlink(missing_ok=True)  # of an earlier conversion into this folder
+            return
         with files.atomic(out / TIMM) as file:
             listed = {split.split: _timm(split) for split in splits}
             file.write(json.dumps({"splits": listed, "made_by": "wdsremux"}, indent=1).encode())
@@ -92,18 +96,17 @@ def write(out: Path) -> None:
 
 def _card(splits: list[Manifest]) -> str:
     source, recipe = splits[0].source, splits[0].recipe["name"]
-    data_files = "\n".join(f"  - split: {s.split}\n    path: {s.split}/{s.split}-*.tar" for s in splits)
+    suffix = containers.CONTAINERS[splits[0].container].suffix
+    data_files = "\n".join(f"  - split: {s.split}\n    path: {s.split}/{s.split}-*{suffix}" for s in splits)
     license_ = f"license: {json.dumps(source['license'])}\n" if source.get("license") else ""
     citation = f"\n## Citation\n\n```\n{source['citation'].strip()}\n```\n" if source.get("citation") else ""
     rows = "\n".join(
         f"| {s.split} | {s.nsamples:,} | {len(s.shards)} | {sum(x.size_bytes for x in s.shards) / 1e6:,.1f} MB |"
         for s in splits
     )
-    options = splits[0].options
-    label = ", `KEY.cls` (its label)" if any(map(class_list.is_labelled, splits)) else ""
-    kept = f", `KEY.json` ({', '.join(options['keep'])})" if options.get("keep") else ""
+    about = _about(splits)
     return f"""---
-{license_}{_features(splits)}configs:
+{license_}{_features(splits, about.features)}configs:
 - config_name: default
   data_files:
 {data_files}
@@ -111,7 +114,7 @@ def _card(splits: list[Manifest]) -> str:
 
 {_MARK}
 
-# {source["name"]}, as WebDataset shards
+# {source["name"]}, as {about.shards}
 
 Converted by wdsremux {splits[0].environment["wdsremux"]} from `{source["name"]}` with the recipe `{recipe}`.
 
@@ -119,7 +122,7 @@ Converted by wdsremux {splits[0].environment["wdsremux"]} from `{source["name"]}
 |---|---|---|---|
 {rows}
 
-Each sample is `KEY.jpg`{label}{kept}.{_class_names(splits)}
+Each sample is {about.sample}.{_class_names(splits)}
 
 ```python
 import datasets, wdsremux
@@ -130,25 +133,30 @@ rows = datasets.load_dataset("this/folder", split="{splits[0].split}")
 {citation}"""
 
 
-def _features(splits: Sequence[Manifest]) -> str:
-    """The columns for `datasets`, which would otherwise guess them from five samples, and knows no class names.
+def _about(splits: Sequence[Manifest]) -> Card:
+    """What the container says of the samples of a set."""
+    keep = splits[0].options.get("keep") or ()
+    form = containers.container(splits[0].container)
+    return form.card(any(map(class_list.is_labelled, splits)), keep)
+
+
+def _features(splits: Sequence[Manifest], columns: Sequence[tuple[str, str]]) -> str:
+    """The columns for `datasets`, where the shards do not tell them: it would otherwise guess them from five samples,
+    and know no class names.
 
     As `DatasetInfo` writes them into a card's YAML.
     """
-    columns = [("jpg", "image")]
-    if any(map(class_list.is_labelled, splits)):
-        columns.append(("cls", "int64"))
-    if any(split.options.get("keep") for split in splits):
-        columns.append(("json", "json"))
+    if not columns:
+        return ""
     names = class_list.agreed(splits)
     lines = ["dataset_info:", "  features:"]
-    for name, dtype in [*columns, ("__key__", "string"), ("__url__", "string")]:
+    for name, dtype in columns:
         lines.append(f"  - name: {name}")
-        if name == "cls" and names:
+        if dtype == LABEL and names:
             lines += ["    dtype:", "      class_label:", "        names:"]
             lines += [f"          '{number}': {json.dumps(each)}" for number, each in enumerate(names)]
         else:
-            lines.append(f"    dtype: {dtype}")
+            lines.append(f"    dtype: {'int64' if dtype == LABEL else dtype}")
     return "\n".join(lines) + "\n"
 
 

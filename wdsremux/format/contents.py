@@ -1,195 +1,54 @@
-"""A tar of ours read back: its samples in their order, DALI's index of it, and its rows of the sample table.
-
-Nothing is believed: a header is used only if its checksum holds, no member may reach past the end of the file, and what
-lies between the members is zero, as it was written. So a damage is found at its first byte, and a hostile file costs no
-more memory than the largest picture in it.
-"""
+"""A sound shard read back for what was made of it: its rows of the sample table, and the index beside it."""
 
 from __future__ import annotations
 
 import os
-import re
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from wdsremux.errors import FormatError, WdsremuxError
-from wdsremux.format import archive, samples
-from wdsremux.format.archive import BLOCK_BYTES, Member
+from wdsremux.format import samples
+from wdsremux.format.containers import Container, StoredSample
 from wdsremux.format.plain import FREE, MEND, open_plain
 
-NO_LABEL = -1
-RECORD_BYTES = 20 * BLOCK_BYTES  #: the end of a tar is padded to whole records (POSIX.1-1988: 20 blocks)
-EXTENSIONS = frozenset({"jpg", "cls", "json"})  #: what a conversion writes
 
-_LABEL = re.compile(rb"0|[1-9]\d{0,18}")
-_SIZE, _CHECKSUM = re.compile(rb"([0-7]{11})\0"), re.compile(rb"([0-7]{6})\0 ")  # as every writer fills them in
-_MAGIC = b"ustar\x0000"  #: USTAR's, with its version; GNU's own kind has blanks here
-_U4, _I8 = 2**32, 2**63
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSample:
-    """One sample as it lies in a tar."""
-
-    key: str
-    place: tuple[int, int, int]  #: fragment, row, part: what the key says
-    members: list[Member]  #: in the order in which they lie
-    label: int  #: NO_LABEL without a .cls
-    offset: int  #: of the image's first byte in the tar
-    image: bytes  #: the content of the .jpg
-
-    @property
-    def record(self) -> tuple[int, ...]:
-        """Offset, size, label and CRC-32, as in the sample table."""
-        return self.offset, len(self.image), self.label, zlib.crc32(self.image)
-
-
-def walk(file: BinaryIO, name: str, size_bytes: int) -> Iterator[StoredSample]:
-    """Read a tar once from front to end, one sample in memory at a time; after the last one, all of it has been read.
-
-    Args:
-        file: open for reading, buffered, at its start.
-        name: what errors call it.
-        size_bytes: its size.
+def index_of(path: Path, container: Container) -> bytes:
+    """The index beside a shard, to the byte as the conversion wrote it; nothing where there is none.
 
     Raises:
-        FormatError: naming the byte of the first damage.
+        FormatError: naming the place where the shard is damaged, or why it cannot be read.
     """
-    tar = _Tar(file, name, size_bytes)
-    key, held = "", dict[str, tuple[Member, bytes]]()
-    for member, content in tar.members():
-        stem = member.name.partition(".")[0]
-        if held and stem != key:
-            yield _sample(tar, key, held)
-            held = {}
-        if member.extension in held:
-            raise tar.damage(member.offset - BLOCK_BYTES, f"{member.name} occurs twice")
-        key, held[member.extension] = stem, (member, content)
-    if held:
-        yield _sample(tar, key, held)
+    return container.index_text(sample.members for sample in _read(path, container)) or b""
 
 
-def index_of(path: Path) -> bytes:
-    """DALI's index of a tar, to the byte as the conversion wrote it.
-
-    Raises:
-        FormatError: naming the byte where the tar is damaged, or why it cannot be read.
-    """
-    return archive.index_text([sample.members for sample in _read(path)])
-
-
-def table_of(path: Path, shard: int, sides: Callable[[bytes], tuple[int, int]]) -> samples.Table:
-    """A tar's rows of the sample table, to the byte as the conversion wrote them.
+def table_of(path: Path, container: Container, shard: int, sides: Callable[[bytes], tuple[int, int]]) -> samples.Table:
+    """A shard's rows of the sample table, to the byte as the conversion wrote them.
 
     Args:
-        path: the tar.
+        path: the shard.
+        container: what it is.
         shard: its place in the manifest's list.
         sides: gives (width, height) in pixels of a JPEG's content.
 
     Raises:
-        FormatError: naming the byte where the tar is damaged, or why it cannot be read.
+        FormatError: naming the place where the shard is damaged, or why it cannot be read.
     """
     rows = []
-    for sample in _read(path):
+    for sample in _read(path, container):
         try:
             width, height = sides(sample.image)
         except WdsremuxError as error:
-            raise _damage(path.name, sample.offset, f"{sample.key}.jpg is {error}") from error
+            what = f"is damaged at byte {sample.offset}: {sample.key}.jpg is {error}. {MEND}"
+            raise FormatError(what, path.name) from error
         rows.append((shard, *sample.record, width, height, *sample.place))
     return np.array(rows, samples.SAMPLE)
 
 
-def _read(path: Path) -> Iterator[StoredSample]:
+def _read(path: Path, container: Container) -> Iterator[StoredSample]:
     try:
         with open_plain(path, 2**20) as file:
-            yield from walk(file, path.name, os.fstat(file.fileno()).st_size)
+            yield from container.walk(file, path, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise FormatError(f"cannot be read: {error.strerror or error}. {FREE}", path) from error
-
-
-def _sample(tar: _Tar, key: str, held: dict[str, tuple[Member, bytes]]) -> StoredSample:
-    members = [member for member, _ in held.values()]
-    first = members[0].offset - BLOCK_BYTES
-    if "jpg" not in held:
-        raise tar.damage(first, f"sample {key} has no .jpg")
-    try:
-        place = archive.place(key)
-    except FormatError as error:
-        raise tar.damage(first, str(error)) from error
-    image, content = held["jpg"]
-    if max(*place, image.size) >= _U4:
-        raise tar.damage(first, f"sample {key} has values that are too large for the sample table")
-    label = NO_LABEL
-    if "cls" in held:
-        written = held["cls"][1]
-        label = int(written) if _LABEL.fullmatch(written) else _I8
-        if label >= _I8:
-            raise tar.damage(held["cls"][0].offset, f"{key}.cls does not contain a label (got {written[:20]!r})")
-    return StoredSample(key, place, members, label, image.offset, content)
-
-
-def _damage(name: str, at: int, what: str) -> FormatError:
-    return FormatError(f"is damaged at byte {at}: {what}. {MEND}", name)
-
-
-@dataclass(slots=True)
-class _Tar:
-    """A tar being read from front to end."""
-
-    file: BinaryIO
-    name: str
-    size_bytes: int
-    at: int = 0  #: bytes read so far
-
-    def damage(self, at: int, what: str) -> FormatError:
-        return _damage(self.name, at, what)
-
-    def members(self) -> Iterator[tuple[Member, bytes]]:
-        """Each member and its content, up to the tar's end."""
-        while any(block := self._take(BLOCK_BYTES, "the two blocks of zeros that end a tar file are missing")):
-            start = self.at - BLOCK_BYTES
-            name, size = self._header(block, start)
-            member = Member(name.partition(".")[2], self.at, size, name)
-            content = self._take(size, f"{name} of {size} bytes extends past the end of the file")
-            self._zeros(-size % BLOCK_BYTES, f"after {name}")
-            yield member, content
-        end = self.at + BLOCK_BYTES
-        if self.size_bytes != end + -end % RECORD_BYTES:
-            raise self.damage(self.at, f"the archive ends here, but the file has {self.size_bytes} bytes")
-        self._zeros(self.size_bytes - self.at, "at the end of the archive")
-
-    def _take(self, count: int, lacking: str) -> bytes:
-        # Looked at first: read() sets aside what it is asked for, and a header can ask for 8 GB.
-        content = self.file.read(count) if self.at + count <= self.size_bytes else b""
-        if len(content) != count:
-            raise self.damage(self.at, lacking)
-        self.at += count
-        return content
-
-    def _zeros(self, count: int, where: str) -> None:
-        start = self.at
-        padding = self._take(count, f"the file ends {where}")
-        if any(padding):
-            raise self.damage(start + count - len(padding.lstrip(b"\0")), f"nonzero bytes {where}")
-
-    def _header(self, block: bytes, start: int) -> tuple[str, int]:
-        """Name and size of a member (POSIX.1-1988, section 10.1.1)."""
-        checked = sum(block) - sum(block[148:156]) + 8 * ord(" ")
-        if _octal(_CHECKSUM, block[148:156]) != checked:
-            raise self.damage(start, "the header has a wrong checksum")
-        if block[156:157] != b"0" or block[257:265] != _MAGIC:
-            raise self.damage(start, "not a regular file in USTAR format")
-        name, size = block[:100].partition(b"\0")[0].decode("ascii", "replace"), _octal(_SIZE, block[124:136])
-        if size is None or name.partition(".")[2] not in EXTENSIONS or any(block[345:500]):
-            raise self.damage(start, f"a member that no conversion writes, {name!r}")
-        return name, size
-
-
-def _octal(form: re.Pattern[bytes], digits: bytes) -> int | None:
-    match = form.fullmatch(digits)
-    return int(match[1], 8) if match else None

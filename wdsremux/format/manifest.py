@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wdsremux.errors import FormatError, VersionError, counted, one_line
-from wdsremux.format import absence, underway
+from wdsremux.format import absence, containers, underway
 from wdsremux.format.plain import FREE, MEND, check_plain, open_plain
 from wdsremux.html_table import html_table
 
@@ -29,20 +29,27 @@ MOST_BYTES = 2**30  #: no manifest is larger: 4 million shards
 _SEALED = re.compile(rb'\n"sha256": "[0-9a-f]{64}"\n}\n\Z')
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # what `datasets` allows as a split's name: nothing that leads out of a folder
 _LONGEST = 200  #: characters of a split's name; a file's name has 255 bytes at most
-_NUMBERED = re.compile(r"-[0-9]{6,10}\.tar")
+_NUMBERED = re.compile(r"-[0-9]{6,10}")
 _OTHER = re.compile(r"\w[\w-]*\.(npy|jsonl)")
 _REQUIRED = {"samples.npy", REJECTS}
+_OPTIONAL = {"container"}  #: keys that are only there where they say something
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One tar of a split."""
+    """One shard of a split."""
 
     url: str  #: file name beside the manifest
     nsamples: int
     size_bytes: int
     sha256: str
-    idx_sha256: str  #: of DALI's index beside it
+    idx_sha256: str | None = None  #: of the index beside it, where its container has one
+
+    @property
+    def files(self) -> list[tuple[str, str]]:
+        """(name, SHA-256) of the shard, and of the index beside it."""
+        index = containers.index_name(self.url)
+        return [(self.url, self.sha256), *([(index, self.idx_sha256)] if index and self.idx_sha256 else [])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -61,6 +68,7 @@ class Manifest:
     environment: dict[str, Any]  #: library versions and CPU capability; mixed_environment: true if it changed midway
     shards: list[Shard]  #: in the order of their numbers, those left without a sample left out
     files: dict[str, dict[str, str]]  #: the other files, each with its sha256
+    container: str = containers.DEFAULT  #: what the shards are: a name in the table of `format.containers`
 
     def __repr__(self) -> str:
         return f"wdsremux.Manifest({', '.join(f'{name} {value}' for name, value in self._about().items())})"
@@ -87,8 +95,11 @@ class Manifest:
         values: dict[str, Any] = {"format": FORMAT, "version": VERSION}
         values |= {field.name: getattr(self, field.name) for field in fields(self)}
         values["shards"] = [
-            {field.name: getattr(shard, field.name) for field in fields(shard)} for shard in self.shards
+            {field.name: value for field in fields(shard) if (value := getattr(shard, field.name)) is not None}
+            for shard in self.shards
         ]
+        if self.container == containers.DEFAULT:  # not named, so that sets made before there were others stay the same
+            del values["container"]
         body = "{\n" + "".join(f"{_json(name)}: {_json(value)},\n" for name, value in values.items())
         return f'{body}"sha256": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'.encode()
 
@@ -123,7 +134,10 @@ def loads(content: bytes, where: str = NAME) -> Manifest:
         raise FormatError("was modified after its last line. Convert again to rebuild it", where)
     try:
         shards = [Shard(**shard) for shard in values["shards"]]
-        found = Manifest(**{f.name: values[f.name] for f in fields(Manifest) if f.name != "shards"}, shards=shards)
+        named = [
+            f.name for f in fields(Manifest) if f.name != "shards" and (f.name in values or f.name not in _OPTIONAL)
+        ]
+        found = Manifest(**{name: values[name] for name in named}, shards=shards)
     except (KeyError, TypeError) as error:
         raise FormatError(f"has a missing or an unknown key: {one_line(error, 200)}", where) from error
     if not _well_formed(found):
@@ -150,7 +164,8 @@ def _well_formed(read: Any) -> bool:
         and all(isinstance(values, dict) for values in (read.source, read.recipe, read.options, read.environment))
         and _are_texts([read.source.get("name"), read.recipe.get("name"), read.environment.get("wdsremux")])
         and (read.classes is None or (isinstance(read.classes, list) and _are_texts(read.classes)))
-        and all(is_shard(shard, read.split) for shard in read.shards)
+        and read.container in containers.CONTAINERS
+        and all(is_shard(shard, read.split, read.container) for shard in read.shards)
         and len({shard.url for shard in read.shards}) == len(read.shards)
         and isinstance(read.files, dict)
         and read.files.keys() >= _REQUIRED
@@ -159,15 +174,18 @@ def _well_formed(read: Any) -> bool:
     )
 
 
-def is_shard(shard: Any, split: str) -> bool:
+def is_shard(shard: Any, split: str, container: str) -> bool:
     """Whether a `Shard` that was read holds what a conversion writes, under a name that lies in the split's folder."""
+    names = containers.CONTAINERS[container]
     return (
-        _are_texts([shard.url, shard.sha256, shard.idx_sha256])
+        _are_texts([shard.url, shard.sha256])
+        and isinstance(shard.idx_sha256, str if names.index_suffix else type(None))
         and _is_count(shard.nsamples)
         and _is_count(shard.size_bytes)
         and shard.nsamples > 0
         and shard.url.startswith(split)
-        and _NUMBERED.fullmatch(shard.url[len(split) :]) is not None
+        and shard.url.endswith(names.suffix)
+        and _NUMBERED.fullmatch(shard.url[len(split) : -len(names.suffix)]) is not None
     )
 
 

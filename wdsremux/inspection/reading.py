@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from wdsremux import files
 from wdsremux.errors import FormatError
-from wdsremux.format import archive
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import FREE, check_plain
 
@@ -94,7 +93,7 @@ class Known:
     """Where content belongs, by its SHA-256: what all sound manifests say."""
 
     places: dict[str, tuple[str, str]] = field(default_factory=dict)  #: (split, file)
-    sizes: set[int] = field(default_factory=set)  #: of the tars, in bytes
+    sizes: set[int] = field(default_factory=set)  #: of the shards, in bytes
 
     @staticmethod
     def of(manifests: Iterable[Manifest]) -> Known:
@@ -103,7 +102,7 @@ class Known:
         for split in manifests:
             digests = [(name, described["sha256"]) for name, described in split.files.items()]
             for shard in split.shards:
-                digests += [(shard.url, shard.sha256), (archive.index_name(shard.url), shard.idx_sha256)]
+                digests += shard.files
                 known.sizes.add(shard.size_bytes)
             for name, sha256 in digests:
                 known.places.setdefault(sha256, (split.split, name))

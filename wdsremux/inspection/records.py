@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdsremux.errors import FormatError
-from wdsremux.format import archive, manifest, rejects, samples
+from wdsremux.format import keys, manifest, rejects, samples
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import MEND
 from wdsremux.inspection.reading import readable, size_of
@@ -102,7 +102,7 @@ def check_rejects(path: Path, count: int, places: Places | None) -> None:
             if reject is None:
                 raise FormatError(f"is damaged: line {number} is not a valid reject. {MEND}", path.name)
             if places is not None and places.holds(reject.fragment, reject.row, reject.part):
-                key = archive.key(reject.fragment, reject.row, reject.part or 0)
+                key = keys.key(reject.fragment, reject.row, reject.part or 0)
                 raise FormatError(
                     f"lists {key} as a reject in line {number}, but it is also a sample. {MEND}", path.name
                 )

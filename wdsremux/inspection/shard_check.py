@@ -1,4 +1,4 @@
-"""One shard against what is known of it: its tar, DALI's index beside it, and its rows of the sample table."""
+"""One shard against what is known of it: its file, the index beside it, and its rows of the sample table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from wdsremux.errors import FormatError, ImageError
-from wdsremux.format import archive, contents, manifest, samples
+from wdsremux.format import manifest, samples
+from wdsremux.format.containers import Container, Member, StoredSample
 from wdsremux.format.manifest import Shard
 from wdsremux.format.plain import MEND
 from wdsremux.inspection.reading import DIFFERS, Known, digest, hashed, readable, size_of
 
 Finding = tuple[str, str]  #: file, what is wrong with it
 NAMED = 8  #: pictures that fail are named, up to so many
-_SIDES = ("width", "height")  #: of which a tar tells only when its pictures are decoded
+_SIDES = ("width", "height")  #: of which a shard tells only when its images are decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Expected:
     """What is known of a shard before it is read."""
 
     folder: Path
+    container: Container
     shard: Shard
     number: int  #: its place in the manifest's list
     first: int  #: sample id of its first sample
@@ -35,28 +37,26 @@ class Expected:
 
 @dataclass(slots=True)
 class _Reading:
-    """What a tar was found to hold, up to its first damage."""
+    """What a shard was found to hold, up to its first damage."""
 
     size_bytes: int = 0
     sha256: str = ""
     rows: list[tuple[int, ...]] = field(default_factory=list)  #: of the sample table
-    members: list[list[archive.Member]] = field(default_factory=list)
-    fault: str = ""  #: the first damage of tar's own form
+    keys: list[str] = field(default_factory=list)
+    members: list[list[Member]] = field(default_factory=list)
+    fault: str = ""  #: the first damage of the container's own form
     refused: list[str] = field(default_factory=list)  #: pictures that cannot be decoded, and why
 
     @property
     def table(self) -> samples.Table:
         return np.array(self.rows, samples.SAMPLE)
 
-    def key(self, i: int) -> str:
-        return self.members[i][0].name.partition(".")[0]
-
 
 def check(expected: Expected, known: Known, decode: bool) -> list[Finding]:
     """Read a shard once.
 
     Returns:
-        A finding for each of its tar (or, in its place, the sample table or the manifest) and its index, at most.
+        A finding for each of its files (or, in its place, the sample table or the manifest), at most.
     """
     path, found = expected.folder / expected.shard.url, list[Finding]()
     reading = None
@@ -67,11 +67,11 @@ def check(expected: Expected, known: Known, decode: bool) -> list[Finding]:
     else:
         found += itertools.islice(_judge(reading, expected, known, decode), 1)
     whole = reading if reading is not None and not any(name == path.name for name, _ in found) else None
-    index = path.with_name(archive.index_name(path.name))
-    try:
-        _check_index(index, expected, known, whole)
-    except FormatError as error:
-        found.append((index.name, error.what))
+    for name, sha256 in expected.shard.files[1:]:
+        try:
+            _check_index(path.with_name(name), sha256, expected, known, whole)
+        except FormatError as error:
+            found.append((name, error.what))
     return found
 
 
@@ -82,7 +82,8 @@ def _read(path: Path, expected: Expected, known: Known, decode: bool) -> _Readin
     reading = _Reading(size)
     with hashed(path) as (file, raw):
         try:
-            for sample in contents.walk(file, path.name, size):
+            for sample in expected.container.walk(file, path, size):
+                reading.keys.append(sample.key)
                 reading.members.append(sample.members)
                 sides = _decode(sample, reading.refused) if decode else (0, 0)
                 reading.rows.append((expected.number, *sample.record, *sides, *sample.place))
@@ -94,7 +95,7 @@ def _read(path: Path, expected: Expected, known: Known, decode: bool) -> _Readin
     return reading
 
 
-def _decode(sample: contents.StoredSample, refused: list[str]) -> tuple[int, int]:
+def _decode(sample: StoredSample, refused: list[str]) -> tuple[int, int]:
     from wdsremux import codec  # loads torch, which nothing else here needs
 
     try:
@@ -106,7 +107,7 @@ def _decode(sample: contents.StoredSample, refused: list[str]) -> tuple[int, int
 
 
 def _judge(reading: _Reading, expected: Expected, known: Known, decode: bool) -> Iterator[Finding]:
-    """What is wrong with the tar, or with the table if the tar is sound; the most telling first."""
+    """What is wrong with the shard, or with the table if the shard is sound; the most telling first."""
     url, shard = expected.shard.url, expected.shard
     if reading.sha256 != shard.sha256:
         swapped = known.swapped(reading.sha256, expected.folder.name)
@@ -128,12 +129,12 @@ def _judge(reading: _Reading, expected: Expected, known: Known, decode: bool) ->
 
 
 def _first_damage(reading: _Reading, expected: Expected) -> str:
-    """Where a tar that differs begins to differ; empty if that cannot be told."""
+    """Where a shard that differs begins to differ; empty if that cannot be told."""
     if expected.rows is not None and expected.trusted:
         wrong = _difference(reading.table, expected.rows, _SIDES)
         if wrong is not None:
             i, column = wrong
-            sample = f"sample {reading.key(i)}, whose image is at byte {reading.rows[i][1]}"
+            sample = f"sample {reading.keys[i]}, whose image is at byte {reading.rows[i][1]}"
             return f"is damaged in {sample}: its {_word(column)} differs from the sample table. {MEND}"
     return reading.fault or (_failing(reading.refused) if reading.refused else "")
 
@@ -156,7 +157,7 @@ def _untrue(wrong: tuple[int, str], reading: _Reading, expected: Expected) -> st
     i, column = wrong
     rows = expected.rows if expected.rows is not None else reading.table
     says = f"its {_word(column)} is {rows[column][i]}, but {expected.shard.url} has {reading.table[column][i]}"
-    record = f"record {expected.first + i} ({reading.key(i)})"
+    record = f"record {expected.first + i} ({reading.keys[i]})"
     return f"{'is wrong in' if expected.trusted else f'{DIFFERS}, first in'} {record}: {says}. {MEND}"
 
 
@@ -170,7 +171,7 @@ def _other_sides(reading: _Reading, expected: Expected) -> Iterator[str]:
         & (decoded["width"] > 0)
     ).tolist():
         has, says = (f"{row['width']}x{row['height']}" for row in (decoded[i], expected.rows[i]))
-        yield f"{reading.key(i)} ({has} pixels, but {samples.NAME} says {says})"
+        yield f"{reading.keys[i]} ({has} pixels, but {samples.NAME} says {says})"
 
 
 def _failing(pictures: list[str]) -> str:
@@ -178,15 +179,15 @@ def _failing(pictures: list[str]) -> str:
     return f"has images that failed the check: {', '.join(pictures[:NAMED])}{more}. {MEND}"
 
 
-def _check_index(path: Path, expected: Expected, known: Known, tar: _Reading | None) -> None:
-    """DALI's index against the manifest and, if that is sound, its tar.
+def _check_index(path: Path, wanted: str, expected: Expected, known: Known, shard: _Reading | None) -> None:
+    """An index against the manifest and, if that is sound, its shard.
 
     Raises:
         FormatError: if it differs.
     """
     sha256 = digest(path)
-    text = archive.index_text(tar.members) if tar is not None else None
-    if sha256 == expected.shard.idx_sha256:
+    text = expected.container.index_text(shard.members) if shard is not None else None
+    if sha256 == wanted:
         if text is not None and hashlib.sha256(text).hexdigest() != sha256:
             raise FormatError(f"does not match {expected.shard.url}. {MEND}", path.name)
         return

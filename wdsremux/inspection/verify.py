@@ -19,7 +19,7 @@ from pathlib import Path
 
 from wdsremux import machine
 from wdsremux.errors import FormatError
-from wdsremux.format import absence, archive, manifest, samples, underway
+from wdsremux.format import absence, containers, keys, manifest, samples, underway
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.plain import MEND
 from wdsremux.inspection import shard_check
@@ -153,8 +153,8 @@ def _manifest(folder: Path) -> Manifest | Damage:
 
 def _names(split: Manifest) -> list[str]:
     """All files of a split, in the order of the manifest."""
-    pairs = ((shard.url, archive.index_name(shard.url)) for shard in split.shards)
-    return [manifest.NAME, *itertools.chain.from_iterable(pairs), *split.files]
+    shards = [name for shard in split.shards for name, _ in shard.files]
+    return [manifest.NAME, *shards, *split.files]
 
 
 def _missing(manifests: dict[Path, Manifest], known: Known) -> set[str]:
@@ -233,10 +233,10 @@ class _Split:
             return None
 
     def _expected(self, table: samples.Table | None, trusted: bool) -> Iterator[shard_check.Expected]:
-        first = 0
+        first, container = 0, containers.container(self.manifest.container)
         for number, shard in enumerate(self.manifest.shards):
             rows = None if table is None else table[first : first + shard.nsamples]
-            yield shard_check.Expected(self.folder, shard, number, first, rows, trusted)
+            yield shard_check.Expected(self.folder, container, shard, number, first, rows, trusted)
             first += shard.nsamples
 
     def _shard(self, expected: shard_check.Expected) -> list[shard_check.Finding]:
@@ -249,7 +249,7 @@ class _Split:
             self.found[samples.NAME] = f"has label {largest}, but the number of classes is {len(classes)}. {MEND}"
         places = Places.of(table)
         if repeated := places.repeated():
-            key = archive.key(*(int(table[repeated[0]][name]) for name in ("fragment", "row", "part")))
+            key = keys.key(*(int(table[repeated[0]][name]) for name in ("fragment", "row", "part")))
             ends = list(itertools.accumulate(shard.nsamples for shard in self.manifest.shards))
             first, second = (self.manifest.shards[bisect.bisect_right(ends, i)].url for i in repeated)
             self.found.setdefault(second, f"has sample {key}, which is also in {first}. {MEND}")

@@ -24,13 +24,13 @@ USERS = re.compile(r"(?P<home>.+\.py|[A-Za-z_][\w.]*):(?P<function>[A-Za-z_][\w.
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One encoded sample, ready for a tar."""
+    """One encoded sample, ready for a shard."""
 
     row: int  #: of the fragment
     part: int  #: which of the samples made of that row
     image: codec.Jpeg
     label: int  #: -1 where there is none
-    kept: bytes | None = None  #: the kept columns, as JSON
+    kept: dict[str, Any] | None = None  #: the kept columns by name, in the order of --keep
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from wdsremux import codec, rng
 from wdsremux.conversion.recipes.base import Reject, reject_of
-from wdsremux.conversion.source import Rows, kept_values
+from wdsremux.conversion.source import Rows
 from wdsremux.errors import ImageError
+from wdsremux.format import kept_json
 from wdsremux.format.samples import NO_LABEL
 
 ROW = "__row__"  #: the column that ties what a recipe returns to what it got
@@ -48,7 +49,7 @@ def make_batch(rows: Rows, images: str, seed: int) -> RowBatch:
             places.append(i)
         except ImageError as error:
             rejects.append(Reject(rows.first + i, None, rows.paths[i].as_py(), rows.image_column, str(error)))
-    kept = kept_values.rows(rows.kept) if rows.kept.num_columns else []
+    kept = kept_json.rows(rows.kept) if rows.kept.num_columns else []
     columns: dict[str, list[Any]] = {name: [kept[i][name] for i in places] for name in rows.kept.column_names}
     columns[rows.image_column] = pictures
     if rows.label_column is not None:

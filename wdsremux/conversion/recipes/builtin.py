@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wdsremux import codec, rng
-from wdsremux.conversion.recipes import kept
 from wdsremux.conversion.recipes.base import BUILT_IN, ROWS_A_BATCH, Reject, Sample, Settings, reject_of
-from wdsremux.conversion.source import Rows, kept_values
+from wdsremux.conversion.source import Rows
 from wdsremux.errors import ImageError
+from wdsremux.format import kept_json
 from wdsremux.format.samples import NO_LABEL
 
 VERSION = 1  #: of what these recipes do to pixels; part of their hash
@@ -31,7 +31,7 @@ class BuiltIn:
         return {"name": self.name, "sha256": rng.digest("built-in", self.name, VERSION), "version": VERSION}
 
     def bake(self, rows: Rows) -> list[Sample | Reject]:
-        columns = kept_values.rows(rows.kept) if rows.kept.num_columns else itertools.repeat(None)
+        columns = kept_json.rows(rows.kept) if rows.kept.num_columns else itertools.repeat(None)
         each = zip(rows.contents, rows.labels.to_pylist(), columns, strict=False)
         return [self._row(rows, i, *row) for i, row in enumerate(each)]
 
@@ -44,8 +44,7 @@ class BuiltIn:
             jpeg = self.encode(image)
         except ImageError as error:
             return Reject(rows.first + i, None, rows.paths[i].as_py(), rows.image_column, str(error))
-        content = None if columns is None else kept.dumps(columns)
-        return Sample(rows.first + i, 0, jpeg, NO_LABEL if label is None else label, content)
+        return Sample(rows.first + i, 0, jpeg, NO_LABEL if label is None else label, columns)
 
 
 def make(name: str, settings: Settings) -> BuiltIn:

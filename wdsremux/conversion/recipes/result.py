@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from wdsremux.conversion.recipes import kept, pictures
+from wdsremux.conversion.recipes import pictures
 from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.batch import ROW, RowBatch, label_of
-from wdsremux.conversion.source import kept_values
 from wdsremux.errors import ImageError, RecipeError, counted
+from wdsremux.format import kept_json
 from wdsremux.format.samples import NO_LABEL
 
 _LABELS = range(-(2**63), 2**63)  #: what the sample table holds
@@ -40,7 +40,7 @@ def read(result: object, batch: RowBatch, settings: Settings) -> list[Sample | R
     images = columns[batch.rows.image_column]
     targets = _targets(columns.get(ROW), len(images), len(batch.places))
     _check_kept(columns, batch, settings)
-    originals = kept_values.rows(batch.rows.kept.take(batch.places)) or [{}] * len(batch.places)  # no columns: no rows
+    originals = kept_json.rows(batch.rows.kept.take(batch.places)) or [{}] * len(batch.places)  # no columns: no rows
     made: list[Sample | Reject] = list(batch.rejects)
     parts = [0] * len(batch.places)
     for j, target in enumerate(targets):
@@ -128,8 +128,8 @@ def _label(value: object, row: int) -> int | None:
 
 def _kept(
     values: dict[str, Any], original: dict[str, Any], label: str | None, row: int, settings: Settings
-) -> bytes | None:
-    """The JSON of a sample; a label that is kept too stays the source's own, which may be a text."""
+) -> dict[str, Any] | None:
+    """The kept columns of a sample; a label that is kept too stays the source's own, which may be a text."""
     if not settings.keep:
         return None
     chosen = {}
@@ -139,7 +139,7 @@ def _kept(
         if returned and not _is_data(chosen[name]):
             kind = type(chosen[name]).__name__
             raise RecipeError(f"for row {row} a {kind} in the kept column {name!r}, which cannot be written as JSON")
-    return kept.dumps(chosen)
+    return chosen
 
 
 def _is_data(value: object) -> bool:

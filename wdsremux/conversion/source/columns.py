@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -28,6 +29,7 @@ class Columns:
     label: str | None
     kept: tuple[str, ...] = ()
     json: frozenset[str] = field(default_factory=frozenset)  #: those of them whose values are texts of JSON files
+    features: Mapping[str, Any] = field(default_factory=dict, repr=False)  #: of the kept ones, as far as they are known
 
     @property
     def names(self) -> list[str]:
@@ -44,6 +46,15 @@ class Columns:
         if "path" not in names:
             return content, pa.nulls(len(images), pa.string())
         return content, arrow_values.utf8(arrow_values.plain(pa.compute.struct_field(images, "path")))
+
+    def stored(self, keep: Sequence[str]) -> pa.Schema:
+        """The types under which columns are stored where each has its own: those of the source, or JSON.
+
+        Args:
+            keep: names of columns to keep, also those that a recipe makes and the source has not.
+        """
+        known = {name: feature for name, feature in self.features.items() if name not in self.json}
+        return features.stored({name: known.get(name, datasets.Json()) for name in keep})
 
     def kept_values(self, table: pa.Table) -> tuple[pa.Table, dict[int, Fault]]:
         """The kept columns, and the rows of which Python cannot have a value as it is; those hold nulls."""
@@ -88,7 +99,8 @@ def choose(found: Survey, selection: Selection, recipe_makes: bool) -> tuple[Col
         features.check_kept(columns[name].feature, name)
     late = [name for name in dict.fromkeys(keep) if name not in columns] if found.partial and not recipe_makes else []
     texts = frozenset(n for n in names if found.ragged and isinstance(columns[n].feature, datasets.Json))
-    chosen = Columns(image, label, (*names, *late), texts)
+    known = {name: columns[name].feature for name in names}
+    chosen = Columns(image, label, (*names, *late), texts, known)
     _check_whole(columns, chosen, found.ragged)
     return chosen, warnings
 

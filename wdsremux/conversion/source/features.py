@@ -6,6 +6,7 @@ A feature is one of `datasets`, or a pyarrow.DataType where `datasets` has none 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import datasets
@@ -125,6 +126,12 @@ def check_kept(feature: Any, name: str) -> None:
         raise SourceError(f"column {name!r} contains {word(feature)}, which --keep cannot write as JSON. Omit it")
     for each in inner:
         check_kept(each, name)
+
+
+def stored(named: Mapping[str, Any]) -> pa.Schema:
+    """Types for columns of these features, which its metadata names for `datasets`; JSON where `datasets` has none."""
+    known = {name: datasets.Json() if isinstance(feature, pa.DataType) else feature for name, feature in named.items()}
+    return datasets.Features(known).arrow_schema
 
 
 def _inner_types(kind: pa.DataType) -> list[pa.DataType]:

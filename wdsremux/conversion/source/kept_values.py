@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
@@ -35,22 +34,8 @@ def exact(table: pa.Table, json_columns: Collection[str] = ()) -> tuple[pa.Table
     return found.take(places), faults
 
 
-def rows(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table that `exact` made, as Python values."""
-    names = table.column_names
-    columns = [_values(table.column(name)) for name in names]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    values: list[Any] = column.to_pylist()
-    if isinstance(column.type, pa.JsonType):
-        return [None if value is None else json.loads(value) for value in values]
-    return values
-
-
 def _as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts under the type that says that they are JSON, for `rows`."""
+    """Texts under the type that says that they are JSON, for `kept_json.rows`."""
     chunks = [pa.ExtensionArray.from_storage(pa.json_(), chunk.cast(pa.string())) for chunk in column.chunks]
     return pa.chunked_array(chunks, pa.json_())
 

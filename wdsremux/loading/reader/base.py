@@ -7,17 +7,18 @@ a set on a read-only disk will do.
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdsremux.errors import FormatError
-from wdsremux.format import archive
-from wdsremux.format.archive import BLOCK_BYTES
+from wdsremux.format import keys
+from wdsremux.format.containers import KeptReader, Located
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import Table
 from wdsremux.loading.order import Ids
@@ -31,7 +32,10 @@ __all__ = ["Encoded", "Reader", "fault"]
 #: Reads begun at once. Cold, on a cloud machine's disk: 11,000 to 18,000 samples/s one by one, 30,000 to 41,000 so.
 #: Where all is in memory, 0.5 us a sample more. Half of what stays open, as each may be of another shard.
 HINTED = OPEN_SHARDS // 2
-_JSON_BYTES = 4 * BLOCK_BYTES  #: read at once for a KEY.json: its header and what most hold; longer ones cost a second
+_VIEW_BYTES = 2**11  #: read at once of kept columns, at least: a tar's header and what most samples keep
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 class Reader:
@@ -42,7 +46,7 @@ class Reader:
         verify_crc: check every image's CRC-32.
         on_error: "raise", or "skip": another sample of the batch stands in for one that cannot be read, and a shard
             that is missing or was changed is remembered as such until `close`.
-        disk: how tars are read.
+        disk: how shards are read.
 
     Raises:
         FormatError: if the manifest or the sample table is missing or damaged.
@@ -63,11 +67,11 @@ class Reader:
 
     @property
     def has_json(self) -> bool:
-        """Whether samples have a KEY.json: the set was converted with --keep."""
+        """Whether samples have kept columns: the set was converted with --keep."""
         return bool(self.manifest.options.get("keep"))
 
     def check_present(self) -> None:
-        """One look at the folder for all tars, before any is read.
+        """One look at the folder for all shards, before any is read.
 
         Raises:
             FormatError: naming the first that is missing. With "skip" that is only logged, unless all are.
@@ -91,7 +95,7 @@ class Reader:
         """The `__key__` of some samples."""
         rows = self.table[ids]
         places = zip(rows["fragment"].tolist(), rows["row"].tolist(), rows["part"].tolist(), strict=True)
-        return [archive.key(*place) for place in places]
+        return [keys.key(*place) for place in places]
 
     def read(self, ids: Ids) -> Encoded:
         """The image bytes of some samples; with "skip", `ids` of the result may differ from those asked for.
@@ -111,7 +115,7 @@ class Reader:
             if i % HINTED == 0:
                 self._hint(shards[i : i + HINTED], offsets[i:], edges[i:])
             try:
-                self._fetch(shards[i], offsets[i], view[edges[i] : edges[i + 1]])
+                self.fetch(shards[i], offsets[i], view[edges[i] : edges[i + 1]])
             except FormatError as error:
                 if not self._skip:
                     raise
@@ -127,7 +131,7 @@ class Reader:
         return self._without(encoded, faults) if faults else encoded
 
     def json(self, ids: Ids) -> list[dict[str, Any]]:
-        """The kept columns of some samples: their KEY.json, which follows the image in the tar.
+        """The kept columns of some samples, as JSON has them.
 
         Raises:
             FormatError: naming the first sample that has none, or whose shard cannot be read.
@@ -153,43 +157,55 @@ class Reader:
             if shard not in held:
                 hint(shard, offsets[i], edges[i + 1] - edges[i])
 
-    def _fetch(self, shard: int, offset: int, into: memoryview) -> None:
+    def fetch(self, shard: int, offset: int, into: memoryview) -> None:
+        """Fill `into` with a shard's bytes from `offset` on.
+
+        Raises:
+            FormatError: naming the shard that is missing, was changed, is cut short, or cannot be read.
+        """
         held = self.held.get(shard)
         if held is not None and offset + len(into) <= len(held):
             into[:] = held[offset : offset + len(into)]
         else:
             self.shards.read(shard, offset, into)
 
+    @cached_property
+    def _kept(self) -> KeptReader:
+        names = tuple(self.manifest.options.get("keep") or ())
+        return self.split.container.kept_reader(self._opened, names)
+
     def _json(self, sample_id: int) -> dict[str, Any]:
         row = self.table[sample_id]
-        shard, start = int(row["shard"]), int(row["offset"]) + -(-int(row["size"]) // BLOCK_BYTES) * BLOCK_BYTES
-        key, left = self.split.key(sample_id), self.manifest.shards[shard].size_bytes - start
-        head = memoryview(bytearray(max(0, min(_JSON_BYTES, left))))
-        self._fetch(shard, start, head)
+        shard, number = int(row["shard"]), sample_id - int(self.split.firsts[int(row["shard"])])
+        located = Located(self.split.key(sample_id), number, int(row["offset"]), int(row["size"]))
         try:
-            content = memoryview(bytearray(_member_size(head, f"{key}.json", left)))
-            here = min(len(content), len(head) - BLOCK_BYTES)
-            content[:here] = head[BLOCK_BYTES : BLOCK_BYTES + here]
-            self._fetch(shard, start + BLOCK_BYTES + here, content[here:])
-            values = json.loads(bytes(content))
-            if not isinstance(values, dict):
-                raise ValueError(f"expected a JSON object, got {type(values).__name__}")
-        except (ValueError, RecursionError) as error:
-            place = f"{self.split.path(shard)} has no valid {key}.json at byte {start}"
-            raise FormatError(f"{place}: {error}. {DELETE}") from error
-        return values
+            return self._kept.values(shard, located)
+        except ValueError as error:
+            raise FormatError(f"{self.split.path(shard)} {error}. {DELETE}") from error
+
+    def _opened(self, shard: int) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(_ShardView(self, shard), _VIEW_BYTES))
 
 
-def _member_size(header: memoryview, name: str, most: int) -> int:
-    """The size in bytes of the tar member that a header announces (POSIX.1-1988, section 10.1.1).
+class _ShardView(io.RawIOBase):
+    """A shard as a file, for what is not taken out of it by its place alone."""
 
-    Raises:
-        ValueError: if it is another member, or larger than `most`.
-    """
-    named = bytes(header[:100]).partition(b"\0")[0]
-    if named != name.encode():
-        raise ValueError(f"found {named.decode('ascii', 'replace')!r} instead")
-    size = int(bytes(header[124:135]), 8)
-    if BLOCK_BYTES + size > most:
-        raise ValueError(f"its {size:,} bytes extend beyond the end of the tar")
-    return size
+    def __init__(self, reader: Reader, shard: int) -> None:
+        self._reader, self._shard, self._at = reader, shard, 0
+        self._size = reader.manifest.shards[shard].size_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        into = memoryview(buffer)[: max(0, self._size - self._at)]
+        self._reader.fetch(self._shard, self._at, into)
+        self._at += len(into)
+        return len(into)

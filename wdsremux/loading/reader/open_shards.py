@@ -1,6 +1,6 @@
-"""The tars of a split: opened when first read, known again by their first sample, and read piece by piece.
+"""The shards of a split: opened when first read, known again by their first sample, and read piece by piece.
 
-A tar is never trained on before it is seen to be the one that the manifest names: its size, then its first sample's
+A shard is never trained on before it is seen to be the one that the manifest names: its size, then its first sample's
 name and CRC-32. So a shard put in another's place, also one of the same size or of another split, is an error instead
 of wrong labels.
 """
@@ -23,10 +23,10 @@ _LASTING = frozenset({EACCES, EISDIR, ENOENT})  #: errors that the next sample o
 
 
 class Disk:
-    """All that is asked of the file system for a tar; tests put a slow or a failing one in its place."""
+    """All that is asked of the file system for a shard; tests put a slow or a failing one in its place."""
 
     def open(self, path: str | os.PathLike[str]) -> int:
-        """A file descriptor for reading; of a pipe, too, at once: its size then says that it is no tar."""
+        """A file descriptor for reading; of a pipe, too, at once: its size then says that it is no shard."""
         return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
 
     def read(self, descriptor: int, into: memoryview, offset: int) -> int:
@@ -49,12 +49,12 @@ def _descriptors() -> int:
 
 
 class Shards:
-    """The tars of a split, as far as they are open. Not for several threads at once.
+    """The shards of a split, as far as they are open. Not for several threads at once.
 
     Args:
         split: which.
         disk: how they are read.
-        lenient: whether a tar that turned out wrong is taken to be so from then on, without another look; and one of
+        lenient: whether a shard that turned out wrong is taken to be so from then on, without another look; and one of
             which only the first sample is damaged is taken.
     """
 
@@ -133,7 +133,7 @@ class Shards:
         first, last = marks(self.split, shard)
         if not self._agrees(shard, descriptor, first):
             if not self._agrees(shard, descriptor, last):
-                what = f"{self.split.path(shard)} is damaged, or is another shard: {first.name} is not at byte"
+                what = f"{self.split.path(shard)} is damaged, or is another shard: {first.key}.jpg is not at byte"
                 raise self._found(shard, f"{what} {first.offset}. {DELETE}")
             if not self._lenient:
                 raise FormatError(

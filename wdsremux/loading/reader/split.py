@@ -1,4 +1,4 @@
-"""A converted split as the loader knows it: manifest, sample table, and where in the tars each sample lies."""
+"""A converted split as the loader knows it: manifest, sample table, and where in the shards each sample lies."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from wdsremux import files
 from wdsremux.errors import FormatError
-from wdsremux.format import archive, manifest, samples
-from wdsremux.format.archive import BLOCK_BYTES
+from wdsremux.format import containers, keys, manifest, samples
+from wdsremux.format.containers import Container
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import Table
 
@@ -26,7 +26,7 @@ DELETE_SHARD = "Delete this shard and run the same conversion again to rebuild i
 
 @dataclass(frozen=True)
 class Split:
-    """What is known of a split without its tars."""
+    """What is known of a split without its shards."""
 
     folder: Path
     manifest: Manifest
@@ -39,8 +39,13 @@ class Split:
         return np.concatenate([[0], np.cumsum(counts)])
 
     @cached_property
+    def container(self) -> Container:
+        """What the shards are."""
+        return containers.container(self.manifest.container)
+
+    @cached_property
     def sizes(self) -> NDArray[np.uint64]:
-        """uint64 [shards]: the size of each tar in bytes."""
+        """uint64 [shards]: the size of each shard in bytes."""
         return np.array([shard.size_bytes for shard in self.manifest.shards], np.uint64)
 
     def check_places(self, ids: NDArray[np.int64]) -> None:
@@ -51,7 +56,7 @@ class Split:
         """
         rows, shards = self.table[ids], np.searchsorted(self.firsts, ids, "right") - 1
         offset, size, sizes = rows["offset"], rows["size"].astype(np.uint64), self.sizes[shards]
-        inside = (rows["shard"] == shards) & (offset >= BLOCK_BYTES) & (size <= sizes)
+        inside = (rows["shard"] == shards) & (offset >= self.container.LEAD_BYTES) & (size <= sizes)
         inside &= offset <= sizes - np.minimum(size, sizes)
         if not inside.all():
             at = int(inside.argmin())
@@ -65,13 +70,13 @@ class Split:
         )
 
     def path(self, shard: int) -> Path:
-        """The tar of that place in the manifest's list."""
+        """The shard of that place in the manifest's list."""
         return self.folder / self.manifest.shards[shard].url
 
     def key(self, sample_id: int) -> str:
         """The `__key__` of a sample."""
         row = self.table[sample_id]
-        return archive.key(int(row["fragment"]), int(row["row"]), int(row["part"]))
+        return keys.key(int(row["fragment"]), int(row["row"]), int(row["part"]))
 
     def place(self, sample_id: int) -> str:
         """Where a sample lies, for people."""
@@ -79,7 +84,7 @@ class Split:
         return f"sample {sample_id} at byte {row['offset']} of {self.path(int(row['shard']))}"
 
     def missing(self) -> list[Path]:
-        """The tars that are not there; one look at the folder, whatever their number: 50,000 names take 50 ms.
+        """The shards that are not there; one look at the folder, whatever their number: 50,000 names take 50 ms.
 
         Raises:
             FormatError: if the folder cannot be listed.
@@ -115,18 +120,20 @@ def open_split(folder: Path, hash_table: bool = False) -> Split:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What tells a shard from any other, also one of the same size: a sample of it, with the header before."""
+    """What tells a shard from any other, also one of the same size: a sample of it, with what leads it."""
 
+    container: Container
     sample_id: int
-    offset: int  #: of the header, in the tar
-    size: int  #: of header and image, in bytes
-    name: str  #: of the member
+    offset: int  #: in the shard, of what its container has in front of an image
+    size: int  #: of that and the image, in bytes
+    key: str
     crc32: int  #: of the image
 
     def agrees(self, content: memoryview) -> bool:
-        """Whether these bytes of a tar, uint8 [size], are those."""
-        name = bytes(content[:100]).partition(b"\0")[0]
-        return name == self.name.encode() and zlib.crc32(content[BLOCK_BYTES:]) == self.crc32
+        """Whether these bytes of a shard, uint8 [size], are those."""
+        lead = self.container.LEAD_BYTES
+        is_lead = self.container.is_lead(content[:lead], self.key, self.size - lead)
+        return is_lead and zlib.crc32(content[lead:]) == self.crc32
 
 
 def marks(split: Split, shard: int) -> tuple[Mark, Mark]:
@@ -141,7 +148,8 @@ def marks(split: Split, shard: int) -> tuple[Mark, Mark]:
 
 def _mark(split: Split, shard: int, sample_id: int) -> Mark:
     row, about = split.table[sample_id], split.manifest.shards[shard]
-    offset, size = int(row["offset"]) - BLOCK_BYTES, int(row["size"]) + BLOCK_BYTES
+    lead = split.container.LEAD_BYTES
+    offset, size = int(row["offset"]) - lead, int(row["size"]) + lead
     if int(row["shard"]) != shard or not 0 <= offset <= about.size_bytes - size:
         raise split.misplaced(sample_id, shard)
-    return Mark(sample_id, offset, size, f"{split.key(sample_id)}.jpg", int(row["crc32"]))
+    return Mark(split.container, sample_id, offset, size, split.key(sample_id), int(row["crc32"]))

@@ -1,0 +1,187 @@
+"""A shard as a Parquet file, as `datasets`, pandas, polars, DuckDB and the Hub's viewer read it.
+
+A row group has 100 rows or 32 MB at most, so that it is written and read in little memory; a larger image has one of
+its own. Each image lies in one piece: `parquet_layout` says where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import mmap
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wdsremux import files
+from wdsremux.errors import OutputError
+from wdsremux.format import kept_json
+from wdsremux.format.containers import parquet_layout, parquet_schema
+from wdsremux.format.containers.base import Card, Member, SampleColumns, ShardFile
+from wdsremux.format.containers.parquet_kept import kept_reader as kept_reader
+from wdsremux.format.containers.parquet_walk import walk as walk
+from wdsremux.format.containers.table import shard_name
+from wdsremux.format.samples import NO_LABEL
+
+GROUP_ROWS = 100  #: of a row group, at most: what the Hub's viewer reads at once
+GROUP_BYTES = 32 * 2**20  #: of the images and kept columns of a row group, at most, but for a single row
+LEAD_BYTES = parquet_layout.LENGTH_BYTES
+RESERVED = frozenset({parquet_schema.IMAGE, parquet_schema.LABEL})
+
+
+def card(labelled: bool, keep: Sequence[str]) -> Card:
+    """See `Container.card`. The files tell their columns themselves."""
+    label = ", `label`" if labelled else ""
+    kept = "".join(f", `{name}`" for name in keep)
+    return Card("Parquet shards", f"a row with `image` (a JPEG file){label}{kept}")
+
+
+def pack(values: Mapping[str, Any], columns: SampleColumns) -> bytes:
+    """A row of kept columns as an Arrow message (Arrow columnar format, "Encapsulated message format")."""
+    kept = columns.kept if columns.kept is not None else pa.schema([])
+    arrays = [_array(values.get(each.name), each) for each in kept]
+    packed: bytes = pa.RecordBatch.from_arrays(arrays, schema=kept).serialize().to_pybytes()
+    return packed
+
+
+def _array(value: Any, column: pa.Field) -> pa.Array:
+    """A single value under a column's type.
+
+    Raises:
+        ValueError: if it is not of that type.
+    """
+    if isinstance(column.type, pa.JsonType):
+        text = None if value is None else kept_json.value(value)
+        return pa.ExtensionArray.from_storage(column.type, pa.array([text], column.type.storage_type))
+    try:
+        if isinstance(value, str) and pa.types.is_time(column.type):  # finer than Python's own times
+            return pa.array([value]).cast(column.type)
+        array = pa.array([kept_json.native(value)], column.type)
+        cut = pa.types.is_temporal(column.type) and array[0].as_py() != value
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"column {column.name!r} is {column.type}, and cannot hold {value!r:.80}") from error
+    if cut:
+        raise ValueError(f"column {column.name!r} is {column.type}, and cannot hold {value!r:.80} exactly")
+    return array
+
+
+@dataclass(slots=True)
+class _Row:
+    """A row that waits for its row group."""
+
+    path: str
+    image: bytes
+    label: int | None
+    kept: bytes | None
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.image) + len(self.kept or b"")
+
+
+@dataclass(slots=True)
+class _ParquetShard:
+    writer: pq.ParquetWriter
+    schema: pa.Schema
+    columns: SampleColumns
+    about: list[pq.FileMetaData]  #: gets one when the writer is closed
+    waiting: list[_Row] = field(default_factory=list)
+    nbytes: int = 0  #: of those that wait
+    sizes: list[int] = field(default_factory=list)  #: of all images, in bytes
+    crc32: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    index: bytes | None = None
+
+    def add(self, key: str, image: bytes, label: int, crc32: int, kept: bytes | None) -> None:
+        row = _Row(f"{key}.jpg", image, None if label == NO_LABEL else label, kept)
+        if self.waiting and (len(self.waiting) == GROUP_ROWS or self.nbytes + row.nbytes > GROUP_BYTES):
+            self.flush()
+        self.waiting.append(row)
+        self.nbytes += row.nbytes
+        self.sizes.append(len(image))
+        self.crc32.append(crc32)
+
+    def flush(self) -> None:
+        """Write what waits as a row group."""
+        if not self.waiting:
+            return
+        rows = self.waiting
+        images = [pa.array([row.image for row in rows], pa.binary()), pa.array([row.path for row in rows], pa.string())]
+        arrays: list[Any] = [pa.StructArray.from_arrays(images, fields=list(self.schema.field(0).type))]
+        if self.columns.labelled:
+            arrays.append(pa.array([row.label for row in rows], pa.int64()))
+        if self.columns.kept is not None:
+            packed = (pa.ipc.read_record_batch(pa.py_buffer(row.kept), self.columns.kept) for row in rows)
+            arrays += pa.Table.from_batches(packed, self.columns.kept).combine_chunks().columns
+        self.writer.write_table(pa.table(arrays, self.schema), row_group_size=len(rows))
+        self.waiting, self.nbytes = [], 0
+
+    def locate(self) -> None:
+        """Find where the images lie, once the writer is closed."""
+        sizes = iter(self.sizes)
+        for number in range(self.about[0].num_row_groups):
+            group = self.about[0].row_group(number)
+            end = parquet_layout.chunk_end(parquet_layout.image_chunk(group))
+            self.offsets += parquet_layout.offsets(end, list(itertools.islice(sizes, group.num_rows)))
+
+    def check(self, path: Path) -> None:
+        """See that the images lie where `locate` says: a shard with one wrong offset gets no name.
+
+        Raises:
+            OutputError: if one does not.
+        """
+        if not self.sizes:
+            return
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            wrong = [
+                offset
+                for offset, size, crc32 in zip(self.offsets, self.sizes, self.crc32, strict=True)
+                if zlib.crc32(content[offset : offset + size]) != crc32
+            ]
+        if wrong:
+            raise OutputError(
+                f"{path.name} was not written as expected: no image is at byte {wrong[0]}. The disk has failed, or "
+                f"pyarrow {pa.__version__} lays out pages differently: install another version, and run the same "
+                "command again"
+            )
+
+
+@contextmanager
+def create(folder: Path, split: str, number: int, columns: SampleColumns) -> Iterator[ShardFile]:
+    """See `Container.create`.
+
+    Raises:
+        OutputError: if an image is not where it was written.
+    """
+    path, schema = folder / shard_name("parquet", split, number), parquet_schema.make_schema(columns)
+    about: list[pq.FileMetaData] = []
+    with open(path, "wb", buffering=2**20) as file:
+        writer = parquet_schema.open_writer(file, schema, about)
+        try:
+            shard = _ParquetShard(writer, schema, columns, about)
+            yield shard
+            shard.flush()
+        except BaseException:
+            with contextlib.suppress(pa.ArrowException, OSError, ValueError):  # the first error is the one to tell
+                writer.close()
+            raise
+        writer.close()
+        files.sync_and_close(file)
+    shard.locate()
+    shard.check(path)
+
+
+def index_text(samples: Iterable[list[Member]]) -> None:
+    """There is none: a Parquet file has its own, at its end."""
+    return
+
+
+def is_lead(lead: memoryview, key: str, size: int) -> bool:
+    """Whether it is the length of the image."""
+    return int.from_bytes(lead, "little") == size
