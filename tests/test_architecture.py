@@ -51,6 +51,7 @@ STAGES: dict[str, set[str]] = {
     "situation": {"folder", "repair"},
     "run": {
         "spec",
+        "shard_writer",
         "engines",
         "bake",
         "plan",

@@ -107,8 +107,8 @@ def by_dali(out: Path, split: str, tmp_path: Path) -> Rows:
     batches = [pipe.run() for _ in range(-(-len(table) // 7))]
     images = [np.array(image).tobytes() for batch in batches for image in batch[0]]
     labels = [int(np.array(label).tobytes()) for batch in batches for label in batch[1]]
-    keys = [keys.key(row["fragment"], row["row"], row["part"]) for row in table]
-    return {key: (label, image) for key, label, image in zip(keys, labels, images, strict=False)}
+    named = [keys.key(row["fragment"], row["row"], row["part"]) for row in table]
+    return {key: (label, image) for key, label, image in zip(named, labels, images, strict=False)}
 
 
 READERS = {"tarfile": by_tarfile, "webdataset": by_webdataset, "datasets": by_datasets, "dali": by_dali}

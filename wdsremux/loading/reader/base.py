@@ -142,6 +142,7 @@ class Reader:
     def close(self) -> None:
         """Close the shards; the next read opens them again."""
         self.shards.close()
+        self.__dict__.pop("_kept", None)  # it refers back, which would keep the table mapped until a collection
 
     def _without(self, encoded: Encoded, faults: dict[int, FormatError]) -> Encoded:
         if len(faults) == len(encoded):
