@@ -57,11 +57,7 @@ def read_plain(path: str | os.PathLike[str], most_bytes: int) -> bytes:
 
 def sync_folder(folder: Path) -> None:
     """Make renames and removals inside `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)
 
 
 def make_folder(path: Path) -> None:
@@ -80,6 +76,15 @@ def sync_and_close(file: BinaryIO) -> None:
         os.fsync(file.fileno())
     finally:
         file.close()
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file durable that another library has written."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

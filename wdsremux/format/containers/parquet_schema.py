@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,7 +47,7 @@ def _features(kept: pa.Schema) -> dict[str, Any]:
     return found
 
 
-def open_writer(file: BinaryIO, schema: pa.Schema, about: list[pq.FileMetaData]) -> pq.ParquetWriter:
+def open_writer(file: pa.NativeFile, schema: pa.Schema, about: list[pq.FileMetaData]) -> pq.ParquetWriter:
     """A writer of row groups.
 
     Args:
