@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import wdsremux
+from wdsremux.format.containers import CONTAINERS
 
 PACKAGE = Path(wdsremux.__file__).parent
 COMMON = {
@@ -231,6 +232,18 @@ def test_kinds_of_source_are_named_in_their_table_only(kind: str) -> None:
     for module, path in MODULES.items():
         if not _inside(module, room):
             assert not any(_inside(name, room) for name in _imports(path)), module
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_containers_are_named_in_their_table_only(container: str) -> None:
+    """Nothing else asks which one a set has, nor imports one."""
+    plug = CONTAINERS[container].module
+    for module, path in MODULES.items():
+        if not _inside(module, "wdsremux.format.containers"):
+            assert plug not in _imports(path), module
+            compared = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Compare)]
+            asked = {c.value for node in compared for c in ast.walk(node) if isinstance(c, ast.Constant)}
+            assert not asked & {container}, module
 
 
 def test_only_one_module_flips_switches_of_datasets() -> None:
