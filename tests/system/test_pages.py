@@ -29,7 +29,7 @@ pytestmark = pytest.mark.system
 
 EXAMPLES = ROOT / "examples"
 HUB = "AI-Lab-Makerere/beans"  #: of the commands that need the Hub
-SMALL = {"batch_size=64": "batch_size=32, size=32"}
+SMALL = {"batch_size=64": "batch_size=32", "size=128": "size=32"}
 LOOP = replaced(block_with("README.md", "CHECKPOINT =").text, SMALL | {"= 3, 100,": "= 2, 2,"})
 SETUP = LOOP[: LOOP.index("if os.path.exists(CHECKPOINT):")].replace("= 2, 2,", "= 1, 2,")
 CUDA = "needs a GPU"
