@@ -34,7 +34,7 @@ SETUP = LOOP[: LOOP.index("if os.path.exists(CHECKPOINT):")].replace("= 2, 2,", 
 CUDA = "needs a GPU"
 #: Several conversions of one script share a fork server, which would load torch for each.
 HOLD = "from wdsremux.conversion.engines import forkserver; held = forkserver.hold(); held.__enter__()"
-#: For mypy: these have no types, and torchvision's own code takes as long as all the rest.
+#: For mypy: libraries without types are no fault of the page, and the code of torchvision need not be read.
 UNTYPED = "[mypy]\ndisable_error_code = import-untyped\n[mypy-torchvision.*]\nfollow_imports = skip\n"
 AGAIN = "assert train.epoch == 1; train.set_epoch(0)"  #: the page's next loop trains from the beginning, too
 TRIALS = {
