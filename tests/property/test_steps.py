@@ -172,19 +172,12 @@ def test_ranks_and_batches_may_change_in_mid_epoch(
         assert nsamples - position < 12
 
 
-@pytest.mark.parametrize(
-    ("nsamples", "batch", "world", "advice"),
-    [
-        (3, 8, 4, "Use at most 3 ranks"),
-        (1, 1, 2, "Use at most 1 rank"),
-        (7, 1, 2, 'Choose a larger batch_size, or tail="drop"'),
-    ],
-)
-def test_what_cannot_be_dealt(nsamples: int, batch: int, world: int, advice: str) -> None:
+@pytest.mark.parametrize(("nsamples", "batch", "world"), [(3, 8, 4), (1, 1, 2), (7, 1, 2)])
+def test_what_cannot_be_dealt(nsamples: int, batch: int, world: int) -> None:
     """One sentence at the start of an epoch; in a resume some of the rest come twice."""
     said = (
         rf"^the samples \({nsamples}\) cannot be divided so that each rank gets one in every step "
-        rf"\(batch_size={batch}, world_size={world}\)\. {advice}$"
+        rf"\(batch_size={batch}, world_size={world}\)\. Use fewer ranks, or a batch_size of more than 1$"
     )
     with pytest.raises(OptionError, match=said):
         steps(0, nsamples, batch, world, "even")

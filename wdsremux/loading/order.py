@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdsremux import arguments, rng
-from wdsremux.errors import OptionError, counted
+from wdsremux.errors import OptionError
 
 WINDOW = 64  #: shards; some 130,000 samples at the converter's defaults
 ALL = "all"  #: the window that is the whole epoch
@@ -238,12 +238,9 @@ def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Steps
     if left > full and batch > 1:
         return Steps(start, left // full - 1, full, (full - (world - rest), world))
     if start == 0:
-        advice = 'Choose a larger batch_size, or tail="drop"'
-        if nsamples < world:
-            advice = f"Use at most {counted(nsamples, 'rank')}"
         raise OptionError(
             f"the samples ({nsamples}) cannot be divided so that each rank gets one in every step (batch_size={batch}, "
-            f"world_size={world}). {advice}"
+            f"world_size={world}). Use fewer ranks, or a batch_size of more than 1"
         )
     return Steps(start, left // full, full, (rest,), world - rest)
 
