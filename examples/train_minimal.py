@@ -11,12 +11,12 @@ from torchvision.models import resnet18  # or any other model
 
 import wdsremux
 
-EPOCHS, SAVE_EVERY, CHECKPOINT = 90, 100, "checkpoint.pt"
+EPOCHS, SAVE_EVERY, CHECKPOINT = 3, 100, "checkpoint.pt"
 
 torch.manual_seed(0)
 device = "cuda" if torch.cuda.is_available() else "cpu"
-loader = wdsremux.DataLoader(sys.argv[1], batch_size=256)
-model = resnet18(num_classes=len(loader.classes)).to(device)
+loader = wdsremux.DataLoader(sys.argv[1], batch_size=64, size=128)
+model = resnet18(num_classes=loader.num_classes).to(device)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 criterion = torch.nn.CrossEntropyLoss()
 

@@ -130,7 +130,7 @@ torch.manual_seed(0)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 train = wdsremux.DataLoader(OUT, batch_size=32, size=64)
 test = wdsremux.DataLoader(OUT, batch_size=32, size=64, split="test", augment="eval", shuffle=False)
-model = resnet18(num_classes=len(train.classes)).to(device)
+model = resnet18(num_classes=train.num_classes).to(device)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 criterion = torch.nn.CrossEntropyLoss()
 

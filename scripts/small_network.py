@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 from torch import nn
 
@@ -23,8 +22,3 @@ def network(classes: int) -> nn.Module:
     """Five blocks, a mean over all positions, and one linear layer: float [N, 3, H, W] -> float [N, classes]."""
     blocks = [block(channels_in, channels_out) for channels_in, channels_out in pairwise(WIDTHS)]
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], classes))
-
-
-def class_count(dataset: Any) -> int:
-    """Return the number of classes in `loader.dataset`, also for integer labels without class names."""
-    return len(dataset.classes) if dataset.classes else int(max(dataset.targets)) + 1

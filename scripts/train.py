@@ -32,7 +32,7 @@ import checkpoint
 import numpy as np
 import torch
 from ranks import Place, joined, replicated, share_buffers, total
-from small_network import class_count, network
+from small_network import network
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -143,7 +143,7 @@ def open_split(options: Options, place: Place, split: str) -> Any:
 def begin(options: Options, place: Place, loader: Any) -> Training:
     """Model and optimiser as they are before the first step, or as the checkpoint has them."""
     torch.manual_seed(options.seed)
-    model = network(class_count(loader.dataset)).to(place.device).to(memory_format=torch.channels_last)
+    model = network(loader.num_classes).to(place.device).to(memory_format=torch.channels_last)
     training = Training(
         model=model,
         optimiser=torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY),

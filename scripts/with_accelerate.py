@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from small_network import class_count, network
+from small_network import network
 from torch.nn.functional import cross_entropy
 
 import wdsremux
@@ -51,7 +51,7 @@ def main() -> None:
     common: dict[str, Any] = {"batch_size": options.batch_size, "size": 96, "device": accelerator.device}
     train = wdsremux.DataLoader(options.out, split="train", **common)
     test = wdsremux.DataLoader(options.out, split="test", augment="eval", shuffle=False, **common)
-    bare = network(class_count(train.dataset))
+    bare = network(train.num_classes)
     model, optimiser = accelerator.prepare(bare, torch.optim.AdamW(bare.parameters(), lr=2e-3))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=options.epochs * len(train))
     accelerator.register_for_checkpointing(train, schedule)  # for save_state and load_state

@@ -16,7 +16,7 @@ from typing import Any
 
 import lightning
 import torch
-from small_network import class_count, network
+from small_network import network
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
@@ -78,7 +78,7 @@ def main() -> None:
         enable_checkpointing=options.checkpoints is not None,
         enable_progress_bar=False,
     )
-    model = Classifier(class_count(train.dataset))
+    model = Classifier(train.num_classes)
     trainer.fit(model, train_dataloaders=train, val_dataloaders=test, ckpt_path="last" if options.checkpoints else None)
 
 

@@ -16,7 +16,6 @@ import timm
 import timm.optim
 import timm.scheduler
 import torch
-from small_network import class_count
 from timm import utils
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -70,7 +69,7 @@ def main() -> None:
     common: dict[str, Any] = {"batch_size": args.batch_size, "size": 96, "device": device}
     loader_train = wdsremux.DataLoader(args.out, split="train", **common)
     loader_eval = wdsremux.DataLoader(args.out, split="test", augment="eval", shuffle=False, **common)
-    bare = timm.create_model(args.model, num_classes=class_count(loader_train.dataset)).to(device)
+    bare = timm.create_model(args.model, num_classes=loader_train.num_classes).to(device)
     cards = [device] if device.type == "cuda" else None
     model = DistributedDataParallel(bare, device_ids=cards) if args.distributed else bare
     optimizer = timm.optim.create_optimizer_v2(bare, opt="adamw", lr=2e-3, weight_decay=0.05)

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from small_network import class_count
 from torch import Tensor
 from transformers import ResNetConfig, ResNetForImageClassification, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -111,7 +110,7 @@ def main() -> None:
         hidden_sizes=[32, 64, 128],
         depths=[1, 1, 1],
         layer_type="basic",
-        num_labels=class_count(train.dataset),  # type: ignore[call-arg]  # of every configuration; the stub lacks it
+        num_labels=train.num_classes,  # type: ignore[call-arg]  # of every configuration; the stub lacks it
     )
     trainer = LoaderTrainer(
         model=ResNetForImageClassification(config),

@@ -5,9 +5,6 @@ from __future__ import annotations
 import configparser
 import email
 import re
-import shutil
-import subprocess
-import sys
 import tarfile
 import zipfile
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from email.message import Message
 import pytest
 
 from tests.conftest import ROOT
+from tests.support import dists
 
 pytest.importorskip("build", reason="build is not installed")
 
@@ -24,7 +22,7 @@ pytest.importorskip("build", reason="build is not installed")
 class Built:
     """The distributions of this checkout."""
 
-    checkout: set[str]  #: its files, relative to it
+    checkout: frozenset[str]  #: its files, relative to it
     sdist: set[str]  #: of the source distribution, relative to its folder
     wheel: set[str]
     metadata: Message  #: of the wheel
@@ -36,19 +34,8 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Made from a copy, as a build leaves files beside its sources, and with the setuptools that is installed here."""
-    if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        pytest.skip("not a git checkout: what belongs to it is not known")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    files = {name for name in listed.split("\0") if (ROOT / name).is_file()}
-    folder = tmp_path_factory.mktemp("dist")
-    checkout = folder / "checkout"
-    for name in files:
-        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, checkout / name)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(checkout)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    files, folder = dists.tracked(), tmp_path_factory.mktemp("dist")
+    dists.build(files, folder)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     with tarfile.open(sdist) as tar:
         packed = {member.name.partition("/")[2] for member in tar if member.isfile()}

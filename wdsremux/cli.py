@@ -35,7 +35,8 @@ def _run() -> NoReturn:
         if "--debug" in sys.argv or stopping.asked() is not None:
             raise
         ours = isinstance(error, WdsremuxError)
-        stopping.complain(f"{str(error) if ours else f'stopped by the system: {error}'}".rstrip(".") + ".")
+        text = str(error) if ours else f"the operating system reported an error: {error}"
+        stopping.complain(text.rstrip(".") + ".")
         raise SystemExit(error.exit_code if isinstance(error, WdsremuxError) else 1) from None
     raise SystemExit(0)
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sample_source import CLASSES
 
 import wdsremux
-from tests.conftest import TRAIN
+from tests.conftest import TRAIN, ConvertTiny, WriteSource, tiny_jpeg
 from wdsremux.errors import FormatError, OptionError
 from wdsremux.format import samples
 
@@ -69,6 +70,29 @@ def test_classes(converted: Path) -> None:
         assert loader.class_to_idx == {name: number for number, name in enumerate(names)}
         assert loader.dataset.targets.dtype == np.int64
         assert set(loader.dataset.targets.tolist()) <= set(range(len(names)))
+
+
+def test_the_number_of_classes(
+    converted: Path, convert_tiny: ConvertTiny, write_source: WriteSource, tmp_path: Path
+) -> None:
+    """Of names, of integers without names, and of no labels at all."""
+    with wdsremux.DataLoader(converted, 30) as loader:
+        assert loader.num_classes == loader.dataset.num_classes == len(CLASSES)
+    with wdsremux.DataLoader(convert_tiny(7), 2) as loader:
+        assert loader.classes is None
+        assert loader.class_to_idx == {}
+        assert loader.num_classes == 7
+        assert type(loader.num_classes) is int
+    wdsremux.convert(write_source([tiny_jpeg(i) for i in range(5)]), tmp_path / "bare", recipe="copy", workers=1)
+    with wdsremux.DataLoader(tmp_path / "bare", 2) as loader:
+        assert (loader.classes, loader.class_to_idx, loader.num_classes) == (None, {}, 0)
+
+
+def test_a_class_without_samples_counts(write_source: WriteSource, tmp_path: Path) -> None:
+    source = write_source([tiny_jpeg(i) for i in range(4)], [0, 1, 0, 1], classes=["a", "b", "c"])
+    wdsremux.convert(source, tmp_path / "out", recipe="copy", workers=1)
+    with wdsremux.DataLoader(tmp_path / "out", 2) as loader:
+        assert loader.num_classes == 3
 
 
 def test_a_few_words_on_it(converted: Path) -> None:

@@ -177,7 +177,7 @@ def test_what_cannot_be_dealt(nsamples: int, batch: int, world: int) -> None:
     """One sentence at the start of an epoch; in a resume some of the rest come twice."""
     said = (
         rf"^the samples \({nsamples}\) cannot be divided so that each rank gets one in every step "
-        rf'\(batch_size={batch}, world_size={world}\)\. Choose another batch_size, or tail="drop"$'
+        rf"\(batch_size={batch}, world_size={world}\)\. Use fewer ranks, or a batch_size of more than 1$"
     )
     with pytest.raises(OptionError, match=said):
         steps(0, nsamples, batch, world, "even")

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.dists import Environment
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 WATCHED = Path(__file__).parent / "watched.py"
 TIMEOUT_S = 240
@@ -34,6 +36,7 @@ def start(
     folder: Path | None = None,
     watch: Path | None = None,
     kill: str | None = None,
+    environment: Environment | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end.
 
@@ -44,18 +47,19 @@ def start(
         ranks: processes under torchrun; 0: plainly, without torchrun.
         watch: folder for logs of what its loaders hand out.
         kill: "RANK:BATCH", when to kill it all; see watched.py.
+        environment: to run it in; None: this process's own.
     """
     path = WATCHED if watch else script if isinstance(script, Path) else SCRIPTS / f"{script}.py"
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks else []
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WATCH_")}
-    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    variables = environment.variables() if environment else dict(os.environ)
+    variables = {name: value for name, value in variables.items() if not name.startswith("WATCH_")}
+    variables |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     if watch:
-        environment |= {"WATCH_SCRIPT": str(script), "WATCH_FOLDER": str(watch)} | (
-            {"WATCH_KILL": kill} if kill else {}
-        )
-    command = [sys.executable, *launcher, str(path), *map(str, arguments)]
+        variables |= {"WATCH_SCRIPT": str(script), "WATCH_FOLDER": str(watch)} | ({"WATCH_KILL": kill} if kill else {})
+    python = str(environment.python) if environment else sys.executable
+    command = [python, *launcher, str(path), *map(str, arguments)]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        command, cwd=folder, env=variables, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
 
 
@@ -65,9 +69,10 @@ def output(
     ranks: int = 0,
     folder: Path | None = None,
     watch: Path | None = None,
+    environment: Environment | None = None,
 ) -> str:
     """What a run that must succeed printed."""
-    done = start(script, *arguments, ranks=ranks, folder=folder, watch=watch)
+    done = start(script, *arguments, ranks=ranks, folder=folder, watch=watch, environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

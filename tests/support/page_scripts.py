@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,19 +40,29 @@ def replaced(text: str, values: Mapping[str, str]) -> str:
 
 
 def script(page: str, trial: Trial) -> str:
-    """The blocks of a page, each in the lines that it has there, so that an error names them; other lines are empty."""
-    lines = [""] * (TEXTS[page].count("\n") + 1)
-    lines[0] = trial.before
+    """The blocks of a page that can be run, as one script with the lines of the page."""
     left_out = [block_with(page, words) for words in trial.left_out]
-    for block in of_page(page):
-        if block not in left_out:
-            shown = block.text.splitlines()
-            lines[block.line : block.line + len(shown)] = shown
-    text = replaced("\n".join(lines), trial.values)
-    lines = text.split("\n")
+    text = _placed(page, trial.before, (block for block in of_page(page) if block not in left_out))
+    lines = replaced(text, trial.values).split("\n")
     for words, code in trial.after.items():
         block = block_with(page, words)
         lines[block.line + block.text.count("\n")] = code  # in place of the fence that closes it
+    return "\n".join(lines)
+
+
+def left_out(page: str, trial: Trial) -> str:
+    """The blocks of a page that cannot be run, after those that they build on; for a type checker."""
+    last = max(block_with(page, words).line for words in trial.left_out)
+    return _placed(page, trial.before, (block for block in of_page(page) if block.line <= last))
+
+
+def _placed(page: str, before: str, shown: Iterable[Block]) -> str:
+    """Blocks of a page, each in the lines that it has there, so that an error names them; other lines are empty."""
+    lines = [""] * (TEXTS[page].count("\n") + 1)
+    lines[0] = before
+    for block in shown:
+        code = block.text.splitlines()
+        lines[block.line : block.line + len(code)] = code
     return "\n".join(lines)
 
 

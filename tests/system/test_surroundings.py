@@ -168,7 +168,7 @@ def test_answers_that_nobody_takes(undisturbed: Path, tally: Tally) -> None:
     for arguments in (["verify", str(undisturbed)], ["info", str(undisturbed), "--json"]):
         with open("/dev/full", "w") as full:
             done = run([sys.executable, "-m", "wdsremux", *arguments], capture_output=False, stdout=full, stderr=-1)
-        assert "stopped by the system: [Errno 28] No space left on device" in sentence(done)
+        assert "the operating system reported an error: [Errno 28] No space left on device" in sentence(done)
         process = subprocess.Popen([sys.executable, "-m", "wdsremux", *arguments], cwd=ROOT, stdout=-1, stderr=-1)
         assert process.stdout is not None
         process.stdout.close()

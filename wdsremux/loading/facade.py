@@ -70,8 +70,17 @@ class Dataset:
         return np.array(self.split.table["label"], np.int64)
 
     @property
+    def num_classes(self) -> int:
+        """The number of classes, for the last layer of a model.
+
+        If the labels are integers without names, it is the largest label of this split plus one. It is 0 if no sample
+        has a label.
+        """
+        return self.split.largest_label + 1 if self.classes is None else len(self.classes)
+
+    @property
     def class_to_idx(self) -> dict[str, int]:
-        """The labels by class name, as in torchvision's ImageFolder; empty if the classes have no names."""
+        """The labels by class name, as in torchvision's ImageFolder; empty if the labels have no names."""
         return {name: label for label, name in enumerate(self.classes or ())}
 
 

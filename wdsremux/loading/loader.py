@@ -49,8 +49,8 @@ class DataLoader:
         batch_size: Samples per batch, on each rank.
         split: The split to read.
         shuffle: Whether the order differs in each epoch. See `window`.
-        augment: "train": random crop and flip. "eval": 7/8 of the largest central square. None: the largest central
-            square. Or a `wdsremux.Augment`.
+        augment: "train": a random crop and flip. "eval": the largest central square, cropped to 7/8 of its side. None:
+            the whole largest central square. Or a `wdsremux.Augment`. The result is resized to `size`.
         size: Height and width of the images in a batch, in pixels.
         backend: "dali", "torchvision", or "auto": DALI on a GPU, if it is installed and works, and torchvision
             otherwise. Both return the same images within rounding, except that backend="torchvision" with decode="gpu"
@@ -68,8 +68,8 @@ class DataLoader:
         rank: The rank of this process. By default it is taken from torch.distributed, or else from the environment of
             torchrun or srun.
         world_size: The number of ranks. Give both `rank` and `world_size`, or neither.
-        num_threads: Threads that decode. By default the CPU cores of this process, divided among the ranks on the
-            machine.
+        num_threads: Threads that decode. By default the number of CPU cores of this process, divided by the number of
+            ranks that torchrun started on the machine.
         prefetch: Batches that are prepared in advance.
         dtype: torch.float32, torch.float16 or torch.bfloat16: normalized. torch.uint8: from 0 to 255, not normalized.
         memory_format: torch.channels_last is faster to produce, and faster to train from on most hardware.
@@ -158,8 +158,17 @@ class DataLoader:
         return self.dataset.classes
 
     @property
+    def num_classes(self) -> int:
+        """The number of classes, for the last layer of a model.
+
+        If the labels are integers without names, it is the largest label of this split plus one. It is 0 if no sample
+        has a label.
+        """
+        return self.dataset.num_classes
+
+    @property
     def class_to_idx(self) -> dict[str, int]:
-        """The labels by class name; empty if the classes have no names."""
+        """The labels by class name; empty if the labels have no names."""
         return self.dataset.class_to_idx
 
     @property

@@ -240,7 +240,7 @@ def steps(start: int, nsamples: int, batch: int, world: int, tail: str) -> Steps
     if start == 0:
         raise OptionError(
             f"the samples ({nsamples}) cannot be divided so that each rank gets one in every step (batch_size={batch}, "
-            f'world_size={world}). Choose another batch_size, or tail="drop"'
+            f"world_size={world}). Use fewer ranks, or a batch_size of more than 1"
         )
     return Steps(start, left // full, full, (rest,), world - rest)
 

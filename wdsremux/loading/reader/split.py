@@ -48,6 +48,11 @@ class Split:
         """uint64 [shards]: the size of each shard in bytes."""
         return np.array([shard.size_bytes for shard in self.manifest.shards], np.uint64)
 
+    @cached_property
+    def largest_label(self) -> int:
+        """Of all samples; `samples.NO_LABEL` if none has one."""
+        return int(self.table["label"].max(initial=samples.NO_LABEL))
+
     def check_places(self, ids: NDArray[np.int64]) -> None:
         """See that the table has samples lie in their shards. What it says is then safe to read by; 15 us a batch.
 
