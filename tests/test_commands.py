@@ -217,6 +217,16 @@ def test_completion_for_bash(words: str, found: str, monkeypatch: pytest.MonkeyP
     assert done.stdout.split() == [found]
 
 
+@pytest.mark.parametrize("start", [["-m", "wdsremux"], ["-c", SCRIPT]], ids=["module", "script"])
+def test_completion_is_of_the_script_however_it_was_started(start: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *start, "--show-completion", "bash"], capture_output=True, text=True, check=True
+    )
+    assert "_WDSREMUX_COMPLETE=complete_bash" in done.stdout
+    assert re.search(r"^complete .* wdsremux$", done.stdout, re.MULTILINE)
+    assert "python" not in done.stdout.lower()
+
+
 def test_completion_can_be_installed(run: Run) -> None:
     assert "--install-completion" in run("--help")[1]
 
