@@ -80,6 +80,15 @@ def text(name: str, value: Any, what: str = "a string") -> str:
     return value
 
 
+def function(name: str, value: Any) -> None:
+    """
+    Raises:
+        OptionError: if it cannot be called.
+    """
+    if not callable(value):
+        refuse(name, value, "a function")
+
+
 def path(name: str, value: Any) -> str:
     """
     Raises:
