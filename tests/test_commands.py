@@ -88,8 +88,9 @@ def test_a_source_and_a_split_in_place_of_a_set(run: Run, convert_tiny: ConvertT
         )
         code, printed, said = run(command, out / "train")
         assert (code, printed) == (1, "")
-        assert (
-            said == f"wdsremux: {out}/train is itself a split of a converted set. Give the folder of the set, {out}.\n"
+        assert said == (
+            f"wdsremux: {out}/train is itself a split of a converted set. Give the folder of the set, {out}. "
+            "Its splits: train.\n"
         )
         if command != "info":
             said = run(command, out, "--split", "val")[2]
