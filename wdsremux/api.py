@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 
+@arguments.names_checked
 def convert(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -175,6 +176,7 @@ def run(
         return convert_split(make_spec(source, out, **options), tell)
 
 
+@arguments.names_checked
 def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
     """Read the manifest of a converted split.
 
@@ -189,6 +191,7 @@ def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
     return manifests.read(_place(out) / arguments.text("split", split))
 
 
+@arguments.names_checked
 def verify(
     out: str | os.PathLike[str],
     split: str | None = None,
