@@ -118,6 +118,46 @@ def test_what_a_conversion_does_not_take(tmp_path: Path, argument: dict[str, Any
     assert not (tmp_path / "out").exists()
 
 
+def test_a_conversion_that_tells_what_is_no_function(tmp_path: Path) -> None:
+    tell: Any = 5
+    with pytest.raises(OptionError, match=r"^Invalid tell \(got 5\)\. Supported: a function$"):
+        wdsremux.convert(tmp_path / "photos", tmp_path / "out", tell=tell)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ({"out": None}, r"Invalid out \(got None\)\. Supported: a path, as a string or a pathlib\.Path$"),
+        ({"out": 3}, r"Invalid out \(got 3\)"),
+        ({"split": 3}, r"Invalid split \(got 3\)\. Supported: a string or None$"),
+        ({"split": b"train"}, r"Invalid split \(got b'train'\)"),
+        ({"decode": "x"}, r"Invalid decode \(got 'x'\)\. Supported: True or False$"),
+        ({"decode": None}, r"Invalid decode \(got None\)"),
+        ({"tell": 5}, r"Invalid tell \(got 5\)\. Supported: a function$"),
+    ],
+    ids=str,
+)
+def test_what_a_check_does_not_take(converted: Path, argument: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"out": converted} | argument
+    with pytest.raises(OptionError, match=f"^{said}"):
+        wdsremux.verify(**given)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ({"out": None}, r"Invalid out \(got None\)\. Supported: a path, as a string or a pathlib\.Path$"),
+        ({"split": 3}, r"Invalid split \(got 3\)\. Supported: a string$"),
+        ({"split": None}, r"Invalid split \(got None\)"),
+    ],
+    ids=str,
+)
+def test_what_a_manifest_is_not_read_of(converted: Path, argument: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"out": converted} | argument
+    with pytest.raises(OptionError, match=f"^{said}"):
+        wdsremux.manifest(**given)
+
+
 @pytest.mark.parametrize("place", ["source", "out"])
 def test_places_that_are_none(tmp_path: Path, place: str) -> None:
     given: dict[str, Any] = {"source": tmp_path, "out": tmp_path / "out"} | {place: 3}

@@ -88,8 +88,9 @@ def test_a_source_and_a_split_in_place_of_a_set(run: Run, convert_tiny: ConvertT
         )
         code, printed, said = run(command, out / "train")
         assert (code, printed) == (1, "")
-        assert (
-            said == f"wdsremux: {out}/train is itself a split of a converted set. Give the folder of the set, {out}.\n"
+        assert said == (
+            f"wdsremux: {out}/train is itself a split of a converted set. Give the folder of the set, {out}. "
+            "Its splits: train.\n"
         )
         if command != "info":
             said = run(command, out, "--split", "val")[2]
@@ -144,6 +145,25 @@ def test_convert_prints_less_and_more(run: Run, write_source: WriteSource, tmp_p
     assert "Invalid quality" in said
 
 
+def test_quiet_commands_print_what_their_help_says(run: Run, write_source: WriteSource, tmp_path: Path) -> None:
+    """`convert` and `verify` nothing where all is well, and nothing but what is wrong where it is not."""
+    source, out = write_source([tiny_jpeg(0)]), tmp_path / "out"
+    assert run("convert", source, out, "-q") == (0, "", "")
+    assert run("verify", out, "-q") == (0, "", "")
+    assert json.loads(run("verify", out, "-q", "--json")[1])["sound"]
+    assert run("info", out, "-q")[:2] == (0, run("info", out)[1])
+    assert "decoder" in run("bench", out, "--seconds", 0.02, "--size", 32, "-q")[1]
+    (out / "train" / "stray.txt").touch()
+    code, printed, said = run("verify", out, "-q")
+    assert (code, printed) == (1, "train/stray.txt: is not part of the split. Move it away or delete it\n")
+    assert said.startswith("wdsremux: 1 file does not match the manifest")
+    helps = {name: next(each.help for each in found.params if each.name == "quiet") for name, found in COMMANDS.items()}
+    assert {name for name, text in helps.items() if "Print only errors and warnings. The exit code" in text} == {
+        "convert",
+        "verify",
+    }
+
+
 def test_verify_and_info_print_more(run: Run, convert_tiny: ConvertTiny) -> None:
     out = convert_tiny(30)
     assert re.fullmatch(r"wdsremux: checked in \d\.\d s with \d+ threads\n", run("verify", out, "-v")[2])
@@ -196,6 +216,16 @@ def test_completion_for_bash(words: str, found: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [found]
+
+
+@pytest.mark.parametrize("start", [["-m", "wdsremux"], ["-c", SCRIPT]], ids=["module", "script"])
+def test_completion_is_of_the_script_however_it_was_started(start: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *start, "--show-completion", "bash"], capture_output=True, text=True, check=True
+    )
+    assert "_WDSREMUX_COMPLETE=complete_bash" in done.stdout
+    assert re.search(r"^complete .* wdsremux$", done.stdout, re.MULTILINE)
+    assert "python" not in done.stdout.lower()
 
 
 def test_completion_can_be_installed(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pydoc
 import re
 from typing import Any, get_type_hints
 
@@ -58,5 +59,20 @@ def test_docstring_explains(name: str) -> None:
 
 
 def test_a_misspelt_option_is_an_error_at_once() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'qualty'"):
+    with pytest.raises(
+        TypeError, match=r"^wdsremux\.convert got an unexpected keyword argument 'qualty'\. Did you mean 'quality'\?$"
+    ):
         wdsremux.convert("a", "b", qualty=80)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^wdsremux\.verify got an .* 'decod'\. Did you mean 'decode'\?$"):
+        wdsremux.verify("a", decod=True)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^wdsremux\.manifest got an unexpected keyword argument 'qwertz'$"):
+        wdsremux.manifest("a", qwertz=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^convert\(\) missing 1 required positional argument: 'out'$"):
+        wdsremux.convert("a")  # type: ignore[call-arg]
+
+
+def test_help_shows_the_signature() -> None:
+    """Although the public functions are decorated."""
+    text = pydoc.plain(pydoc.render_doc(wdsremux.convert))
+    assert "recipe: 'str | Callable[..., Any]' = 'resize:256'" in text
+    assert "**" not in text.partition("Args:")[0]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 
+@arguments.names_checked
 def convert(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -115,7 +116,8 @@ def convert(
 
     if progress is not None:
         arguments.flag("progress", progress)
-
+    if tell is not None:
+        arguments.function("tell", tell)
     options = ConvertOptions(
         config=config,
         split=split,
@@ -174,6 +176,7 @@ def run(
         return convert_split(make_spec(source, out, **options), tell)
 
 
+@arguments.names_checked
 def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
     """Read the manifest of a converted split.
 
@@ -182,11 +185,13 @@ def manifest(out: str | os.PathLike[str], split: str = "train") -> Manifest:
         split: name of the split.
 
     Raises:
+        OptionError: if an argument is not valid.
         FormatError: if there is no finished split, or its manifest is damaged.
     """
-    return manifests.read(Path(out).expanduser() / split)
+    return manifests.read(_place(out) / arguments.text("split", split))
 
 
+@arguments.names_checked
 def verify(
     out: str | os.PathLike[str],
     split: str | None = None,
@@ -206,12 +211,22 @@ def verify(
         A `Damage` for each file that is damaged, missing, extra, swapped or renamed; an empty list if there is none.
 
     Raises:
+        OptionError: if an argument is not valid.
         FormatError: if there is no finished split.
     """
     from wdsremux.inspection import verify as inspection
 
+    place, decodes = _place(out), arguments.flag("decode", decode)
+    if split is not None:
+        arguments.text("split", split, "a string or None")
+    if tell is not None:
+        arguments.function("tell", tell)
     with errors_in_python():
-        return inspection.verify(Path(out).expanduser(), split, decode, tell)
+        return inspection.verify(place, split, decodes, tell)
+
+
+def _place(out: str | os.PathLike[str]) -> Path:
+    return Path(arguments.path("out", out)).expanduser()
 
 
 def _in_python(tell: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -6,15 +6,20 @@ where an integer is meant is an error, and so is a bool where a number is.
 
 from __future__ import annotations
 
+import difflib
+import functools
+import inspect
 import math
 import operator
 import os
 import reprlib
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from wdsremux.errors import OptionError
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _FLAGS = ("bool", "bool_")  #: types whose values are True and False: Python's, and numpy's under its two names
 
 
@@ -24,6 +29,30 @@ def refuse(name: str, value: object, supported: str) -> NoReturn:
         OptionError: naming the argument, what was given for it, and what it takes.
     """
     raise OptionError(f"Invalid {name} (got {' '.join(reprlib.repr(value).split())}). Supported: {supported}")
+
+
+def names(function: str, given: Iterable[str], known: Collection[str]) -> None:
+    """
+    Raises:
+        TypeError: for a keyword that is none of the names that are known, with the one that is most like it.
+    """
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known], 1)
+            hint = f". Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{function} got an unexpected keyword argument {name!r}{hint}")
+
+
+def names_checked(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a public function: keywords that it does not take are refused as `names` does it."""
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        names(f"wdsremux.{function.__name__}", kwargs, known)
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def integer(name: str, value: Any, least: int | None = 1, most: int | None = None, unit: str = "") -> int:
@@ -78,6 +107,15 @@ def text(name: str, value: Any, what: str = "a string") -> str:
     if not isinstance(value, str):
         refuse(name, value, what)
     return value
+
+
+def function(name: str, value: Any) -> None:
+    """
+    Raises:
+        OptionError: if it cannot be called.
+    """
+    if not callable(value):
+        refuse(name, value, "a function")
 
 
 def path(name: str, value: Any) -> str:

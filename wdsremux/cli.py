@@ -12,6 +12,8 @@ from typing import NoReturn
 from wdsremux import stopping
 from wdsremux.errors import WdsremuxError
 
+_NAME = "wdsremux"  #: of the program, however it was started: the scripts for completion are of that name
+
 
 def main() -> NoReturn:
     """Run the command line. An error is one line on stderr, and a traceback only with --debug."""
@@ -30,7 +32,7 @@ def _run() -> NoReturn:
     try:
         from wdsremux.commands import app  # takes a quarter of a second
 
-        app()
+        app(prog_name=_NAME)
     except (WdsremuxError, OSError) as error:  # an OSError is what no module has met, such as stdout on a full disk
         if "--debug" in sys.argv or stopping.asked() is not None:
             raise

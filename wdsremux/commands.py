@@ -35,6 +35,8 @@ app = typer.Typer(
 app.command(short_help="Convert a data set, or resume it.")(convert)
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder of a converted set.")]
+#: Of the commands that are called for what they print.
+QuietReport = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors, warnings and the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for other programs.")]
 
 
@@ -117,7 +119,7 @@ def bench(
     size: Annotated[int, typer.Option(help="Width and height of the training images, in pixels.")] = 224,
     seconds: Annotated[float, typer.Option(help="Seconds for which each way of reading is measured.")] = 5.0,
     as_json: AsJson = False,
-    quiet: Quiet = False,
+    quiet: QuietReport = False,
     verbose: Verbose = False,
 ) -> None:
     """Read a converted set as in training, in each way that works on this machine, and report the speed of each."""
@@ -155,7 +157,7 @@ def _print_outcomes(title: str, outcomes: Any, advice: list[str], as_json: bool)
 
 
 @app.command(short_help="Report what a converted set contains.")
-def info(out: Out, as_json: AsJson = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+def info(out: Out, as_json: AsJson = False, quiet: QuietReport = False, verbose: Verbose = False) -> None:
     """Report what a converted set contains, where it came from, and how well its shards are shuffled."""
     check_loudness(quiet, verbose)
     from wdsremux.format import class_list, manifest, underway

@@ -14,7 +14,10 @@ from wdsremux.errors import OptionError
 if TYPE_CHECKING:
     from wdsremux.conversion.events import Event
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors, warnings and the result.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print only errors and warnings. The exit code tells the result."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details that are normally omitted.")]
 
 

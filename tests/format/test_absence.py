@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,10 @@ def test_rows_that_nobody_knows(tmp_path: Path) -> None:
 
 def test_a_split_in_place_of_its_set(convert_tiny: ConvertTiny) -> None:
     out = convert_tiny(3)
-    said = f"{out}/train is itself a split of a converted set. Give the folder of the set, {out}$"
+    shutil.copytree(out / "train", out / "test")
+    said = (
+        f"{out}/train is itself a split of a converted set. Give the folder of the set, {out}. Its splits: test, train$"
+    )
     for ask in (
         lambda: wdsremux.manifest(out / "train"),
         lambda: DataLoader(out / "train"),
@@ -79,6 +83,17 @@ def test_a_split_in_place_of_its_set(convert_tiny: ConvertTiny) -> None:
     ):
         with pytest.raises(FormatError, match=said):
             ask()
+
+
+@pytest.mark.parametrize("here", [".", "../train", "below/.."])
+def test_a_split_by_where_one_is(convert_tiny: ConvertTiny, monkeypatch: pytest.MonkeyPatch, here: str) -> None:
+    out = convert_tiny(3)
+    monkeypatch.chdir(out / "train")
+    (out / "train" / "below").mkdir()
+    with pytest.raises(FormatError, match=r"Give the folder of the set, (\.\.|/.*)\. Its splits: train$") as caught:
+        DataLoader(here)
+    named = str(caught.value).partition("the folder of the set, ")[2].rpartition(". Its splits")[0]
+    assert Path(named).resolve() == out.resolve()
 
 
 def test_a_split_that_is_not_there(convert_tiny: ConvertTiny) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +100,20 @@ def test_an_epoch_that_streams_cannot_tell_apart_is_refused(epoch: int) -> None:
 def test_what_is_no_state_is_refused(saved: dict[str, Any]) -> None:
     with pytest.raises(StateError, match="not a state of a wdsremux"):
         load(saved, {})
+
+
+@pytest.mark.parametrize("key", ["epoch", "position"])
+@pytest.mark.parametrize("wrong", ["1", 1.5, 3.0, None, True, np.True_, b"1", [1], np.arange(3)], ids=repr)
+def test_a_place_that_is_no_integer_is_refused(key: str, wrong: Any) -> None:
+    saved = LoaderState(3, 4).dump({"samples": 9}) | {key: wrong}
+    said = rf"^Invalid {key} of the state \(got {re.escape(repr(wrong))}\)\. Supported: an integer\. Load what"
+    with pytest.raises(StateError, match=said):
+        load(saved, {"samples": 9})
+
+
+def test_numpys_integers_become_ints() -> None:
+    found = load(LoaderState(3, 4).dump({"samples": 9}) | {"epoch": np.int64(3)}, {"samples": 9})
+    assert (found, type(found.epoch)) == (LoaderState(3, 4, loaded=True), int)
 
 
 def test_a_later_version_is_refused() -> None:

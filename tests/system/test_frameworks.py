@@ -204,6 +204,21 @@ def test_lightning_overfits_the_first_batches(uneven: Path) -> None:
     assert called(OVERFIT, uneven).splitlines()[-1] == "6 True True"
 
 
+def test_lightning_overfits_no_loader_that_shuffles(uneven: Path) -> None:
+    """It would make another of it, and asks nothing of ours before it says so; the pages have the way out."""
+    fit = "    trainer.fit(model, loader)\n"
+    assert fit in OVERFIT
+    code = OVERFIT.replace("shuffle=False", "shuffle=True").replace(
+        fit, f"    try:\n    {fit}    except ValueError as error:\n        sys.exit(print(error))\n"
+    )
+    said = called(code, uneven).splitlines()[-1]
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith("| Lightning says") and "overfit_batches" in line)
+    assert said.endswith("needs to subclass `torch.utils.data.DataLoader`")
+    assert "needs to subclass `torch.utils.data.DataLoader`" in row
+    assert "`shuffle=False`" in row
+
+
 COPIED = """
 import copy, pickle, sys, wdsremux
 sys.path.insert(0, sys.argv[2])

@@ -45,7 +45,9 @@ def of_set(out: Path) -> str:
 def _of_folder(out: Path) -> str:
     """What is wrong with OUT itself; empty if nothing is."""
     if (out / MANIFEST).exists():
-        return f"{out} is itself a split of a converted set. Give the folder of the set, {out.parent}"
+        above = out.resolve().parent if out.name in ("", "..") else out.parent  # as of "." itself
+        splits = ", ".join(_splits(above))
+        return f"{out} is itself a split of a converted set. Give the folder of the set, {above}. Its splits: {splits}"
     if not out.exists():
         return f"{out} does not exist. Run `wdsremux convert SOURCE {out}` to create it"
     return ""

@@ -5,12 +5,12 @@ A loader that has not begun is its arguments: a copy of it, or what another proc
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Collection
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
+from wdsremux import arguments
 from wdsremux.errors import OptionError, StateError
 
 P = ParamSpec("P")
@@ -81,10 +81,6 @@ def missing_attribute(name: str) -> Exception:
 
 def _check(given: Collection[str], known: Collection[str]) -> None:
     for name in given:
-        if name in known:
-            continue
-        if name in TORCH:
+        if name in TORCH and name not in known:
             raise OptionError(f"wdsremux.DataLoader has no argument {name}=, unlike torch's DataLoader. {TORCH[name]}")
-        near = difflib.get_close_matches(name, [*known], 1)
-        hint = f". Did you mean {near[0]!r}?" if near else ""
-        raise TypeError(f"wdsremux.DataLoader got an unexpected keyword argument {name!r}{hint}")
+    arguments.names("wdsremux.DataLoader", given, known)

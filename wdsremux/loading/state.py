@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wdsremux import arguments
-from wdsremux.errors import StateError
+from wdsremux.errors import OptionError, StateError
 
 _FORMAT, _VERSION = "wdsremux.loader", 1
 _NONE = "this is not a state of a wdsremux.DataLoader. Load what its state_dict() returned"
@@ -63,7 +63,7 @@ def load(saved: dict[str, Any], order: dict[str, Any]) -> LoaderState:
     try:
         kind, theirs = (saved["format"], saved["version"]), dict(saved["order"])
         other = bool(kind != (_FORMAT, _VERSION))
-        state = LoaderState(int(saved["epoch"]), int(saved["position"]), loaded=True)
+        state = LoaderState(_integer(saved, "epoch"), _integer(saved, "position"), loaded=True)
         differing = [name for name, value in order.items() if theirs.get(name) != value]
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # arrays raise many kinds
         raise StateError(_NONE) from error
@@ -82,6 +82,22 @@ def load(saved: dict[str, Any], order: dict[str, Any]) -> LoaderState:
             "Load what state_dict() returned"
         )
     return state
+
+
+def _integer(saved: Mapping[str, Any], key: str) -> int:
+    """What is saved under a key: not what int() would make of a text or a fraction.
+
+    Raises:
+        StateError: if it is no integer.
+        LookupError: if there is none.
+    """
+    try:
+        return arguments.integer(key, saved[key], None)
+    except OptionError:
+        raise StateError(
+            f"Invalid {key} of the state (got {_short(saved[key])}). Supported: an integer. Load what state_dict() "
+            "returned"
+        ) from None
 
 
 def _short(value: object) -> str:
