@@ -1,7 +1,7 @@
-"""Threads over libjpeg-turbo and torch's antialiased resize: the quickest way on a CPU that we measured.
+"""Threads over libjpeg-turbo, OpenCV and torch: the quickest way on a CPU that we measured.
 
-Each image goes through the cache once: decode (of the rows that the crop lies in, where they can be told), copy of the
-crop, resize, flip, then straight into the batch's memory.
+Each image goes through the cache once: decode (of the rows that the crop lies in, where they can be told), crop,
+resize, flip, then into the batch's memory: small pictures several at once, as a call costs as much as all its work.
 For a CPU it is transposed and normalised on the way; for a GPU it stays uint8, a quarter of the bytes to copy there.
 """
 
@@ -16,7 +16,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wdsremux import codec
 from wdsremux.errors import BackendError, ImageError, one_line
@@ -28,17 +27,19 @@ from wdsremux.loading.output import Output
 from wdsremux.loading.transforms import Transforms
 
 _CHUNK = 32  #: images of one piece of work, at most: a future costs some 50 us, an image 250
+_PIXELS = 224 * 224  #: of the pictures that are finished in one call: they are in the thread's cache still
+_SCRATCH_BYTES = 3 * 384 * 384  #: of a thread's memory for a decoded picture, at first
 _CHUNKS = 2  #: pieces of a batch for each thread, at least
 
 
 class Store(Protocol):
-    """Puts an image where it belongs."""
+    """Puts images where they belong."""
 
-    def places(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        """A view of each of some images [N, 3, H, W], as a call takes it: made for all of them at once."""
+    def direct(self, images: torch.Tensor) -> codec.Pixels | None:
+        """The memory of some places of a batch as uint8 [N, S, S, 3], where pixels are handed out just so."""
 
-    def __call__(self, pixels: codec.Pixels, place: torch.Tensor, parameters: Parameters, i: int) -> None:
-        """Pixels of image i of a batch, into its place."""
+    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
+        """Pixels, uint8 [N, S, S, 3], into their places of a batch; not called where these are `direct`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class Decoders:
     def __init__(self, setup: Setup, store: Store) -> None:
         self._count, self._size, self._cutting = setup.num_threads, setup.output.size, setup.restart_rows
         self._store = store
+        self._together = max(1, _PIXELS // self._size**2)
+        self._local = threading.local()
         self._threads = _decoding_threads(self._count)
 
     def begin(self, batch: Batch, places: torch.Tensor) -> Pending:
@@ -84,51 +87,74 @@ class Decoders:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _chunk(self, batch: Batch, strips: Strips, chunk: range, places: torch.Tensor) -> list[int]:
+        bad: list[int] = []
+        for first in range(chunk.start, chunk.stop, self._together):
+            piece = slice(first, min(first + self._together, chunk.stop))
+            images = places[piece]
+            pixels = self._store.direct(images)
+            if pixels is not None:
+                bad += self._decode(batch, strips, piece, pixels)
+                continue
+            pixels = self._scratch("pixels", images.numel()).reshape(len(images), self._size, self._size, 3)
+            bad += self._decode(batch, strips, piece, pixels)
+            self._store(pixels, images, batch.parameters.take(piece))
+        return bad
+
+    def _decode(self, batch: Batch, strips: Strips, piece: slice, out: codec.Pixels) -> list[int]:
+        """Images of a batch into uint8 [n, S, S, 3]: decoded, cropped, resized, flipped. The bad ones."""
         bad = []
-        piece = slice(chunk.start, chunk.stop)
         boxes, flips = batch.parameters.boxes[piece].tolist(), batch.parameters.flips[piece].tolist()
         tops, heights = strips.tops[piece].tolist(), strips.heights[piece].tolist()
         widths = batch.encoded.width[piece].tolist()
-        views = self._store.places(places[piece])
-        each = zip(chunk, views, boxes, flips, tops, heights, widths, strict=True)
-        for i, view, (x, y, *size), flip, top, height, width in each:
+        edges, content = strips.starts[piece.start : piece.stop + 1].tolist(), strips.buffer.data
+        each = zip(range(len(out)), boxes, flips, tops, heights, widths, strict=True)
+        for i, (x, y, *size), flip, top, height, width in each:
+            memory = self._scratch("decoded", 3 * height * width)
             try:
-                pixels = codec.decode(strips.jpeg(i))
+                pixels = codec.decode_into(content[edges[i] : edges[i + 1]], memory)
             except ImageError:
-                bad.append(i)
+                bad.append(piece.start + i)
                 continue
             if pixels.shape[:2] != (height, width):  # boxes were drawn for what the table says
-                bad.append(i)
+                bad.append(piece.start + i)
                 continue
-            self._store(placed(pixels, (x, y - top, *size), flip, self._size), view, batch.parameters, i)
+            place = out[i]
+            codec.resize_crop(pixels, (x, y - top, *size), place)
+            if flip:
+                codec.flip(place)
         return bad
 
+    def _scratch(self, name: str, nbytes: int) -> codec.Pixels:
+        """uint8 [nbytes] of this thread's own, the same memory each time: warm in its cache, and met without faults."""
+        memory: codec.Pixels | None = getattr(self._local, name, None)
+        if memory is None or len(memory) < nbytes:
+            memory = np.empty(max(nbytes, _SCRATCH_BYTES), np.uint8)
+            setattr(self._local, name, memory)
+        return memory[:nbytes]
 
-def placed(pixels: codec.Pixels, box: Sequence[int], flip: bool, size: int) -> NDArray[np.uint8]:
+
+def placed(pixels: codec.Pixels, box: Sequence[int], flip: bool, size: int) -> codec.Pixels:
     """Cut, resize and flip one picture: x, y, width and height of `box` -> uint8 [size, size, 3]."""
-    x, y, width, height = box
-    crop = np.ascontiguousarray(pixels[y : y + height, x : x + width])
-    resized = codec.resize(crop, size, size)
-    return torch.from_numpy(resized).flip(1).numpy() if flip else resized
+    out = np.empty((size, size, 3), np.uint8)
+    codec.resize_crop(pixels, box, out)
+    if flip:
+        codec.flip(out)
+    return out
 
 
 class Plain:
-    """As they are; images are [N, H, W, 3]."""
+    """As they are; places are [N, H, W, 3]."""
 
-    def places(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        return images.unbind()
+    def direct(self, images: torch.Tensor) -> codec.Pixels | None:
+        pixels: codec.Pixels = images.numpy()
+        return pixels
 
-    def __call__(self, pixels: codec.Pixels, place: torch.Tensor, parameters: Parameters, i: int) -> None:
-        place.copy_(torch.from_numpy(pixels))
+    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
+        raise NotImplementedError
 
 
 class Normalised:
-    """Transposed, converted, normalised, as a CPU's batch is to look.
-
-    An image of 224 px takes some 90 us channels_last and 115 as NCHW, of which writing to fresh cache lines is 56.
-    Tried and slower: NCHW by way of uint8 planes (138 to 194) or in place (161), numpy (110, 133), 16 images at once
-    (120, 131), halves from planes (a sixth fewer images/s of the whole loader).
-    """
+    """Transposed, converted, normalised, as a CPU's batch is to look."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -140,40 +166,39 @@ class Normalised:
         self._plane_scale, self._plane_shift = scale[:, None, None], shift[:, None, None]
         self._local = threading.local()
 
-    def places(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Rows of pixels [H, W * 3] where that is how they lie, else [3, H, W]."""
-        if not self._output.channels_last:
-            return images.unbind()
-        count, _, height, width = images.shape
-        return images.permute(0, 2, 3, 1).view(count, height, 3 * width).unbind()
+    def direct(self, images: torch.Tensor) -> codec.Pixels | None:
+        if images.dtype != torch.uint8 or not self._output.channels_last:
+            return None
+        pixels: codec.Pixels = images.permute(0, 2, 3, 1).numpy()
+        return pixels
 
-    def __call__(self, pixels: codec.Pixels, place: torch.Tensor, parameters: Parameters, i: int) -> None:
-        rows, planes = pixels.reshape(len(pixels), -1), pixels.transpose(2, 0, 1)
-        as_it_lies = rows if self._output.channels_last else planes
-        if place.dtype == torch.uint8:
-            place.copy_(torch.from_numpy(as_it_lies))
-        elif place.dtype == torch.float32 and not self._output.channels_last:
-            torch.addcmul(self._plane_shift, torch.from_numpy(planes), self._plane_scale, out=place)
-        else:
-            self._by_rows(torch.from_numpy(rows), place)
-
-    def _by_rows(self, rows: torch.Tensor, place: torch.Tensor) -> None:
-        if place.dtype == torch.float32:  # in place: what else it would write to drives the next image out of the cache
-            place.copy_(rows)
-            torch.addcmul(self._row_shift, place, self._row_scale, out=place)
+    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
+        if images.dtype == torch.uint8:
+            for picture, planes in zip(pixels, images.numpy(), strict=True):
+                codec.split(picture, planes)
             return
-        values, picture = self._scratch()
-        values.copy_(rows)
-        torch.addcmul(self._row_shift, values, self._row_scale, out=values)
-        place.copy_(values if self._output.channels_last else picture)
+        count, size = len(pixels), self._output.size
+        rows = torch.from_numpy(pixels).view(count, size, 3 * size)
+        if images.dtype == torch.float32:
+            if self._output.channels_last:
+                place = images.permute(0, 2, 3, 1).view(count, size, 3 * size)
+                # In place: what else it would write to drives the next images out of the cache.
+                torch.addcmul(self._row_shift, place.copy_(rows), self._row_scale, out=place)
+            else:
+                planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+                torch.addcmul(self._plane_shift, planes, self._plane_scale, out=images)
+            return
+        values = self._scratch(count)
+        as_rows = values.view(count, size, 3 * size)
+        torch.addcmul(self._row_shift, as_rows.copy_(rows), self._row_scale, out=as_rows)
+        images.copy_(values.permute(0, 3, 1, 2))
 
-    def _scratch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """float32 [size, 3 * size] of this thread's own, warm in its cache; and the same as [3, size, size]."""
-        if not hasattr(self._local, "scratch"):
-            size = self._output.size
-            rows = torch.empty((size, 3 * size), dtype=torch.float32, device="cpu")
-            self._local.scratch = rows, rows.view(size, size, 3).permute(2, 0, 1)
-        scratch: tuple[torch.Tensor, torch.Tensor] = self._local.scratch
+    def _scratch(self, count: int) -> torch.Tensor:
+        """float32 [count, size, size, 3] of this thread's own, warm in its cache."""
+        size = self._output.size
+        if not hasattr(self._local, "scratch") or len(self._local.scratch) < count:
+            self._local.scratch = torch.empty((count, size, size, 3), dtype=torch.float32, device="cpu")
+        scratch: torch.Tensor = self._local.scratch[:count]
         return scratch
 
 
@@ -187,12 +212,11 @@ class Augmented:
     def __init__(self, output: Output) -> None:
         self._transforms = Transforms(output, torch.device("cpu"))
 
-    def places(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        """[1, 3, H, W] each."""
-        return images[:, None].unbind()
+    def direct(self, images: torch.Tensor) -> codec.Pixels | None:
+        return None
 
-    def __call__(self, pixels: codec.Pixels, place: torch.Tensor, parameters: Parameters, i: int) -> None:
-        self._transforms(torch.from_numpy(pixels[None]), parameters.take(slice(i, i + 1)), place)
+    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
+        self._transforms(torch.from_numpy(pixels), parameters, images)
 
 
 class ThreadedTransforms:
