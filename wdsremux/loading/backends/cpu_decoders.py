@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from wdsremux import codec
+from wdsremux.codec import cropping
 from wdsremux.errors import BackendError, ImageError, one_line
 from wdsremux.loading.augment import Parameters
 from wdsremux.loading.backends.base import Batch, Setup
@@ -111,7 +112,7 @@ class Decoders:
         for i, (x, y, *size), flip, top, height, width in each:
             memory = self._scratch("decoded", 3 * height * width)
             try:
-                pixels = codec.decode_into(content[edges[i] : edges[i + 1]], memory)
+                pixels = cropping.decode_into(content[edges[i] : edges[i + 1]], memory)
             except ImageError:
                 bad.append(piece.start + i)
                 continue
@@ -119,9 +120,9 @@ class Decoders:
                 bad.append(piece.start + i)
                 continue
             place = out[i]
-            codec.resize_crop(pixels, (x, y - top, *size), place)
+            cropping.resize_crop(pixels, (x, y - top, *size), place)
             if flip:
-                codec.flip(place)
+                cropping.flip(place)
         return bad
 
     def _scratch(self, name: str, nbytes: int) -> codec.Pixels:
@@ -136,9 +137,9 @@ class Decoders:
 def placed(pixels: codec.Pixels, box: Sequence[int], flip: bool, size: int) -> codec.Pixels:
     """Cut, resize and flip one picture: x, y, width and height of `box` -> uint8 [size, size, 3]."""
     out = np.empty((size, size, 3), np.uint8)
-    codec.resize_crop(pixels, box, out)
+    cropping.resize_crop(pixels, box, out)
     if flip:
-        codec.flip(out)
+        cropping.flip(out)
     return out
 
 
@@ -175,7 +176,7 @@ class Normalised:
     def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
         if images.dtype == torch.uint8:
             for picture, planes in zip(pixels, images.numpy(), strict=True):
-                codec.split(picture, planes)
+                cropping.split(picture, planes)
             return
         count, size = len(pixels), self._output.size
         rows = torch.from_numpy(pixels).view(count, size, 3 * size)
