@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wdsremux import files
+from wdsremux import files, fine_times
 from wdsremux.errors import OutputError
 from wdsremux.format import kept_json
 from wdsremux.format.containers import parquet_layout, parquet_schema
@@ -57,18 +57,39 @@ def _array(value: Any, column: pa.Field) -> pa.Array:
         ValueError: if it is not of that type.
     """
     if isinstance(column.type, pa.JsonType):
-        text = None if value is None else kept_json.value(value)
+        text = None if value is None else kept_json.value(value).encode(errors="backslashreplace").decode()
         return pa.ExtensionArray.from_storage(column.type, pa.array([text], column.type.storage_type))
     try:
         if isinstance(value, str) and pa.types.is_time(column.type):  # finer than Python's own times
-            return pa.array([value]).cast(column.type)
-        array = pa.array([kept_json.native(value)], column.type)
+            return fine_times.of_text(value, column.type)
+        array = _made(kept_json.native(value), column.type)
         cut = pa.types.is_temporal(column.type) and array[0].as_py() != value
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"column {column.name!r} is {column.type}, and cannot hold {value!r:.80}") from error
     if cut:
         raise ValueError(f"column {column.name!r} is {column.type}, and cannot hold {value!r:.80} exactly")
     return array
+
+
+def _made(value: Any, kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array([value], kind)
+    except pa.ArrowNotImplementedError:  # of JSON in lists and structs, which it only casts to
+        return pa.array([value], _plain(kind)).cast(kind)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type with text in place of JSON, at any depth."""
+    if isinstance(kind, pa.JsonType):
+        return kind.storage_type
+    if pa.types.is_struct(kind):
+        return pa.struct([inner.with_type(_plain(inner.type)) for inner in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)), kind.list_size)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = kind.value_field.with_type(_plain(kind.value_type))
+        return pa.list_(inner) if pa.types.is_list(kind) else pa.large_list(inner)
+    return kind
 
 
 @dataclass(slots=True)
