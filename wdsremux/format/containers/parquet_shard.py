@@ -7,6 +7,7 @@ its own. Each image lies in one piece: `parquet_layout` says where.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import mmap
 import zlib
@@ -62,13 +63,37 @@ def _array(value: Any, column: pa.Field) -> pa.Array:
     try:
         if isinstance(value, str) and pa.types.is_time(column.type):  # finer than Python's own times
             return fine_times.of_text(value, column.type)
-        array = _made(kept_json.native(value), column.type)
-        cut = pa.types.is_temporal(column.type) and array[0].as_py() != value
+        native = kept_json.native(value)
+        array = _made(native, column.type)
+        cut = _may_cut(column.type) and not _holds(array[0].as_py(), native)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"column {column.name!r} is {column.type}, and cannot hold {value!r:.80}") from error
     if cut:
         raise ValueError(f"column {column.name!r} is {column.type}, and cannot hold {value!r:.80} exactly")
     return array
+
+
+@functools.cache
+def _may_cut(kind: pa.DataType) -> bool:
+    """Whether pyarrow takes values for this type of which it then leaves something out: seconds, keys of a dict.
+
+    Rounding of floats is none. Lists of numbers are left out, for their cost.
+    """
+    if isinstance(kind, pa.ExtensionType):
+        return False
+    if pa.types.is_nested(kind):
+        return pa.types.is_struct(kind) or not pa.types.is_primitive(kind.value_type) or _may_cut(kind.value_type)
+    return bool(pa.types.is_temporal(kind))
+
+
+def _holds(stored: Any, value: Any) -> bool:
+    """Whether nothing of a value is lost, but for the rounding of floats."""
+    if isinstance(value, dict):
+        return isinstance(stored, dict) and all(_holds(stored.get(name), inner) for name, inner in value.items())
+    if isinstance(value, list):
+        same_length = isinstance(stored, list) and len(stored) == len(value)
+        return same_length and all(map(_holds, stored, value))
+    return isinstance(value, float) or bool(stored == value)  # a NaN is not equal to itself
 
 
 def _made(value: Any, kind: pa.DataType) -> pa.Array:
