@@ -67,7 +67,7 @@ def converted_as(source: Callable[[str], Path], tmp_path_factory: pytest.TempPat
     @cache
     def convert(kind: str, container: str) -> Path:
         out = tmp_path_factory.mktemp(container)
-        kept = {"keep": "text,box"} if kind in ("labelled", "no label") else {}
+        kept: dict[str, Any] = {"keep": "text,box"} if kind in ("labelled", "no label") else {}
         wdsremux.convert(source(kind), out, container=container, **kept, **SMALL)
         return out
 
@@ -150,7 +150,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     held: list[int] = []
     load = shard_cache.WholeShards._load
     monkeypatch.setattr(readahead, "measure", lambda *_: Speed(1.0, 1e-12))
-    monkeypatch.setattr(shard_cache.WholeShards, "_load", lambda self, shard: load(self, held.append(shard) or shard))
+
+    def noted(self: shard_cache.WholeShards, shard: int) -> None:
+        held.append(shard)
+        load(self, shard)
+
+    monkeypatch.setattr(shard_cache.WholeShards, "_load", noted)
     yield {"window": 2}
     assert held, "no shard was read as a whole"
 

@@ -105,7 +105,8 @@ def read_column(folder: Path, name: str) -> pa.ChunkedArray:
     """A column of Parquet shards, in the order of the source's rows."""
     table = pa.concat_tables([pq.read_table(path) for path in shards_of(folder)])
     paths = [image["path"] for image in table.column("image").to_pylist()]
-    return table.column(name).take(pa.array(np.argsort(paths)))
+    chunks = [table.column(name).slice(int(i), 1) for i in np.argsort(paths)]  # `take` does not know all types
+    return pa.chunked_array([chunk for each in chunks for chunk in each.chunks], table.column(name).type)
 
 
 def check_table(folder: Path) -> int:
