@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -46,7 +47,6 @@ def container(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Writes the source of a kind, once."""
-    import pyarrow as pa
 
     @cache
     def write(kind: str) -> Path:
@@ -123,6 +123,16 @@ def test_what_is_there_is_verified_and_described(converted_as: Make, container: 
     assert {path.suffix for path in (out / "train").iterdir()} - {"", ".npy", ".json", ".jsonl"} == (
         {".tar", ".idx"} if container == "tar" else {suffix}
     )
+
+
+def test_much_text(container: str, tmp_path: Path) -> None:
+    """10 MB a row, more than is held in memory of a block; an empty text and none are two things."""
+    texts = ["läuft " * 1_500_000, "x" * 10_000_000, "", None, "y" * 10_000_000]
+    source = write_rows(tmp_path / "source", {"text": pa.array(texts)}, rows=len(texts))
+    wdsremux.convert(source, tmp_path / "out", container=container, keep="text", **SMALL | {"samples_per_shard": 5})
+    found = read_samples(tmp_path / "out" / "train")
+    assert [found[key(i)].kept["text"] for i in range(len(texts))] == texts
+    assert check_table(tmp_path / "out" / "train") == len(texts)
 
 
 # What a loader makes of it
@@ -214,7 +224,7 @@ def test_one_output_has_one_container(source: Callable[[str], Path], container: 
 
 
 @pytest.mark.parametrize("name", ["image", "label"])
-def test_a_kept_column_cannot_be_called_as_one_of_ours(converted_as: Make, name: str, tmp_path: Path) -> None:
+def test_a_kept_column_cannot_be_called_as_one_of_ours(name: str, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "source", {"label": labels(range(ROWS))})
     with pytest.raises(OptionError, match=rf"Invalid keep \(got '{name}'\).*image and label"):
         wdsremux.convert(source, tmp_path / "out", container="parquet", keep=name, **SMALL)
