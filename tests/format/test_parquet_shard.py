@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import wdsremux
 from tests.conftest import WriteSource, tiny_jpeg
-from tests.conversion.test_bake import Kitchen
+from tests.support.kitchen import Kitchen
 from wdsremux.conversion.shard_writer import Form
 from wdsremux.errors import FormatError, OutputError
 from wdsremux.format import keys
