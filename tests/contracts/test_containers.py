@@ -209,11 +209,15 @@ def test_one_output_has_one_container(source: Callable[[str], Path], container: 
     write_rows(folder, {"label": labels(range(5))}, rows=5, split="test")
     out, other = tmp_path / "out", other_than(container)
     wdsremux.convert(folder, out, container=container, **SMALL)
-    before = digests(out)
-    for split in ("test", "train"):
-        with pytest.raises(OutputError, match=f"Use container='{container}'") as refused:
-            wdsremux.convert(folder, out, split=split, container=other, **SMALL)
-        assert other in str(refused.value)
+    before, index = digests(out), (out / "train" / "index.json").read_bytes()
+    for begun in (False, True):
+        if begun:  # as if it had been killed before its end
+            (out / "train" / "index.json").unlink()
+        for split in ("test", "train"):
+            with pytest.raises(OutputError, match=f"Use container='{container}'") as refused:
+                wdsremux.convert(folder, out, split=split, container=other, **SMALL)
+            assert other in str(refused.value)
+    (out / "train" / "index.json").write_bytes(index)
     assert digests(out) == before
     assert wdsremux.manifest(out).container == container
     wdsremux.convert(folder, out, container=other, overwrite=True, **SMALL)
