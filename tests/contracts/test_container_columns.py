@@ -184,6 +184,7 @@ def odd_values(batch: dict[str, Any]) -> dict[str, Any]:
         "fixed_list": [1, 2],
         "time64_ns": "25:00:00",
         "decimal128": decimal.Decimal("0.001"),
+        "float16": 1e6,
     }
     for name in batch.keys() & values.keys():
         batch[name][1] = values[name]
@@ -205,7 +206,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ODD = ("int64", "float64", "string", "bool", "date", "timestamp_ms", "list", "struct", "structs", "fixed_list")
 
 
-@pytest.mark.parametrize("name", [*ODD, "time64_ns", "decimal128"])
+@pytest.mark.parametrize("name", [*ODD, "time64_ns", "decimal128", "float16"])
 def test_a_recipe_cannot_return_what_its_column_does_not_hold(typed: Path, name: str, tmp_path: Path) -> None:
     """One clear error, and no shard; a tar's JSON holds anything."""
     with pytest.raises(RecipeError, match=rf"sample 00000\d-000001 .*column '{name}' is .*, and cannot hold") as told:
