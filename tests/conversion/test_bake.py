@@ -11,49 +11,17 @@ import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
 from tests.support.kinds import write_tar
+from tests.support.kitchen import Kitchen
 from tests.support.reading import digests, read_tar
 from tests.support.sources import open_source
 from wdsremux.conversion import shard_writer
-from wdsremux.conversion.bake import Bakery, bake
+from wdsremux.conversion.bake import bake
 from wdsremux.conversion.events import Progress
-from wdsremux.conversion.plan import Extent, Plan, make_plan
-from wdsremux.conversion.recipes.base import Settings
-from wdsremux.conversion.recipes.making import make_recipe
-from wdsremux.conversion.record import Record, journal_names
+from wdsremux.conversion.record import journal_names
 from wdsremux.conversion.source import Source
 from wdsremux.errors import ConversionError, SourceError
 from wdsremux.format import containers, keys, samples
 from wdsremux.format.rejects import RejectLine
-
-
-class Kitchen:
-    """A source, its plan, and a folder to bake into; in this process."""
-
-    def __init__(self, source: Path | Source, out: Path, seed: int = 0, **options: Any) -> None:
-        opened = open_source(str(source), "train") if isinstance(source, Path) else source
-        extents = [Extent(fragment.rows, fragment.size_bytes) for fragment in opened.fragments]
-        self.plan: Plan = make_plan(extents, seed, **options)
-        self.folder, self.work = out / "train", out / "train" / ".wdsremux"
-        self.work.mkdir(parents=True)
-        self.bakery = Bakery(
-            source=opened.stored(self.work),
-            recipe=make_recipe("copy", Settings()),
-            folder=self.folder,
-            work=self.work,
-            split="train",
-            seed=seed,
-            environment={},
-            shuffle=bool(options.get("shuffle", True)),
-        )
-        self.progress: list[Progress] = []
-
-    def bake(self, number: int = 0) -> Record:
-        bake(self.plan.tasks[number], self.bakery, self.progress.append)
-        return Record.loads(journal_names(self.work, number)[1].read_bytes())
-
-    def rows(self, number: int) -> list[int]:
-        """The row numbers in a shard, in its order."""
-        return [keys.place(key)[1] for key in read_tar(self.folder / f"train-{number:06d}.tar")]
 
 
 def test_a_task_is_permuted_over_its_shards(write_source: WriteSource, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import wdsremux
+from tests.support.containers import check_table
 from tests.support.killing import PATIENCE_S, ROOT, group, killed, running, wait_until, workers
 from tests.support.reading import check_split, digests
 from tests.support.small import some_wait
@@ -23,22 +24,23 @@ pytestmark = pytest.mark.system
 SIZES = ("--samples-per-shard", "10", "--samples-per-task", "50", "--workers", "2")
 
 
-def command(source: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "wdsremux", "convert", str(source), str(out), *SIZES]
+def command(source: Path, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "wdsremux", "convert", str(source), str(out), *SIZES, *options]
 
 
-def converting(source: Path, out: Path) -> AbstractContextManager[subprocess.Popen[str]]:
-    return running(command(source, out))
+def converting(source: Path, out: Path, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running(command(source, out, *options))
 
 
-def run_again(source: Path, out: Path) -> str:
-    done = subprocess.run(command(source, out), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
+def run_again(source: Path, out: Path, *options: str) -> str:
+    asked = command(source, out, *options)
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
-def shards(out: Path) -> int:
-    return len(list(out.glob("train/*.tar")))
+def shards(out: Path, suffix: str = ".tar") -> int:
+    return len(list(out.glob(f"train/*{suffix}")))
 
 
 def files_of(out: Path) -> set[str]:
@@ -86,6 +88,22 @@ def test_killed_five_times_on_its_way(sample: Path, undisturbed: Path, tmp_path:
     assert "converted by an earlier run" in run_again(sample, out)
     assert digests(out) == digests(undisturbed)
     assert files_of(out) == files_of(undisturbed)
+
+
+def test_parquet_killed_five_times_on_its_way(sample: Path, tmp_path: Path) -> None:
+    """The same promise; and the last run reads the shards of all the others."""
+    options, out = ("--container", "parquet"), tmp_path / "out"
+    run_again(sample, tmp_path / "undisturbed", *options)
+    for moment in (1, 6, 11, 16, 21):
+        with converting(sample, out, *options) as process:
+            wait_until(lambda moment=moment: shards(out, ".parquet") >= moment, process)  # type: ignore[misc]
+            killed(process)
+    assert "converted by an earlier run" in run_again(sample, out, *options)
+    assert digests(out) == digests(tmp_path / "undisturbed")
+    assert files_of(out) == files_of(tmp_path / "undisturbed")
+    assert shards(out, ".parquet") == 30
+    assert check_table(out / "train") == 300
+    assert wdsremux.verify(out, decode=True) == []
 
 
 def test_a_worker_is_killed(sample: Path, undisturbed: Path, tmp_path: Path) -> None:

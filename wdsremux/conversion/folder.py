@@ -141,7 +141,7 @@ def check_container(out: Path, split: str, container: str) -> None:
         if has != container:
             raise OutputError(
                 f"{other} has {has} shards, but this run asks for {container} shards in the same output folder. Use "
-                f"--container {has}, or choose another output folder"
+                f"--container {has!r}, or choose another output folder"
             )
 
 

@@ -97,7 +97,8 @@ def write(out: Path) -> None:
 def _card(splits: list[Manifest]) -> str:
     source, recipe = splits[0].source, splits[0].recipe["name"]
     suffix = containers.CONTAINERS[splits[0].container].suffix
-    data_files = "\n".join(f"  - split: {s.split}\n    path: {s.split}/{s.split}-*{suffix}" for s in splits)
+    widest = sorted(splits, key=_ncolumns, reverse=True)  # `datasets` has the first one's columns in all of them
+    data_files = "\n".join(f"  - split: {s.split}\n    path: {s.split}/{s.split}-*{suffix}" for s in widest)
     license_ = f"license: {json.dumps(source['license'])}\n" if source.get("license") else ""
     citation = f"\n## Citation\n\n```\n{source['citation'].strip()}\n```\n" if source.get("citation") else ""
     rows = "\n".join(
@@ -131,6 +132,11 @@ loader = wdsremux.DataLoader("this/folder", batch_size=256, split="{splits[0].sp
 rows = datasets.load_dataset("this/folder", split="{splits[0].split}")
 ```
 {citation}"""
+
+
+def _ncolumns(split: Manifest) -> int:
+    """How many columns it has beside the image."""
+    return class_list.is_labelled(split) + len(split.options.get("keep") or ())
 
 
 def _about(splits: Sequence[Manifest]) -> Card:

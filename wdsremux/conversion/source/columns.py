@@ -29,7 +29,8 @@ class Columns:
     label: str | None
     kept: tuple[str, ...] = ()
     json: frozenset[str] = field(default_factory=frozenset)  #: those of them whose values are texts of JSON files
-    features: Mapping[str, Any] = field(default_factory=dict, repr=False)  #: of the kept ones, as far as they are known
+    #: of the kept ones, as far as they are known
+    features: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def names(self) -> list[str]:

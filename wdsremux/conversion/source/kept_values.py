@@ -6,11 +6,9 @@ import json
 from collections.abc import Collection
 
 import pyarrow as pa
-import pyarrow.compute
 
+from wdsremux import fine_times
 from wdsremux.conversion.source.base import Fault
-
-_NANOSECONDS = 1_000  #: in the microsecond, the finest time that Python's own types know
 
 
 def exact(table: pa.Table, json_columns: Collection[str] = ()) -> tuple[pa.Table, dict[int, Fault]]:
@@ -23,7 +21,7 @@ def exact(table: pa.Table, json_columns: Collection[str] = ()) -> tuple[pa.Table
     faults: dict[int, Fault] = {}
     columns = {}
     for name in table.column_names:
-        column = _nanoseconds_as_text(table.column(name))
+        column = fine_times.as_text(table.column(name))
         for place, reason in _inexact(column, name in json_columns).items():
             faults.setdefault(place, Fault(name, f"column {name!r} holds {reason}"))
         columns[name] = _as_json(column) if name in json_columns else column
@@ -38,18 +36,6 @@ def _as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Texts under the type that says that they are JSON, for `kept_json.rows`."""
     chunks = [pa.ExtensionArray.from_storage(pa.json_(), chunk.cast(pa.string())) for chunk in column.chunks]
     return pa.chunked_array(chunks, pa.json_())
-
-
-def _nanoseconds_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times of day finer than Python's as text; it would cut them to microseconds."""
-    if column.type != pa.time64("ns"):
-        return column
-    fine = pa.compute.not_equal(_remainder(column.cast(pa.int64()), _NANOSECONDS), 0)
-    return column.cast(pa.string()) if pa.compute.any(fine).as_py() else column
-
-
-def _remainder(numbers: pa.ChunkedArray, divisor: int) -> pa.ChunkedArray:
-    return pa.compute.subtract(numbers, pa.compute.multiply(pa.compute.divide(numbers, divisor), divisor))
 
 
 def _inexact(column: pa.ChunkedArray, is_json: bool) -> dict[int, str]:

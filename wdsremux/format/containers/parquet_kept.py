@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wdsremux import fine_times
 from wdsremux.errors import FormatError, one_line
 from wdsremux.format import kept_json
 from wdsremux.format.containers.base import KeptReader, Located
@@ -47,7 +48,8 @@ class _ParquetKept:
             group = bisect.bisect_right(about.ends, sample.number)
             first = about.ends[group - 1] if group else 0
             row = self._group(shard, group).slice(sample.number - first, 1)
-            [values] = kept_json.rows(row)
+            columns = [fine_times.as_text(column) for column in row.columns]
+            [values] = kept_json.rows(pa.table(columns, row.column_names))
         except FormatError:  # of whoever reads the shard, which says what is wrong with it
             raise
         except _DAMAGE as error:

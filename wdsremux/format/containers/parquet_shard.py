@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 
 from wdsremux import files
 from wdsremux.errors import OutputError
-from wdsremux.format import kept_json
 from wdsremux.format.containers import parquet_layout, parquet_schema
 from wdsremux.format.containers.base import Card, Member, SampleColumns, ShardFile
 from wdsremux.format.containers.parquet_kept import kept_reader as kept_reader
+from wdsremux.format.containers.parquet_packing import pack as pack
 from wdsremux.format.containers.parquet_walk import walk as walk
 from wdsremux.format.containers.table import shard_name
 from wdsremux.format.samples import NO_LABEL
@@ -40,35 +40,6 @@ def card(labelled: bool, keep: Sequence[str]) -> Card:
     label = ", `label`" if labelled else ""
     kept = "".join(f", `{name}`" for name in keep)
     return Card("Parquet shards", f"a row with `image` (a JPEG file){label}{kept}")
-
-
-def pack(values: Mapping[str, Any], columns: SampleColumns) -> bytes:
-    """A row of kept columns as an Arrow message (Arrow columnar format, "Encapsulated message format")."""
-    kept = columns.kept if columns.kept is not None else pa.schema([])
-    arrays = [_array(values.get(each.name), each) for each in kept]
-    packed: bytes = pa.RecordBatch.from_arrays(arrays, schema=kept).serialize().to_pybytes()
-    return packed
-
-
-def _array(value: Any, column: pa.Field) -> pa.Array:
-    """A single value under a column's type.
-
-    Raises:
-        ValueError: if it is not of that type.
-    """
-    if isinstance(column.type, pa.JsonType):
-        text = None if value is None else kept_json.value(value)
-        return pa.ExtensionArray.from_storage(column.type, pa.array([text], column.type.storage_type))
-    try:
-        if isinstance(value, str) and pa.types.is_time(column.type):  # finer than Python's own times
-            return pa.array([value]).cast(column.type)
-        array = pa.array([kept_json.native(value)], column.type)
-        cut = pa.types.is_temporal(column.type) and array[0].as_py() != value
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"column {column.name!r} is {column.type}, and cannot hold {value!r:.80}") from error
-    if cut:
-        raise ValueError(f"column {column.name!r} is {column.type}, and cannot hold {value!r:.80} exactly")
-    return array
 
 
 @dataclass(slots=True)
