@@ -8,6 +8,7 @@ a set on a read-only disk will do.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,8 @@ __all__ = ["Encoded", "Reader", "fault"]
 #: Reads begun at once. Cold, on a cloud machine's disk: 11,000 to 18,000 samples/s one by one, 30,000 to 41,000 so.
 #: Where all is in memory, 0.5 us a sample more. Half of what stays open, as each may be of another shard.
 HINTED = OPEN_SHARDS // 2
+#: A sample. A batch that is read so quickly lies in the page cache: hints would take as long as the reads.
+QUICK_S = 20e-6
 _VIEW_BYTES = 2**11  #: read at once of kept columns, at least: a tar's header and what most samples keep
 
 if TYPE_CHECKING:
@@ -63,6 +66,7 @@ class Reader:
         #: shards that lie whole in memory, uint8 [bytes]; whoever puts them there has checked them. See `readahead`.
         self.held: Mapping[int, memoryview] = {}
         self._skip = on_error == "skip"
+        self._waits = True  #: whether the reads of the last batch waited for a disk
         self.shards = Shards(self.split, disk or Disk(), lenient=self._skip)
 
     @property
@@ -111,8 +115,9 @@ class Reader:
         view, edges = buffer.data, starts.tolist()
         faults: dict[int, FormatError] = {}
         shards, offsets = rows["shard"].tolist(), rows["offset"].tolist()
+        begun = time.perf_counter()
         for i in range(len(ids)):
-            if i % HINTED == 0:
+            if i % HINTED == 0 and self._waits:
                 self._hint(shards[i : i + HINTED], offsets[i:], edges[i:])
             try:
                 self.fetch(shards[i], offsets[i], view[edges[i] : edges[i + 1]])
@@ -120,6 +125,7 @@ class Reader:
                 if not self._skip:
                     raise
                 faults[i] = FormatError(str(error))  # without its traceback, which would keep this frame and its files
+        self._waits = time.perf_counter() - begun > len(ids) * QUICK_S
         width, height = rows["width"].astype(np.int64), rows["height"].astype(np.int64)
         encoded = Encoded(ids, width, height, buffer, starts, rows["crc32"], self.split, ids)
         if self.verify_crc:

@@ -72,7 +72,9 @@ class Shards:
         Raises:
             FormatError: naming the shard that is missing, was changed, is cut short, or cannot be read.
         """
-        self._fill(shard, self.descriptor(shard), offset, into)
+        descriptor = self.descriptor(shard)
+        if self._piece(shard, descriptor, offset, into) < len(into):
+            self._fill(shard, descriptor, offset, into)
 
     def hint(self, shard: int, offset: int, size: int) -> None:
         """Have a part of a shard read soon. What is wrong with the shard is left to `read` to say."""
@@ -151,13 +153,16 @@ class Shards:
             self._wrong[shard] = what
         return FormatError(what)
 
+    def _piece(self, shard: int, descriptor: int, offset: int, into: memoryview) -> int:
+        try:
+            return self.disk.read(descriptor, into, offset)
+        except OSError as error:
+            raise FormatError(f"{self.split.path(shard)} cannot be read: {error.strerror}. {REBUILD}") from error
+
     def _fill(self, shard: int, descriptor: int, offset: int, into: memoryview) -> None:
         done = 0
         while done < len(into):  # once, but for file systems and signals that cut a read short
-            try:
-                count = self.disk.read(descriptor, into[done:] if done else into, offset + done)
-            except OSError as error:
-                raise FormatError(f"{self.split.path(shard)} cannot be read: {error.strerror}. {REBUILD}") from error
+            count = self._piece(shard, descriptor, offset + done, into[done:])
             if not count:
                 raise FormatError(
                     f"{self.split.path(shard)} ends in the middle of the sample at byte {offset}. {REBUILD}"
