@@ -23,12 +23,12 @@ IMAGE, LABEL = "image", "label"
 IMAGE_BYTES = "image.bytes"  #: the column of the images' content, as Parquet calls it
 FEATURES = b"huggingface"  #: the key of the schema's metadata under which `datasets` looks for features
 _PAGE_BYTES = 2**30  #: a page is never cut for its size: a row group has one page a column
-_STORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+STORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  #: the type of the column of images
 
 
 def make_schema(columns: SampleColumns) -> pa.Schema:
     """The schema of all shards of a split."""
-    fields = [pa.field(IMAGE, _STORED)]
+    fields = [pa.field(IMAGE, STORED)]
     features: dict[str, Any] = {IMAGE: {"_type": "Image"}}
     if columns.labelled:
         fields.append(pa.field(LABEL, pa.int64()))
