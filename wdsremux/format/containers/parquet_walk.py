@@ -43,9 +43,7 @@ def walk(file: BinaryIO, path: Path, size_bytes: int) -> Iterator[StoredSample]:
             for number in range(shard.num_row_groups):
                 where = f"row group {number}"
                 yield from _samples(shard, raw, number, columns)
-    except FormatError:
-        raise
-    except parquet_layout.DAMAGE as error:
+    except (FormatError, *parquet_layout.DAMAGE) as error:  # the former of a key
         raise FormatError(f"is damaged in {where}: {printable(one_line(error, 200))}. {MEND}", path.name) from error
 
 
