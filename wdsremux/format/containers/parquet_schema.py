@@ -47,14 +47,8 @@ def _features(kept: pa.Schema) -> dict[str, Any]:
     return found
 
 
-def open_writer(file: BinaryIO, schema: pa.Schema, about: list[pq.FileMetaData]) -> pq.ParquetWriter:
-    """A writer of row groups.
-
-    Args:
-        file: where to.
-        schema: of the shard.
-        about: gets the file's metadata once the writer is closed.
-    """
+def open_writer(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of row groups. It collects no metadata: where its end cannot be written, that would be another error."""
     others = [path for path in _leaves(schema) if path != IMAGE_BYTES]
     return pq.ParquetWriter(
         file,
@@ -64,7 +58,6 @@ def open_writer(file: BinaryIO, schema: pa.Schema, about: list[pq.FileMetaData])
         write_statistics=others,
         data_page_size=_PAGE_BYTES,
         use_content_defined_chunking=False,
-        metadata_collector=about,
     )
 
 
