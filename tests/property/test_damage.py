@@ -335,7 +335,8 @@ def test_a_loader_names_the_damage_or_gives_what_is_right(
         except WdsremuxError as error:
             said = str(error)
         if said:
-            assert any(name in said for name in hit), f"round {number}: {hit}: {said}"
+            unfinished = "index.json" in hit and "train is not finished: " in said  # nor can it be told from that
+            assert unfinished or any(name in said for name in hit), f"round {number}: {hit}: {said}"
         else:
             assert found.items() <= truth.items(), f"round {number}: {hit}"
             assert on_error == "skip" or found == truth, f"round {number}: {hit}"
