@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from PIL import Image
 
@@ -23,13 +24,14 @@ Batch = dict[str, list[Any]]
 def source(write_source: WriteSource) -> Path:
     """60 tiny pictures in row groups of 10, two of them broken: two tasks, six shards."""
     images = [tiny_jpeg(i) if i not in (3, 33) else b"" for i in range(60)]
-    return write_source(images, range(60), rows_a_group=10)
+    columns = {"number": (datasets.Value("int64"), list(range(60)))}
+    return write_source(images, range(60), rows_a_group=10, columns=columns)
 
 
 def convert(source: Path, out: Path, **options: Any) -> list[Event]:
     events: list[Event] = []
     sizes: dict[str, Any] = {"samples_per_shard": 10, "samples_per_task": 30}
-    given: dict[str, Any] = {"recipe": "copy", "workers": 1, "max_rejects": 2, "keep": "label"}
+    given: dict[str, Any] = {"recipe": "copy", "workers": 1, "max_rejects": 2, "keep": "number"}
     wdsremux.convert(source, out, tell=events.append, **(given | sizes | options))
     return events
 
@@ -44,16 +46,20 @@ def convert(source: Path, out: Path, **options: Any) -> list[Event]:
         ["samples.npy"],
         ["rejects.jsonl"],
         ["samples.npy", "rejects.jsonl", "train-000000.tar", "train-000005.tar"],
+        ["train-000002.parquet"],
+        ["samples.npy", "train-000001.parquet"],
+        ["rejects.jsonl", "train-000000.parquet", "train-000005.parquet"],
     ],
 )
 def test_lost_files_come_back(source: Path, tmp_path: Path, lost: list[str], journal: bool) -> None:
-    convert(source, tmp_path / "out")
+    container = "parquet" if lost[-1].endswith(".parquet") else "tar"
+    convert(source, tmp_path / "out", container=container)
     whole, folder = digests(tmp_path / "out"), tmp_path / "out" / "train"
     for name in lost:
         (folder / name).unlink()
     if not journal:
         shutil.rmtree(folder / ".wdsremux")
-    events = convert(source, tmp_path / "out", workers=2)
+    events = convert(source, tmp_path / "out", workers=2, container=container)
     assert digests(tmp_path / "out") == whole
     (finished,) = [event for event in events if isinstance(event, Finished)]
     assert not finished.already
@@ -98,17 +104,23 @@ def test_what_comes_out_otherwise_is_not_put_in_place(source: Path, tmp_path: Pa
     assert digests(tmp_path / "out") == before
 
 
-def test_a_table_is_not_made_of_damaged_tars(source: Path, tmp_path: Path) -> None:
-    convert(source, tmp_path)
+@pytest.mark.parametrize("container", ["tar", "parquet"])
+@pytest.mark.parametrize("place", ["image", "end"])
+def test_a_table_is_not_made_of_damaged_shards(source: Path, tmp_path: Path, container: str, place: str) -> None:
+    convert(source, tmp_path, container=container)
     folder = tmp_path / "train"
     (folder / "samples.npy").unlink()
-    tar = folder / "train-000002.tar"
-    content = bytearray(tar.read_bytes())
-    content[content.index(b"\xff\xd8") + 20] ^= 1
-    tar.write_bytes(content)
+    shard = folder / f"train-000002.{container}"
+    content = bytearray(shard.read_bytes())
+    content[content.index(b"\xff\xd8") + 20 if place == "image" else -5] ^= 1
+    shard.write_bytes(content)
     with pytest.raises((OutputError, FormatError), match=r"verify|damaged"):
-        convert(source, tmp_path)
+        convert(source, tmp_path, container=container)
     assert not (folder / "samples.npy").exists()
+    for damage in wdsremux.verify(tmp_path):
+        (folder / damage.file).unlink(missing_ok=True)
+    convert(source, tmp_path, container=container)
+    assert wdsremux.verify(tmp_path) == []
 
 
 def test_another_environment(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from wdsremux.conversion.plan import Extent, make_plan
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.space import Estimate
 from wdsremux.errors import SpaceError
+from wdsremux.format.containers import CONTAINERS, container
 
 GIGABYTE = 10**9
 
@@ -32,9 +33,11 @@ def progress(rows: int) -> Progress:
     return Progress(0, rows, rows, 0, rows * 100_000, rows * 20_000)
 
 
-def estimate(source: Source, folder: Path, *, limit: int | None = None, done: int = 0) -> Estimate:
+def estimate(
+    source: Source, folder: Path, *, limit: int | None = None, done: int = 0, beside_bytes: int = 2_048
+) -> Estimate:
     plan = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, limit=limit)
-    return Estimate.of(plan.tasks[done:], source, folder, 100)
+    return Estimate.of(plan.tasks[done:], source, folder, 100, beside_bytes)
 
 
 def test_unknown_rows_count_by_bytes(unknown: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +65,15 @@ def test_a_limit_is_all_that_comes(unknown: Source, tmp_path: Path, monkeypatch:
     estimate(unknown, tmp_path, limit=1_000).add(progress(200))
     with pytest.raises(SpaceError):
         estimate(unknown, tmp_path, limit=2_000).add(progress(200))
+
+
+def test_the_container_tells_what_a_sample_takes(
+    unknown: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1,000 images of 1 kB, tars make 3 MB."""
+    monkeypatch.setattr(files, "free_bytes", lambda folder: 1_500_000)
+    tiny = Progress(0, 200, 200, 0, 200_000, 200_000)
+    taken = {name: container(name).BESIDE_BYTES for name in CONTAINERS}
+    estimate(unknown, tmp_path, limit=1_000, beside_bytes=taken["parquet"]).add(tiny)
+    with pytest.raises(SpaceError):
+        estimate(unknown, tmp_path, limit=1_000, beside_bytes=taken["tar"]).add(tiny)

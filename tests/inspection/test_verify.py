@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -12,18 +13,21 @@ import sys
 import tempfile
 import threading
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
 from tests.support.reading import RECORD
-from tests.support.splits import header, index, picture, reseal, tar, write_split
+from tests.support.splits import header, index, parquet, picture, reseal, tar, write_split
 from wdsremux.errors import FormatError
 from wdsremux.format import containers, contents, manifest, plain
 from wdsremux.inspection import shard_check
@@ -295,6 +299,147 @@ def test_all_at_once_in_order(split: Path) -> None:
     assert [damage.file for damage in damages] == files
     assert [damage.split for damage in damages] == ["test", *["train"] * 5]
     assert {damage.split for damage in verify(split.parent, "test")} == {"test"}
+
+
+# One damage of a Parquet split
+
+
+@pytest.fixture
+def boxed(tmp_path: Path) -> Path:
+    """The same samples in three Parquet shards, of two row groups each."""
+    return write_split(tmp_path / "boxed", shards=SHARDS, numbers=(0, 1, 3), kept=True, classes=10, container="parquet")
+
+
+BOXES = [f"train-00000{n}.parquet" for n in (0, 1, 3)]
+
+
+def test_a_damaged_image_names_its_sample(boxed: Path) -> None:
+    """In the first row group and in the second."""
+    table = np.load(boxed / "samples.npy")
+    for sample, key in ((5, "000001-000001"), (8, "000002-000000")):
+        at = int(table["offset"][sample])
+        flip(boxed / BOXES[1], at + 100)
+        assert told(boxed) == [
+            f"train/{BOXES[1]}: is damaged in sample {key}, whose image is at byte {at}: its CRC-32 differs from the "
+            f"sample table. {MEND}"
+        ]
+        flip(boxed / BOXES[1], at + 100)
+
+
+@pytest.mark.parametrize(
+    ("at", "what"),
+    [
+        (0, r"differs from the manifest \(SHA-256\)"),  # the first four bytes say that it is Parquet, as the last do
+        (-1, "is damaged in its metadata: Parquet magic bytes not found in footer"),
+        (-5, "is damaged in its metadata: Parquet file size is .* bytes, smaller than the size reported by footer"),
+        (-200, r"is damaged in|differs from the manifest \(SHA-256\)"),
+    ],
+)
+def test_a_bit_of_what_is_around_the_images(boxed: Path, at: int, what: str) -> None:
+    flip(boxed / BOXES[1], at)
+    (text,) = told(boxed)
+    assert re.match(rf"train/{BOXES[1]}: ({what}).*\. {MEND}$", text)
+    assert text.isprintable()
+
+
+def test_the_length_before_an_image(boxed: Path) -> None:
+    """All images of a row group are found by their lengths: none of them is, then."""
+    flip(boxed / BOXES[1], int(np.load(boxed / "samples.npy")["offset"][6]) - 4)
+    (text,) = told(boxed)
+    assert text.startswith(f"train/{BOXES[1]}: is damaged in row group 0: ")
+
+
+@pytest.mark.parametrize("file", [*BOXES, "samples.npy", "rejects.jsonl", "index.json"])
+@pytest.mark.parametrize("kept", [0, 0.5, -1])
+def test_a_file_beside_or_of_parquet_cut_short(boxed: Path, file: str, kept: float) -> None:
+    content = (boxed / file).read_bytes()
+    (boxed / file).write_bytes(content[: int(len(content) * kept) if kept >= 0 else -1])
+    (damage,) = verify(boxed.parent)
+    assert damage.file == file
+    assert "has the content of" not in damage.what
+
+
+def test_parquet_shards_swapped_renamed_and_lost(boxed: Path) -> None:
+    a, b, c = (boxed / name for name in BOXES)
+    a.rename(boxed / "x")
+    b.rename(a)
+    (boxed / "x").rename(b)
+    c.rename(boxed / "other.parquet")
+    swapped = "the files were swapped or renamed. Restore both names"
+    assert [text.partition(", or ")[0] for text in told(boxed)] == [
+        f"train/{a.name}: has the content of {b.name}: {swapped}",
+        f"train/{b.name}: has the content of {a.name}: {swapped}",
+        f"train/{c.name}: is missing. {AGAIN}",
+        f"train/other.parquet: is {c.name} under another name. Give it its original name",
+    ]
+    (boxed / "other.parquet").unlink()
+    assert told(boxed)[2:] == [f"train/{c.name}: is missing. {AGAIN}"]
+
+
+def test_a_table_beside_parquet_that_was_edited(boxed: Path) -> None:
+    table = np.load(boxed / "samples.npy")
+    table["label"][7] ^= 1
+    np.save(boxed / "samples.npy", table)
+    where = f"record 7 (000001-000003): its label is {table['label'][7]}, but {BOXES[1]} has {table['label'][7] ^ 1}"
+    assert told(boxed) == [f"train/samples.npy: differs from the manifest (SHA-256), first in {where}. {MEND}"]
+    reseal(boxed)
+    assert told(boxed) == [f"train/samples.npy: is wrong in {where}. {MEND}"]
+
+
+def test_parquet_of_which_the_manifest_was_made_anew(boxed: Path) -> None:
+    """Its sums are right: a sample too few, images that are none, and what is no Parquet of ours."""
+    path, content = boxed / BOXES[2], (boxed / BOXES[2]).read_bytes()
+    image = {"jpg": picture(9), "cls": b"3"}
+    rows = [(f"{i // 4:06d}-{i % 4:06d}", image) for i in range(9, 15)]
+    other = io.BytesIO()
+    pq.write_table(pa.table({"image": [{"bytes": b"x", "path": 7}]}), other)
+    for made, said in (
+        (parquet(rows[:5]), "has the wrong number of samples: 5, but the manifest says 6"),
+        (parquet([*rows[:5], ("wrong", image)]), "is damaged in row group 1: "),
+        (parquet([]), "is damaged in|has the wrong number of samples: 0"),
+        (other.getvalue(), "is damaged in its metadata: its columns are not of the types that a conversion writes"),
+        (b"PAR1" + bytes(500), "is damaged in its metadata: Parquet magic bytes not found in footer"),
+        (b"PAR1" + b"\xff" * 500 + b"\xff\xff\xff\x7fPAR1", "is damaged in its metadata: Parquet file size is 512"),
+        (content + b"PAR1", "is damaged in its metadata: Couldn't deserialize thrift|is damaged in its metadata: Parq"),
+    ):
+        path.write_bytes(made)
+        reseal(boxed)
+        (text,) = [text for text in told(boxed) if path.name in text]
+        assert re.match(rf"train/{path.name}: ({said})", text), text
+
+
+def test_decode_names_an_image_of_parquet_that_is_none(boxed: Path) -> None:
+    """All sums are right: the recipe made it so."""
+    path, wrong = boxed / BOXES[2], picture(11)[:-60]
+    contents = [{"jpg": wrong if i == 11 else picture(i), "cls": b"%d" % (i * 7 % 10)} for i in range(9, 15)]
+    path.write_bytes(parquet([(f"{i // 4:06d}-{i % 4:06d}", content) for i, content in enumerate(contents, 9)]))
+    table = np.load(boxed / "samples.npy")
+    for i, content in enumerate(contents, 9):
+        image = content["jpg"]
+        table["offset"][i] = path.read_bytes().index(image)
+        table["size"][i], table["crc32"][i] = len(image), zlib.crc32(image)
+    np.save(boxed / "samples.npy", table)
+    reseal(boxed)
+    assert told(boxed) == []
+    (text,) = told(boxed, decode=True)
+    assert text.startswith(f"train/{path.name}: has images that failed the check: 000002-000003 (")
+
+
+def test_memory_is_that_of_a_row_group(tmp_path: Path) -> None:
+    """A shard of 40 MB, and behind it one that was replaced by 8 GB of nothing."""
+    folder = write_split(tmp_path, shards=(1, 1), rejects=0, container="parquet")
+    shards = sorted(folder.glob("*.parquet"))
+    shards[0].write_bytes(parquet([(f"000000-{row:06d}", {"jpg": bytes(2**20)}) for row in range(40)]))
+    os.truncate(shards[1], 8 * 2**30)
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        damages = verify(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert pa.total_allocated_bytes() == before
+    assert [damage.file for damage in damages] == [shard.name for shard in shards]
 
 
 # What only a manifest that was made anew can hide

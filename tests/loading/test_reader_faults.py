@@ -18,8 +18,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import wdsremux
 from tests.support.splits import header, reseal, write_split
 from wdsremux.errors import FormatError, ImageError
 from wdsremux.format import manifest, samples
@@ -458,6 +461,128 @@ def test_a_shard_cut_off_before_its_json_is_named(kept: Path) -> None:
     reseal(kept, shards=about.shards)
     with closing(Reader(kept)) as reader, pytest.raises(FormatError, match=r"has no valid 000002-000003\.json at byte"):
         reader.json(np.array([11]))
+
+
+# Kept columns of Parquet
+
+
+@pytest.fixture
+def boxed(tmp_path: Path) -> Path:
+    """A split with a kept column in two Parquet shards, of two row groups each."""
+    folder = write_split(tmp_path, shards=(5, 6), kept=True, container="parquet")
+    reseal(folder, options={"keep": ["place"]})
+    return folder
+
+
+def change(folder: Path, start: int, content: bytes) -> Path:
+    """Write over a part of the second Parquet shard, from its end if `start` is negative."""
+    path = folder / "train-000001.parquet"
+    with open(path, "r+b") as file:
+        file.seek(start, os.SEEK_END if start < 0 else os.SEEK_SET)
+        file.write(content)
+    return path
+
+
+def chunk(folder: Path, group: int, column: str) -> int:
+    """Where a column of a row group of the second shard begins."""
+    about = pq.read_metadata(folder / "train-000001.parquet").row_group(group)
+    (found,) = [about.column(i) for i in range(about.num_columns) if about.column(i).path_in_schema == column]
+    return int(found.dictionary_page_offset or found.data_page_offset)
+
+
+def test_kept_columns_of_parquet_are_read(boxed: Path) -> None:
+    with closing(Reader(boxed)) as reader:
+        assert reader.json(np.array([7, 0, 10, 4, 5])) == [{"place": i} for i in (7, 0, 10, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("start", "content", "what"),
+    [
+        (-1, b"2", "Parquet magic bytes not found in footer.*"),
+        (-8, b"\xff\xff\xff\x7f", "Parquet file size is .* bytes, smaller than the size reported by footer's .*"),
+        (-8, bytes(4), r"[ -~]+"),
+        (-300, b"\xee" * 200, r"[ -~]+"),
+    ],
+    ids=["magic", "length", "empty", "overwritten"],
+)
+def test_a_damaged_footer_is_named(boxed: Path, start: int, content: bytes, what: str) -> None:
+    """With the sample that was to be read; images are read by the table and need none of it."""
+    path = change(boxed, start, content)
+    with closing(Reader(boxed, verify_crc=True)) as reader:
+        assert reader.read(np.arange(11)).skipped == 0
+        assert reader.json(np.array([4])) == [{"place": 4}]
+        for _ in range(2):
+            sentence = rf"^{path} has no valid kept columns of 000001-000002: {what}\. Delete it and run the same"
+            with pytest.raises(FormatError, match=sentence):
+                reader.json(np.array([0, 6]))
+
+
+@pytest.mark.parametrize("column", ["place", "image.path"])
+def test_a_damaged_column_is_named(boxed: Path, column: str) -> None:
+    """What lies in other row groups can be read."""
+    path = change(boxed, chunk(boxed, 1, column), b"\xee" * 20)
+    with closing(Reader(boxed)) as reader:
+        assert reader.json(np.array([7, 4])) == [{"place": 7}, {"place": 4}]
+        with pytest.raises(FormatError, match=rf"^{path} has no valid kept columns of 000002-000000: .+\. Delete it"):
+            reader.json(np.array([7, 8]))
+
+
+def test_kept_columns_of_another_sample_are_not_taken(boxed: Path) -> None:
+    """A shard of the same size, with the same images at the same places, but other keys."""
+    path = boxed / "train-000001.parquet"
+    table = pq.read_table(path)
+    images = [image | {"path": f"000009-{i:06d}.jpg"} for i, image in enumerate(table.column("image").to_pylist())]
+    table = table.set_column(0, table.schema.field(0), pa.array(images, table.schema.field(0).type))
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+    offsets = np.load(boxed / samples.NAME)
+    for i, image in enumerate(images, 5):
+        offsets["offset"][i] = path.read_bytes().index(image["bytes"])
+    np.save(boxed / samples.NAME, offsets)
+    reseal(boxed)
+    with closing(Reader(boxed, verify_crc=True)) as reader:
+        reader.read(np.arange(11))
+        sentence = (
+            rf"^{path} has no valid kept columns of 000001-000002: found '000009-000001\.jpg' instead\. Delete it"
+        )
+        with pytest.raises(FormatError, match=sentence):
+            reader.json(np.array([6]))
+
+
+def test_a_shard_of_too_few_rows_is_named(boxed: Path) -> None:
+    path = boxed / "train-000001.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 4), path, compression="none", use_dictionary=False)
+    reseal(boxed)
+    with closing(Reader(boxed)) as reader:
+        reader.shards._known.add(1)  # whose first image is not looked at: it is at another place
+        with pytest.raises(FormatError, match=rf"^{path} has no valid kept columns of 000002-000002: .+\. Delete it"):
+            reader.json(np.array([10]))
+
+
+def test_a_parquet_shard_that_is_gone_is_named_as_that(boxed: Path) -> None:
+    """Or cut short: what the reader says of any shard, although pyarrow stands between."""
+    path = boxed / "train-000001.parquet"
+    os.truncate(path, path.stat().st_size - 1)
+    with closing(Reader(boxed)) as reader:
+        with pytest.raises(FormatError, match=rf"^{path} was changed after the conversion: it has \d+ bytes, but"):
+            reader.json(np.array([6]))
+        path.unlink()
+        with pytest.raises(FormatError, match=rf"^{path} cannot be opened: No such file"):
+            reader.json(np.array([6]))
+
+
+@pytest.mark.parametrize("place", ["footer", "column"])
+def test_a_loader_names_damaged_kept_columns(boxed: Path, place: str) -> None:
+    """One error for the epoch, and no thread is left."""
+    path = change(boxed, -1, b"2") if place == "footer" else change(boxed, chunk(boxed, 1, "place"), b"\xee" * 20)
+    given: dict[str, Any] = {"size": 8, "augment": None, "backend": "torchvision", "num_threads": 1}
+    sentence = (
+        rf"^{path} has no valid kept columns of 00000[12]-00000\d: [^\n]+\. Delete it and run the same conversion"
+    )
+    with (
+        wdsremux.DataLoader(boxed.parent, 2, fields=("id", "json"), **given) as loader,
+        pytest.raises(FormatError, match=sentence),
+    ):
+        list(loader)
 
 
 # Nothing is written

@@ -15,26 +15,31 @@ from wdsremux.errors import FormatError
 from wdsremux.inspection import records
 from wdsremux.inspection.verify import verify
 
-KINDS = ["train-000000.tar", "train-000002.tar", "train-000000.idx", "samples.npy", "rejects.jsonl", "index.json"]
+KINDS = [
+    *(f"train/{name}" for name in ("train-000000.tar", "train-000002.tar", "train-000000.idx")),
+    *(f"train/{name}" for name in ("samples.npy", "rejects.jsonl", "index.json")),
+    "boxed/boxed-000000.parquet",
+]
 PLACE = st.floats(0, 1, exclude_max=True)  #: in a file, as a share of its bytes
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two splits; every example puts back what it damaged."""
+    """Three splits, one of them Parquet; every example puts back what it damaged."""
     out = tmp_path_factory.mktemp("flips")
     write_split(out, "train", shards=(3, 1, 4), numbers=(0, 2, 3), kept=True, classes=5)
     write_split(out, "test", shards=(2,), rejects=0)
+    write_split(out, "boxed", shards=(7, 1), kept=True, classes=5, container="parquet")
     return out
 
 
-def named(out: Path, file: str, content: bytes, decode: bool = False) -> list[tuple[str, str]]:
+def named(out: Path, file: str, content: bytes, decode: bool = False) -> list[str]:
     """What verify names while a file has other content."""
-    path = out / "train" / file
+    path = out / file
     before = path.read_bytes()
     path.write_bytes(content)
     try:
-        return [(damage.split, damage.file) for damage in verify(out, decode=decode)]
+        return [f"{damage.split}/{damage.file}" for damage in verify(out, decode=decode)]
     finally:
         path.write_bytes(before)
 
@@ -43,9 +48,9 @@ def named(out: Path, file: str, content: bytes, decode: bool = False) -> list[tu
 @settings(max_examples=tries(30, 1500), deadline=None)
 @given(at=PLACE, bit=st.integers(0, 7), decode=st.booleans())
 def test_a_flipped_bit(out: Path, file: str, at: float, bit: int, decode: bool) -> None:
-    content = bytearray((out / "train" / file).read_bytes())
+    content = bytearray((out / file).read_bytes())
     content[int(at * len(content))] ^= 1 << bit
-    assert named(out, file, bytes(content), decode) == [("train", file)]
+    assert named(out, file, bytes(content), decode) == [file]
 
 
 @pytest.mark.parametrize("file", KINDS)
@@ -53,36 +58,39 @@ def test_a_flipped_bit(out: Path, file: str, at: float, bit: int, decode: bool) 
 @given(at=PLACE, noise=st.binary(min_size=1, max_size=600), kept=st.booleans())
 def test_noise(out: Path, file: str, at: float, noise: bytes, kept: bool) -> None:
     """Written over, or put in."""
-    content = (out / "train" / file).read_bytes()
+    content = (out / file).read_bytes()
     start = int(at * len(content))
     changed = content[:start] + noise + content[start + (len(noise) if kept else 0) :]
-    assert named(out, file, changed) == ([("train", file)] if changed != content else [])
+    assert named(out, file, changed) == ([file] if changed != content else [])
 
 
 @pytest.mark.parametrize("file", KINDS)
 @settings(max_examples=tries(15, 750), deadline=None)
 @given(at=PLACE)
 def test_a_cut(out: Path, file: str, at: float) -> None:
-    content = (out / "train" / file).read_bytes()
-    assert named(out, file, content[: int(at * len(content))]) == [("train", file)]
+    content = (out / file).read_bytes()
+    assert named(out, file, content[: int(at * len(content))]) == [file]
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One sample and one reject: 12 KB in all."""
-    return write_split(tmp_path_factory.mktemp("tiny"), shards=(1,), rejects=1, kept=True)
+    """Splits of one sample and one reject: 12 KB in all, and a Parquet shard of 3 KB."""
+    out = tmp_path_factory.mktemp("tiny")
+    write_split(out, "boxed", shards=(1,), rejects=1, kept=True, container="parquet")
+    return write_split(out, shards=(1,), rejects=1, kept=True).parent
 
 
-@pytest.mark.parametrize("file", ["train-000000.tar", "train-000000.idx", "samples.npy", "rejects.jsonl", "index.json"])
+@pytest.mark.parametrize("file", [file for file in KINDS if "2" not in file])
 def test_every_single_bit(tiny: Path, file: str, tally: Callable[[str, str], None]) -> None:
     """All of them in the soak, otherwise a hundred of a file."""
     content = (tiny / file).read_bytes()
+    kind = "Parquet shard" if "boxed" in file else "tar, idx, samples.npy, rejects.jsonl or index.json"
     bits = 8 * len(content)
     for bit in range(0, bits, 1 if soaking() else -(-bits // 100)):
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
-        assert named(tiny.parent, file, bytes(changed)) == [("train", file)], f"bit {bit % 8} of byte {bit // 8}"
-        tally("one bit flipped in a tar, idx, samples.npy, rejects.jsonl or index.json", "verify names the file")
+        assert named(tiny, file, bytes(changed)) == [file], f"bit {bit % 8} of byte {bit // 8}"
+        tally(f"one bit flipped in a {kind}", "verify names the file")
 
 
 def test_sound(out: Path) -> None:

@@ -1,5 +1,5 @@
-"""A converted set under all kinds of damage, one and several at once: verify names each file, a loader gives no wrong
-sample, and the files that verify named come back to the byte once they are deleted.
+"""A converted set under all kinds of damage, one and several at once, in either container: verify names each file, a
+loader gives no wrong sample, and the files that verify named come back to the byte once they are deleted.
 
 Each picture is of one colour, which says its label: a sample whose label is wrong would be seen.
 """
@@ -23,10 +23,11 @@ from tests.conftest import jpeg
 from tests.support.reading import digests
 from tests.support.soak import soaking, tries
 from tests.support.splits import reseal
-from wdsremux.errors import FormatError, WdsremuxError
+from wdsremux.errors import FormatError, OutputError, WdsremuxError
 from wdsremux.format import manifest, samples
 
 COUNT, REJECTED = 48, (7, 30)
+STRAYS = ("train-000077", "train-000099")  #: shards that no manifest names
 CLASSES = [f"class {label}" for label in range(COUNT)]
 SLOW_S = 20.0  #: no damage may keep a loader longer; an epoch takes a tenth of a second
 Tally = Callable[[str, str], None]
@@ -49,21 +50,29 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
     images = [b"" if i in REJECTED else colour(i) for i in range(COUNT)]
     rows = {"image": [{"bytes": image, "path": None} for image in images], "label": list(range(COUNT))}
-    table = pa.table(rows, schema=features.arrow_schema)
+    table = pa.table(rows, schema=features.arrow_schema).append_column("number", pa.array(range(COUNT)))
     pq.write_table(table, folder / "data" / "train-00000-of-00001.parquet", row_group_size=8)
     return folder
 
 
-def convert(source: Path, out: Path) -> None:
+def convert(source: Path, out: Path, container: str) -> None:
     sizes: dict[str, Any] = {"samples_per_shard": 8, "samples_per_task": 24}
-    wdsremux.convert(source, out, recipe="copy", workers=1, max_rejects=2, keep="label", **sizes)
+    given: dict[str, Any] = {"recipe": "copy", "workers": 1, "max_rejects": 2, "keep": "number", "container": container}
+    wdsremux.convert(source, out, **given, **sizes)
+
+
+@pytest.fixture(scope="module", params=["tar", "parquet"])
+def container(request: pytest.FixtureRequest) -> str:
+    """Of the shards."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture(scope="module")
-def sound(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sound(source: Path, container: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That source converted: two tasks, six shards."""
     out = tmp_path_factory.mktemp("damage") / "out"
-    convert(source, out)
+    convert(source, out, container)
     return out
 
 
@@ -79,6 +88,10 @@ def out(sound: Path, tmp_path: Path) -> Path:
 
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def shards(folder: Path) -> list[Path]:
+    return [path for path in files(folder) if path.suffix in (".tar", ".parquet")]
 
 
 def flip(folder: Path, rng: random.Random) -> set[str]:
@@ -121,8 +134,8 @@ def remove(folder: Path, rng: random.Random) -> set[str]:
 
 
 def swap(folder: Path, rng: random.Random) -> set[str]:
-    suffix = rng.choice([".tar", ".idx"])
-    a, b = rng.sample([path for path in files(folder) if path.suffix == suffix], 2)
+    indexes = [path for path in files(folder) if path.suffix == ".idx"]
+    a, b = rng.sample(rng.choice([shards(folder), indexes or shards(folder)]), 2)
     content = a.read_bytes()
     if content == b.read_bytes():
         return set()
@@ -132,14 +145,16 @@ def swap(folder: Path, rng: random.Random) -> set[str]:
 
 
 def rename(folder: Path, rng: random.Random) -> set[str]:
-    path = rng.choice([path for path in files(folder) if path.suffix == ".tar"])
-    path.rename(folder / "train-000099.tar")
-    return {path.name, "train-000099.tar"}
+    path = rng.choice(shards(folder))
+    other = path.with_stem(STRAYS[1])
+    path.rename(other)
+    return {path.name, other.name}
 
 
 def add(folder: Path, rng: random.Random) -> set[str]:
-    (folder / "train-000077.tar").write_bytes(files(folder)[1].read_bytes())
-    return {"train-000077.tar"}
+    path = shards(folder)[0].with_stem(STRAYS[0])
+    path.write_bytes(files(folder)[1].read_bytes())
+    return {path.name}
 
 
 Damage = Callable[[Path, random.Random], set[str]]
@@ -160,7 +175,7 @@ def damaged(folder: Path, rng: random.Random, most: int, kinds: list[Damage] = D
 @pytest.mark.parametrize("most", [1, 6])
 def test_verify_names_what_was_damaged_and_nothing_else(sound: Path, tmp_path: Path, tally: Tally, most: int) -> None:
     """Without a sound manifest it names that; the others are then not known to be anything."""
-    for number in range(tries(60, 5_000)):
+    for number in range(tries(30, 2_500)):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         shutil.copytree(sound, tmp_path / "out")
         hit = damaged(tmp_path / "out" / "train", random.Random(f"{most} {number}"), most)
@@ -173,12 +188,12 @@ def test_verify_names_what_was_damaged_and_nothing_else(sound: Path, tmp_path: P
 
 
 def test_a_cut_at_every_kind_of_length(sound: Path, out: Path, tally: Tally) -> None:
-    """Around blocks of 512 bytes, where headers, contents and paddings meet; in the soak also at each seventh byte."""
+    """Around blocks of 512 bytes, where a tar's headers and contents meet; in the soak also at each seventh byte."""
     for path in files(out / "train"):
         content = path.read_bytes()
         edges = {at + by for at in range(0, len(content), 512) for by in (-1, 0, 1)} | {len(content) - 1, 10, 100}
         every = sorted(at for at in edges if 0 <= at < len(content))
-        chosen = sorted({*every, *range(0, len(content), 7)}) if soaking() else every[:: max(1, len(every) // 12)]
+        chosen = sorted({*every, *range(0, len(content), 7)}) if soaking() else every[:: max(1, len(every) // 6)]
         for size in chosen:
             path.write_bytes(content[:size])
             assert [damage.file for damage in wdsremux.verify(out)] == [path.name], f"{size} bytes of {path.name}"
@@ -208,17 +223,27 @@ def test_an_edited_manifest_that_is_sealed_again(out: Path, tally: Tally, field:
     tally("a manifest or table edited, and each SHA-256 corrected to match", "verify finds the contradiction")
 
 
-@pytest.mark.parametrize("field", ["url", "nsamples", "size_bytes", "sha256", "idx_sha256"])
+@pytest.mark.parametrize("field", ["url", "nsamples", "size_bytes", "sha256", "idx_sha256", "container"])
 def test_an_edited_shard_that_is_sealed_again(out: Path, tally: Tally, field: str) -> None:
     folder = out / "train"
     about = manifest.read(folder)
     values = {name: getattr(about, name) for name in manifest.Manifest.__dataclass_fields__}
     first, second, *others = about.shards
-    pairs = {"url": "train-000055.tar", "sha256": second.sha256, "idx_sha256": second.idx_sha256}
+    other = "".join({"tar", "parquet"} - {about.container})
+    edits = {
+        "url": str(Path(first.url).with_stem("train-000055")),
+        "nsamples": first.nsamples + 1,
+        "size_bytes": first.size_bytes + 1,
+        "sha256": second.sha256,
+        "idx_sha256": second.idx_sha256 or second.sha256,  # one that no Parquet shard has
+    }
     edited = {name: getattr(first, name) for name in manifest.Shard.__dataclass_fields__}
-    edited[field] = pairs.get(field, edited[field]) if field in pairs else edited[field] + 1
-    shards = [manifest.Shard(**edited), second, *others]
-    values |= {"shards": shards, "nsamples": sum(shard.nsamples for shard in shards)}
+    if field == "container":
+        values[field], edited["url"] = other, str(Path(first.url).with_suffix(f".{other}"))
+    else:
+        edited[field] = edits[field]
+    described = [manifest.Shard(**edited), second, *others]
+    values |= {"shards": described, "nsamples": sum(shard.nsamples for shard in described)}
     (folder / manifest.NAME).write_bytes(manifest.Manifest(**values).dumps())
     assert wdsremux.verify(out) != []
     tally("a manifest or table edited, and each SHA-256 corrected to match", "verify finds the contradiction")
@@ -228,20 +253,25 @@ def test_an_edited_shard_that_is_sealed_again(out: Path, tally: Tally, field: st
 
 
 def test_deleting_what_verify_names_and_converting_again_gives_the_same_bytes(
-    source: Path, sound: Path, tmp_path: Path, tally: Tally
+    source: Path, sound: Path, container: str, tmp_path: Path, tally: Tally
 ) -> None:
     """With the manifest damaged, the others are named once it is there again."""
     whole = digests(sound)
-    for number in range(tries(5, 300)):
+    for number in range(tries(3, 150)):
         out, rng = tmp_path / f"out-{number}", random.Random(number)
         shutil.copytree(sound, out)
-        if rng.random() < 0.3:
+        journal = rng.random() >= 0.3
+        if not journal:
             shutil.rmtree(out / "train" / ".wdsremux")
         damaged(out / "train", rng, 6)
-        for _ in range(3):
+        for _ in range(4):
             for damage in _damages(out):
                 (out / "train" / damage).unlink(missing_ok=True)
-            convert(source, out)
+            said = _said(source, out, container)
+            for path in files(out / "train") if said else ():  # without a manifest; it says to move them away
+                assert "contains files that wdsremux did not write, such as train-0000" in said or not journal
+                if not journal or path.stem in STRAYS:
+                    path.unlink()
             if digests(out) == whole:
                 break
         assert digests(out) == whole, f"round {number}"
@@ -251,6 +281,15 @@ def test_deleting_what_verify_names_and_converting_again_gives_the_same_bytes(
             "files of a converted set damaged, those that verify names deleted, and the conversion repeated",
             "the same bytes",
         )
+
+
+def _said(source: Path, out: Path, container: str) -> str:
+    """What a conversion refuses with; nothing if it does not."""
+    try:
+        convert(source, out, container)
+    except OutputError as error:
+        return str(error)
+    return ""
 
 
 def _damages(out: Path) -> list[str]:
@@ -283,7 +322,7 @@ def test_a_loader_names_the_damage_or_gives_what_is_right(
 ) -> None:
     truth = epoch(sound)
     assert len(truth) == COUNT - len(REJECTED)
-    for number in range(tries(40, 3_000)):
+    for number in range(tries(20, 1_500)):
         out, rng = tmp_path / "out", random.Random(f"load {number}")
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(sound, out)
@@ -296,7 +335,8 @@ def test_a_loader_names_the_damage_or_gives_what_is_right(
         except WdsremuxError as error:
             said = str(error)
         if said:
-            assert any(name in said for name in hit), f"round {number}: {hit}: {said}"
+            unfinished = "index.json" in hit and "train is not finished: " in said  # nor can it be told from that
+            assert unfinished or any(name in said for name in hit), f"round {number}: {hit}: {said}"
         else:
             assert found.items() <= truth.items(), f"round {number}: {hit}"
             assert on_error == "skip" or found == truth, f"round {number}: {hit}"
@@ -325,7 +365,7 @@ def test_a_table_of_nonsense_that_is_sealed_again(out: Path, tally: Tally, colum
     folder, rng = out / "train", random.Random(column)
     largest = np.iinfo(samples.SAMPLE[column]).max
     table = np.load(folder / samples.NAME)
-    for number in range(tries(8, 1_000)):
+    for number in range(tries(4, 500)):
         hostile = table.copy()
         for _ in range(rng.randint(1, 3)):
             value = rng.choice([0, 1, largest, largest // 2, rng.randint(0, int(largest))])

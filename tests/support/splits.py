@@ -1,4 +1,6 @@
-"""Small splits written by their contract alone, with tarfile and json, to be damaged; a conversion takes longer."""
+"""Small splits written by their contract alone, with tarfile, json and pyarrow, to be damaged; a conversion takes
+longer.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.conftest import jpeg
 from tests.support.reading import RECORD, sha256
@@ -50,6 +54,28 @@ def index(tar_: bytes) -> bytes:
     return "".join(f"{line}\n" for line in [f"v1.2 {len(lines)}", *map(" ".join, lines.values())]).encode()
 
 
+def parquet(samples: Sequence[tuple[str, Content]], labelled: bool = True, rows_a_group: int = 3) -> bytes:
+    """The same samples as a Parquet file; row groups are small, so that a shard has several."""
+    stored = [{"bytes": content["jpg"], "path": f"{key}.jpg"} for key, content in samples]
+    columns = {"image": pa.array(stored, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))}
+    if labelled:
+        labels = [int(content["cls"]) if "cls" in content else None for _, content in samples]
+        columns["label"] = pa.array(labels, pa.int64())
+    kept = [json.loads(content["json"]) for _, content in samples if "json" in content]
+    columns |= {name: pa.array([values[name] for values in kept]) for name in (kept[0] if kept else ())}
+    others = ["image.path", *list(columns)[1:]]
+    file = io.BytesIO()
+    pq.write_table(
+        pa.table(columns),
+        file,
+        row_group_size=rows_a_group,
+        compression=dict.fromkeys(others, "zstd"),
+        use_dictionary=others,
+        write_statistics=others,
+    )
+    return file.getvalue()
+
+
 @functools.cache
 def picture(number: int) -> bytes:
     """A JPEG of a few hundred bytes, another one for each number, whose CRC no bit flip leaves alone."""
@@ -68,6 +94,7 @@ def write_split(
     parts: int = 1,
     rejects: int = 2,
     classes: int | None = None,
+    container: str = "tar",
 ) -> Path:
     """Write a split.
 
@@ -77,10 +104,11 @@ def write_split(
         shards: samples of each shard.
         numbers: of each shard; None for 0, 1, …
         labelled: whether samples have labels; sample 1 has none in any case.
-        kept: whether samples have a .json.
+        kept: whether samples have a kept column, `place`.
         parts: samples made of one row.
         rejects: lines of rejects.jsonl, of a fragment of their own.
         classes: how many, or None.
+        container: of the shards.
     """
     folder = out / split
     folder.mkdir(parents=True)
@@ -96,11 +124,11 @@ def write_split(
             chosen.append((f"{key[0]:06d}-{key[1]:06d}" + (f"-{key[2]}" if key[2] else ""), content))
             rows.append((place, label, sample, *key))
             sample += 1
-        name = f"{split}-{(numbers or range(len(shards)))[place]:06d}"
-        content_ = tar(chosen)
-        (folder / f"{name}.tar").write_bytes(content_)
-        (folder / f"{name}.idx").write_bytes(index(content_))
-        described.append(manifest.Shard(f"{name}.tar", count, 0, "", ""))
+        path = folder / f"{split}-{(numbers or range(len(shards)))[place]:06d}.{container}"
+        path.write_bytes(tar(chosen) if container == "tar" else parquet(chosen, labelled))
+        if container == "tar":
+            path.with_suffix(".idx").write_bytes(index(path.read_bytes()))
+        described.append(manifest.Shard(path.name, count, 0, ""))
     np.save(folder / "samples.npy", _table(folder, described, rows))
     line = {"fragment": 10**6, "where": "a.jpg", "column": "image", "reason": "empty: 0 bytes"}
     lines = [json.dumps(line | {"row": row, "part": None if row % 2 else 0}) for row in range(rejects)]
@@ -115,6 +143,7 @@ def write_split(
             source={"kind": "parquet", "name": "pictures", "revision": "1"},
             recipe={"name": "copy"},
             options={},
+            container=container,
             seed=0,
             environment={"wdsremux": "1.0"},
             shards=described,
@@ -126,13 +155,10 @@ def write_split(
 
 
 def _table(folder: Path, shards: list[manifest.Shard], rows: Sequence[tuple[int, ...]]) -> np.ndarray[Any, Any]:
-    offsets = []
-    for shard in shards:
-        with tarfile.open(folder / shard.url) as file:
-            offsets += [member.offset_data for member in file if member.name.endswith(".jpg")]
-    records = []
-    for (place, label, number, *key), offset in zip(rows, offsets, strict=True):
+    records, contents = [], [(folder / shard.url).read_bytes() for shard in shards]
+    for place, label, number, *key in rows:
         data = picture(number)
+        offset = contents[place].index(data)  # no two are the same
         records.append((place, offset, len(data), label, zlib.crc32(data), 8, 8 + number % 5, *key))
     return np.array(records, RECORD)
 
@@ -144,7 +170,7 @@ def seal(about: manifest.Manifest, folder: Path) -> None:
             shard,
             size_bytes=(folder / shard.url).stat().st_size,
             sha256=sha256(folder / shard.url),
-            idx_sha256=sha256((folder / shard.url).with_suffix(".idx")),
+            idx_sha256=sha256((folder / shard.url).with_suffix(".idx")) if about.container == "tar" else None,
         )
         for shard in about.shards
     ]

@@ -48,7 +48,9 @@ TWO = ("two conversions at once, into one split or two", "one is refused or find
 # Full
 
 
-def attempt(source: Path, out: Path, left_bytes: int, after_rows: int = 0) -> WdsremuxError | None:
+def attempt(
+    source: Path, out: Path, left_bytes: int, after_rows: int = 0, container: str = "tar"
+) -> WdsremuxError | None:
     """Convert on a disk that is full but for so many bytes once so many rows are baked; gives what came of it."""
     ballast: list[Path] = []
     rows = 0
@@ -61,7 +63,7 @@ def attempt(source: Path, out: Path, left_bytes: int, after_rows: int = 0) -> Wd
                 ballast.append(fill(out.parent, left_bytes))
 
     try:
-        convert(source, out, tell)
+        convert(source, out, tell, container=container)
     except WdsremuxError as error:
         return error
     finally:
@@ -82,14 +84,25 @@ def test_full_at_the_plan(source: Path, undisturbed: Path, tmp_path: Path, tally
     tally(*FULL)
 
 
-def test_full_in_mid_shard(source: Path, undisturbed: Path, tmp_path: Path, tally: Tally) -> None:
-    """Before the first, where the estimate stops the run; or in the last task's tars, indexes, and record."""
+@pytest.mark.parametrize("container", ["tar", "parquet"])
+def test_full_in_mid_shard(
+    source: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    tally: Tally,
+    container: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Before the first, where the estimate stops the run; or in the last task's shards, indexes, and record."""
+    if container != "tar":
+        undisturbed = tmp_path / "undisturbed"
+        convert(source, undisturbed, container=container)
     task_bytes = sum(path.stat().st_size for path in undisturbed.glob("train/train-*")) // 3
     told = set()
     with small_disk(tmp_path / "disk") as disk:
-        assert isinstance(attempt(source, disk / "out", 0), SpaceError)
+        assert isinstance(attempt(source, disk / "out", 0, container=container), SpaceError)
         for left_bytes in range(0, task_bytes, PAGE_BYTES if soaking() else task_bytes // 4):
-            error = attempt(source, disk / "out", left_bytes, ROWS)
+            error = attempt(source, disk / "out", left_bytes, ROWS, container)
             if error is None:
                 shutil.rmtree(disk / "out")
                 continue
@@ -98,9 +111,12 @@ def test_full_in_mid_shard(source: Path, undisturbed: Path, tmp_path: Path, tall
             told.add(str(error).partition(" ")[0])
             tally(*FULL)
         assert "task" in told
-        convert(source, disk / "out")
+        convert(source, disk / "out", container=container)
         assert digests(disk / "out") == digests(undisturbed)
         assert not list(disk.glob("out/train/.wdsremux/task-*-*")), "left half-written"
+    said = capfd.readouterr().err
+    assert "Exception ignored" not in said
+    assert "Traceback" not in said
 
 
 def test_full_at_the_manifest(source: Path, undisturbed: Path, tmp_path: Path, tally: Tally) -> None:

@@ -23,7 +23,7 @@ from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec
 from wdsremux.errors import OutputError, counted
 from wdsremux.format import manifest, samples
-from wdsremux.format.containers import SampleColumns
+from wdsremux.format.containers import SampleColumns, container
 from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import NO_LABEL
 
@@ -144,7 +144,8 @@ class Run:
         tally, size = RejectCount.of(spec, begun, pending), self.source.size_bytes
         self.tell(Planned(begun.plan, tally.rows, size, spec.engine, spec.workers, self.environment))
         tally.check()
-        estimate = Estimate.of(pending, self.source, spec.folder, begun.plan.samples_per_shard)
+        beside_bytes = container(spec.container).BESIDE_BYTES
+        estimate = Estimate.of(pending, self.source, spec.folder, begun.plan.samples_per_shard, beside_bytes)
         if spec.engine == "local":
             space.check_open_files(min(spec.workers, len(pending)))
         with contextlib.closing(self.engine.map(pending, bakery)) as messages:

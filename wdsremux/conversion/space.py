@@ -15,7 +15,6 @@ from wdsremux.errors import ConversionError, SpaceError, counted
 
 _WORKER_FILES = 3  #: a pipe, and the two by which multiprocessing knows how a worker ended
 _SPARE_FILES = 12  #: open for a moment: a worker being started, the plan, the manifest
-_TAR_BYTES = 2_048  #: of a sample beside its image: two headers, a label's block, padding, table row, index line
 
 
 def check_open_files(workers: int) -> None:
@@ -59,17 +58,19 @@ class Estimate:
     rows: int | None  #: to bake in this run; None: not known
     bytes_source: int  #: to read in this run; counts where the rows do not
     enough: int  #: rows to have seen before an estimate is worth anything
+    beside_bytes: int  #: that a sample takes beside its image, in its container
     _rows: int = 0
     _samples: int = 0
     _bytes_in: int = 0
     _bytes_out: int = 0
 
     @staticmethod
-    def of(tasks: Sequence[Task], source: Source, folder: Path, enough: int) -> Estimate:
+    def of(tasks: Sequence[Task], source: Source, folder: Path, enough: int, beside_bytes: int) -> Estimate:
         """That of the tasks of a run: an earlier run's are written already, and a limit is not passed."""
         rows = [task.rows if task.limit is None else task.limit for task in tasks]
         bytes_source = sum(source.fragments[read.fragment].size_bytes for task in tasks for read in task.reads)
-        return Estimate(folder, None if None in rows else sum(count or 0 for count in rows), bytes_source, enough)
+        known = None if None in rows else sum(count or 0 for count in rows)
+        return Estimate(folder, known, bytes_source, enough, beside_bytes)
 
     def add(self, progress: Progress) -> None:
         """Take note of some work.
@@ -92,7 +93,7 @@ class Estimate:
             )
 
     def _left_bytes(self) -> float:
-        written = self._bytes_out + self._samples * _TAR_BYTES
+        written = self._bytes_out + self._samples * self.beside_bytes
         if self.rows is not None:
             return written * max(0, self.rows - self._rows) / self._rows
         return written * max(0, self.bytes_source - self._bytes_in) / max(1, self._bytes_in)

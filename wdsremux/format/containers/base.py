@@ -119,6 +119,10 @@ class Container(Protocol):
         """How many bytes in front of each image tell that it is this one."""
 
     @property
+    def BESIDE_BYTES(self) -> int:
+        """What a sample takes on the disk beside its image and its kept columns, about: for an estimate."""
+
+    @property
     def RESERVED(self) -> frozenset[str]:
         """Names that kept columns cannot have."""
 

@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wdsremux import fine_times
-from wdsremux.errors import FormatError, one_line
+from wdsremux.errors import FormatError, one_line, printable
 from wdsremux.format import kept_json
+from wdsremux.format.containers import parquet_layout, parquet_schema
 from wdsremux.format.containers.base import KeptReader, Located
 
 _HELD_BYTES = 64 * 2**20  #: of row groups that are remembered, but for the last
 _HELD_FILES = 64  #: shards whose metadata is remembered: a window
-_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, RecursionError)
+_PATH = f"{parquet_schema.IMAGE}.path"
 
 
 @dataclass(slots=True)
@@ -48,12 +49,16 @@ class _ParquetKept:
             group = bisect.bisect_right(about.ends, sample.number)
             first = about.ends[group - 1] if group else 0
             row = self._group(shard, group).slice(sample.number - first, 1)
-            columns = [fine_times.as_text(column) for column in row.columns]
-            [values] = kept_json.rows(pa.table(columns, row.column_names))
+            [image] = row.column(parquet_schema.IMAGE).to_pylist()
+            if image["path"] != f"{sample.key}.jpg":
+                raise ValueError(f"found {image['path']!r:.80} instead")
+            columns = [fine_times.as_text(row.column(name)) for name in self.names]
+            [values] = kept_json.rows(pa.table(columns, list(self.names)))
         except FormatError:  # of whoever reads the shard, which says what is wrong with it
             raise
-        except _DAMAGE as error:
-            raise ValueError(f"has no valid kept columns of {sample.key}: {one_line(error, 200)}") from error
+        except parquet_layout.DAMAGE as error:
+            what = printable(one_line(error, 200))
+            raise ValueError(f"has no valid kept columns of {sample.key}: {what}") from error
         found: dict[str, Any] = json.loads(kept_json.dumps(values))
         return found
 
@@ -70,8 +75,8 @@ class _ParquetKept:
     def _group(self, shard: int, group: int) -> pa.Table:
         place = (shard, group)
         if place not in self.groups:
-            table = self._shard(shard).file.read_row_group(group, columns=list(self.names), use_threads=False)
-            self.groups[place] = table.select(list(self.names))
+            columns = [_PATH, *self.names]
+            self.groups[place] = table = self._shard(shard).file.read_row_group(group, columns, use_threads=False)
             self.nbytes += table.nbytes
             while self.nbytes > _HELD_BYTES and len(self.groups) > 1:
                 self.nbytes -= self.groups.popitem(last=False)[1].nbytes

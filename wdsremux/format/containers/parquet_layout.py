@@ -14,26 +14,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wdsremux.format.containers.parquet_schema import IMAGE_BYTES
 
 LENGTH_BYTES = 4  #: in front of each value
+#: What pyarrow raises on a file that is damaged, and what comes of the values of one.
+DAMAGE = (
+    pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError,
+    RecursionError,
+)  # fmt: skip
 
 
 def image_chunk(group: pq.RowGroupMetaData) -> pq.ColumnChunkMetaData:
-    """The column chunk with the images of a row group.
+    """The column chunk with the images of a row group, which is its first.
+
+    pyarrow ends the process when it is asked about a chunk that is described wrongly. So where a file may be damaged,
+    this chunk has to be read first: reading it raises an error instead.
 
     Raises:
         ValueError: if it is none in which images can be found by their lengths.
     """
-    for number in range(group.num_columns):
-        chunk = group.column(number)
-        if chunk.path_in_schema == IMAGE_BYTES:
-            if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page or "PLAIN" not in chunk.encodings:
-                raise ValueError(f"the column {IMAGE_BYTES} is compressed or encoded")
-            return chunk
-    raise ValueError(f"there is no column {IMAGE_BYTES}")
+    chunk = group.column(0)
+    if chunk.path_in_schema != IMAGE_BYTES:
+        raise ValueError(f"the first column is not {IMAGE_BYTES}")
+    if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page or "PLAIN" not in chunk.encodings:
+        raise ValueError(f"the column {IMAGE_BYTES} is compressed or encoded")
+    return chunk
 
 
 def chunk_end(chunk: pq.ColumnChunkMetaData) -> int:

@@ -23,12 +23,12 @@ IMAGE, LABEL = "image", "label"
 IMAGE_BYTES = "image.bytes"  #: the column of the images' content, as Parquet calls it
 FEATURES = b"huggingface"  #: the key of the schema's metadata under which `datasets` looks for features
 _PAGE_BYTES = 2**30  #: a page is never cut for its size: a row group has one page a column
-_STORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+STORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  #: the type of the column of images
 
 
 def make_schema(columns: SampleColumns) -> pa.Schema:
     """The schema of all shards of a split."""
-    fields = [pa.field(IMAGE, _STORED)]
+    fields = [pa.field(IMAGE, STORED)]
     features: dict[str, Any] = {IMAGE: {"_type": "Image"}}
     if columns.labelled:
         fields.append(pa.field(LABEL, pa.int64()))
@@ -47,14 +47,8 @@ def _features(kept: pa.Schema) -> dict[str, Any]:
     return found
 
 
-def open_writer(file: pa.NativeFile, schema: pa.Schema, about: list[pq.FileMetaData]) -> pq.ParquetWriter:
-    """A writer of row groups.
-
-    Args:
-        file: where to.
-        schema: of the shard.
-        about: gets the file's metadata once the writer is closed.
-    """
+def open_writer(file: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of row groups. It collects no metadata: where its end cannot be written, that would be another error."""
     others = [path for path in _leaves(schema) if path != IMAGE_BYTES]
     return pq.ParquetWriter(
         file,
@@ -64,7 +58,6 @@ def open_writer(file: pa.NativeFile, schema: pa.Schema, about: list[pq.FileMetaD
         write_statistics=others,
         data_page_size=_PAGE_BYTES,
         use_content_defined_chunking=False,
-        metadata_collector=about,
     )
 
 

@@ -32,6 +32,7 @@ from wdsremux.format.samples import NO_LABEL
 GROUP_ROWS = 100  #: of a row group, at most: what the Hub's viewer reads at once
 GROUP_BYTES = 32 * 2**20  #: of the images and kept columns of a row group, at most, but for a single row
 LEAD_BYTES = parquet_layout.LENGTH_BYTES
+BESIDE_BYTES = 128  #: length, key, label, table row, its share of the description of a row group
 RESERVED = frozenset({parquet_schema.IMAGE, parquet_schema.LABEL})
 
 
@@ -61,7 +62,6 @@ class _ParquetShard:
     writer: pq.ParquetWriter
     schema: pa.Schema
     columns: SampleColumns
-    about: list[pq.FileMetaData]  #: gets one when the writer is closed
     waiting: list[_Row] = field(default_factory=list)
     nbytes: int = 0  #: of those that wait
     sizes: list[int] = field(default_factory=list)  #: of all images, in bytes
@@ -95,11 +95,11 @@ class _ParquetShard:
         del arrays
         self.writer.write_table(table, row_group_size=len(table))
 
-    def locate(self) -> None:
-        """Find where the images lie, once the writer is closed."""
-        sizes = iter(self.sizes)
-        for number in range(self.about[0].num_row_groups):
-            group = self.about[0].row_group(number)
+    def locate(self, path: Path) -> None:
+        """Find where the images lie, once the file is closed."""
+        about, sizes = pq.read_metadata(path), iter(self.sizes)
+        for number in range(about.num_row_groups):
+            group = about.row_group(number)
             end = parquet_layout.chunk_end(parquet_layout.image_chunk(group))
             self.offsets += parquet_layout.offsets(end, list(itertools.islice(sizes, group.num_rows)))
 
@@ -136,11 +136,10 @@ def create(folder: Path, split: str, number: int, columns: SampleColumns) -> Ite
         OutputError: if an image is not where it was written.
     """
     path, schema = folder / shard_name("parquet", split, number), parquet_schema.make_schema(columns)
-    about: list[pq.FileMetaData] = []
     with pa.OSFile(str(path), "wb") as file:  # which, unlike a file of Python's, takes pages without a copy
-        writer = parquet_schema.open_writer(file, schema, about)
+        writer = parquet_schema.open_writer(file, schema)
         try:
-            shard = _ParquetShard(writer, schema, columns, about)
+            shard = _ParquetShard(writer, schema, columns)
             yield shard
             shard.flush()
         except BaseException:
@@ -149,7 +148,7 @@ def create(folder: Path, split: str, number: int, columns: SampleColumns) -> Ite
             raise
         writer.close()
     files.sync(path)
-    shard.locate()
+    shard.locate(path)
     shard.check(path)
 
 

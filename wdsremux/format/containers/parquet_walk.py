@@ -1,7 +1,7 @@
 """A Parquet shard of ours read back: its samples in their order, one row group in memory at a time.
 
-pyarrow reads it, which checks what it is given; what it does not look at is looked at here: that a row group is no
-larger than a conversion makes them, before it is read, and that each image lies where its length says.
+pyarrow reads it, which checks what it is given; what it does not look at is looked at here: that a row group has no
+more rows than a conversion gives them, before it is read, and that each image lies where its length says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from wdsremux.errors import FormatError, one_line
+from wdsremux.errors import FormatError, one_line, printable
 from wdsremux.format import keys
 from wdsremux.format.containers import parquet_layout, parquet_schema
 from wdsremux.format.containers.base import StoredSample
@@ -22,11 +22,8 @@ from wdsremux.format.plain import MEND
 from wdsremux.format.samples import NO_LABEL
 
 _MOST_ROWS = 1_000  #: of a row group; a conversion writes 100
-_SMALL_BYTES = 2**24  #: of all keys, or of all labels, of a row group
 _U4 = 2**32
-_COLUMNS = (parquet_schema.IMAGE, parquet_schema.LABEL)
-#: What pyarrow raises on a file that is damaged, and what comes of the values of one.
-_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RecursionError)
+_COLUMNS = {parquet_schema.IMAGE: parquet_schema.STORED, parquet_schema.LABEL: pa.int64()}
 
 
 def walk(file: BinaryIO, path: Path, size_bytes: int) -> Iterator[StoredSample]:
@@ -40,42 +37,30 @@ def walk(file: BinaryIO, path: Path, size_bytes: int) -> Iterator[StoredSample]:
     where = "its metadata"
     try:
         with path.open("rb") as raw, pq.ParquetFile(raw, memory_map=False) as shard:
-            labelled = parquet_schema.LABEL in shard.schema_arrow.names
+            columns = [name for name in _COLUMNS if name in shard.schema_arrow.names]
+            if any(shard.schema_arrow.field(name).type != _COLUMNS[name] for name in columns):
+                raise ValueError("its columns are not of the types that a conversion writes")
             for number in range(shard.num_row_groups):
                 where = f"row group {number}"
-                yield from _samples(shard, raw, number, size_bytes, labelled)
-    except FormatError:
-        raise
-    except _DAMAGE as error:
-        raise FormatError(f"is damaged in {where}: {one_line(error, 200)}. {MEND}", path.name) from error
+                yield from _samples(shard, raw, number, columns)
+    except (FormatError, *parquet_layout.DAMAGE) as error:  # the former of a key
+        raise FormatError(f"is damaged in {where}: {printable(one_line(error, 200))}. {MEND}", path.name) from error
 
 
-def _samples(
-    shard: pq.ParquetFile, raw: BinaryIO, number: int, size_bytes: int, labelled: bool
-) -> Iterator[StoredSample]:
+def _samples(shard: pq.ParquetFile, raw: BinaryIO, number: int, columns: list[str]) -> Iterator[StoredSample]:
     group = shard.metadata.row_group(number)
-    chunk = parquet_layout.image_chunk(group)
-    end = parquet_layout.chunk_end(chunk)
     if not 0 < group.num_rows <= _MOST_ROWS:
         raise ValueError(f"it has {group.num_rows:,} rows")
-    if not 0 <= chunk.data_page_offset <= end <= size_bytes:
-        raise ValueError("its images extend past the end of the file")
-    small = [group.column(i) for i in range(group.num_columns)]
-    if any(each.total_uncompressed_size > _SMALL_BYTES for each in small if each.path_in_schema in _KEYS):
-        raise ValueError("its keys or labels are larger than any that a conversion writes")
-    table = shard.read_row_group(number, columns=[*_COLUMNS[: 1 + labelled]], use_threads=False)
+    table = shard.read_row_group(number, columns=columns, use_threads=False)
     images = table.column(parquet_schema.IMAGE).combine_chunks()
-    labels = table.column(parquet_schema.LABEL).to_pylist() if labelled else [None] * len(table)
+    labels = table.column(parquet_schema.LABEL).to_pylist() if parquet_schema.LABEL in columns else [None] * len(table)
     contents, paths = (pa.compute.struct_field(images, name) for name in ("bytes", "path"))
     if contents.null_count or paths.null_count:
         raise ValueError("an image or its key is null")
     sizes = pa.compute.binary_length(contents).to_pylist()
-    offsets = parquet_layout.offsets(end, sizes)
+    offsets = parquet_layout.offsets(parquet_layout.chunk_end(parquet_layout.image_chunk(group)), sizes)
     for image, path, label, offset in zip(contents, paths.to_pylist(), labels, offsets, strict=True):
         yield _sample(image.as_py(), path, label, offset, raw)
-
-
-_KEYS = ("image.path", parquet_schema.LABEL)
 
 
 def _sample(image: bytes, path: str, label: Any, offset: int, raw: BinaryIO) -> StoredSample:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import webdataset
 
 LEAD_BYTES = BLOCK_BYTES  #: the header of KEY.jpg
+BESIDE_BYTES = 2_048  #: two headers, a label's block, padding, table row, index line
 RESERVED = frozenset[str]()
 _JSON_BYTES = 4 * BLOCK_BYTES  #: read at once for a KEY.json: its header and what most hold; longer ones cost a second
 
