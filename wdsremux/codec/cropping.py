@@ -7,7 +7,7 @@ where it is told to. It has no antialiasing: so it enlarges, and torch shrinks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -17,32 +17,62 @@ from wdsremux.codec.base import Pixels
 from wdsremux.codec.decoding import decode
 from wdsremux.codec.markers import Data
 from wdsremux.codec.resizing import resize
+from wdsremux.errors import ImageError
 
 #: Pixels a side, up to which OpenCV works in the calling thread alone; above it starts threads of its own.
 _ALONE = 256
+Box = Sequence[int]  #: x, y, width, height, in pixels
 
 
-def decode_into(data: Data, memory: Pixels) -> Pixels:
-    """Decode a JPEG as shards hold them (baseline, one or three components, upright) into memory that is there.
+def crop_all(
+    jpegs: Iterable[Data],
+    sizes: Iterable[tuple[int, int]],
+    boxes: Iterable[Box],
+    flips: Iterable[bool],
+    out: Pixels,
+    memory: Pixels,
+) -> list[int]:
+    """Decode, cut, resize and flip N pictures.
 
     Args:
-        data: the file's content. What is no such JPEG is decoded all the same, into memory of its own.
-        memory: uint8 [bytes], for as many pixels as the picture should have.
+        jpegs: as shards hold them: baseline, one or three components, upright.
+        sizes: height and width that they should have, in pixels.
+        boxes: the crops.
+        flips: whether to mirror each, once it is resized.
+        out: uint8 [N, size, size, 3], contiguous: where they go.
+        memory: uint8 [bytes], of the caller's own: pictures are decoded into it, one after the other, so that it is
+            warm in the cache. It holds the largest of them.
 
     Returns:
-        uint8 [H, W, 3] RGB, a view of `memory` where that was large enough.
-
-    Raises:
-        ImageError: if it is no image, damaged, or too large.
+        The places of those that cannot be decoded, or have another size.
     """
+    bad = []
+    each = zip(jpegs, sizes, boxes, flips, out, strict=True)
+    for place, (data, size, box, flipped, pixels) in enumerate(each):
+        try:
+            picture = _decoded(data, memory)
+        except ImageError:
+            bad.append(place)
+            continue
+        if picture.shape[:2] != size:
+            bad.append(place)
+            continue
+        resize_crop(picture, box, pixels)
+        if flipped:
+            flip(pixels)
+    return bad
+
+
+def _decoded(data: Data, memory: Pixels) -> Pixels:
+    """A picture in that memory; or in its own, where it does not fit or is no such JPEG: `decode` knows more then."""
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=memory)
-    except ValueError:  # damaged, or larger than it should be, or odd: `decode` knows
+        picture: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=memory)
+    except ValueError:
         return decode(data)
-    return pixels
+    return picture
 
 
-def resize_crop(pixels: Pixels, box: Sequence[int], out: Pixels) -> None:
+def resize_crop(pixels: Pixels, box: Box, out: Pixels) -> None:
     """Cut and resize, with antialiased bilinear interpolation; within 1 of 255 of what torchvision makes of uint8.
 
     Args:

@@ -8,6 +8,7 @@ For a CPU it is transposed and normalised on the way; for a GPU it stays uint8, 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ import torch
 
 from wdsremux import codec
 from wdsremux.codec import cropping
-from wdsremux.errors import BackendError, ImageError, one_line
+from wdsremux.errors import BackendError, one_line
 from wdsremux.loading.augment import Parameters
 from wdsremux.loading.backends.base import Batch, Setup
 from wdsremux.loading.backends.restart_rows import Strips, cut, whole
@@ -103,27 +104,19 @@ class Decoders:
 
     def _decode(self, batch: Batch, strips: Strips, piece: slice, out: codec.Pixels) -> list[int]:
         """Images of a batch into uint8 [n, S, S, 3]: decoded, cropped, resized, flipped. The bad ones."""
-        bad = []
-        boxes, flips = batch.parameters.boxes[piece].tolist(), batch.parameters.flips[piece].tolist()
-        tops, heights = strips.tops[piece].tolist(), strips.heights[piece].tolist()
-        widths = batch.encoded.width[piece].tolist()
-        edges, content = strips.starts[piece.start : piece.stop + 1].tolist(), strips.buffer.data
-        each = zip(range(len(out)), boxes, flips, tops, heights, widths, strict=True)
-        for i, (x, y, *size), flip, top, height, width in each:
-            memory = self._scratch("decoded", 3 * height * width)
-            try:
-                pixels = cropping.decode_into(content[edges[i] : edges[i + 1]], memory)
-            except ImageError:
-                bad.append(piece.start + i)
-                continue
-            if pixels.shape[:2] != (height, width):  # boxes were drawn for what the table says
-                bad.append(piece.start + i)
-                continue
-            place = out[i]
-            cropping.resize_crop(pixels, (x, y - top, *size), place)
-            if flip:
-                cropping.flip(place)
-        return bad
+        content, edges = strips.buffer.data, strips.starts[piece.start : piece.stop + 1].tolist()
+        boxes = batch.parameters.boxes[piece].copy()
+        boxes[:, 1] -= strips.tops[piece]
+        heights, widths = strips.heights[piece], batch.encoded.width[piece]  # boxes were drawn for what the table says
+        bad = cropping.crop_all(
+            [content[start:end] for start, end in itertools.pairwise(edges)],
+            zip(heights.tolist(), widths.tolist(), strict=True),
+            boxes.tolist(),
+            batch.parameters.flips[piece].tolist(),
+            out,
+            self._scratch("decoded", 3 * int((heights * widths).max())),
+        )
+        return [piece.start + place for place in bad]
 
     def _scratch(self, name: str, nbytes: int) -> codec.Pixels:
         """uint8 [nbytes] of this thread's own, the same memory each time: warm in its cache, and met without faults."""

@@ -35,6 +35,7 @@ __all__ = ["Encoded", "Reader", "fault"]
 HINTED = OPEN_SHARDS // 2
 #: A sample. A batch that is read so quickly lies in the page cache: hints would take as long as the reads.
 QUICK_S = 20e-6
+_NOTHING: Mapping[int, memoryview] = {}
 _VIEW_BYTES = 2**11  #: read at once of kept columns, at least: a tar's header and what most samples keep
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Reader:
         self.table: Table = self.split.table
         self.verify_crc = verify_crc
         #: shards that lie whole in memory, uint8 [bytes]; whoever puts them there has checked them. See `readahead`.
-        self.held: Mapping[int, memoryview] = {}
+        self.held: Mapping[int, memoryview] = _NOTHING
         self._skip = on_error == "skip"
         self._waits = True  #: whether the reads of the last batch waited for a disk
         self.shards = Shards(self.split, disk or Disk(), lenient=self._skip)
@@ -115,12 +116,13 @@ class Reader:
         view, edges = buffer.data, starts.tolist()
         faults: dict[int, FormatError] = {}
         shards, offsets = rows["shard"].tolist(), rows["offset"].tolist()
+        fetch = self.shards.read if self.held is _NOTHING else self.fetch
         begun = time.perf_counter()
         for i in range(len(ids)):
             if i % HINTED == 0 and self._waits:
                 self._hint(shards[i : i + HINTED], offsets[i:], edges[i:])
             try:
-                self.fetch(shards[i], offsets[i], view[edges[i] : edges[i + 1]])
+                fetch(shards[i], offsets[i], view[edges[i] : edges[i + 1]])
             except FormatError as error:
                 if not self._skip:
                     raise

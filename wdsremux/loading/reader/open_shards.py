@@ -73,7 +73,11 @@ class Shards:
             FormatError: naming the shard that is missing, was changed, is cut short, or cannot be read.
         """
         descriptor = self.descriptor(shard)
-        if self._piece(shard, descriptor, offset, into) < len(into):
+        try:
+            count = self.disk.read(descriptor, into, offset)
+        except OSError as error:
+            raise self._unreadable(shard, error) from error
+        if count < len(into):  # once in a lifetime; the file may also have ended
             self._fill(shard, descriptor, offset, into)
 
     def hint(self, shard: int, offset: int, size: int) -> None:
@@ -153,16 +157,16 @@ class Shards:
             self._wrong[shard] = what
         return FormatError(what)
 
-    def _piece(self, shard: int, descriptor: int, offset: int, into: memoryview) -> int:
-        try:
-            return self.disk.read(descriptor, into, offset)
-        except OSError as error:
-            raise FormatError(f"{self.split.path(shard)} cannot be read: {error.strerror}. {REBUILD}") from error
+    def _unreadable(self, shard: int, error: OSError) -> FormatError:
+        return FormatError(f"{self.split.path(shard)} cannot be read: {error.strerror}. {REBUILD}")
 
     def _fill(self, shard: int, descriptor: int, offset: int, into: memoryview) -> None:
         done = 0
         while done < len(into):  # once, but for file systems and signals that cut a read short
-            count = self._piece(shard, descriptor, offset + done, into[done:])
+            try:
+                count = self.disk.read(descriptor, into[done:], offset + done)
+            except OSError as error:
+                raise self._unreadable(shard, error) from error
             if not count:
                 raise FormatError(
                     f"{self.split.path(shard)} ends in the middle of the sample at byte {offset}. {REBUILD}"
