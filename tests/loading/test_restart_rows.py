@@ -20,6 +20,7 @@ import wdsremux
 from tests.support.batches import UINT8, images_of, made, make_batch, spoil
 from tests.support.reading import read_tar
 from wdsremux import codec
+from wdsremux.codec import cropping
 from wdsremux.errors import ImageError
 from wdsremux.loading.backends.restart_rows import Strips, cut
 from wdsremux.loading.reader.encoded import Encoded
@@ -199,13 +200,13 @@ def test_another_size_than_the_table_says() -> None:
 def bytes_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of all that is decoded from now on."""
     sizes: list[int] = []
-    decode = codec.decode
+    decode = cropping.decode_into
 
     def counted(data: codec.Data, *args: Any) -> codec.Pixels:
         sizes.append(len(data))
         return decode(data, *args)
 
-    monkeypatch.setattr(codec, "decode", counted)
+    monkeypatch.setattr(cropping, "decode_into", counted)
     return sizes
 
 

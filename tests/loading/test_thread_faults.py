@@ -15,7 +15,7 @@ import torch
 import wdsremux
 from tests.conftest import needs
 from tests.support.batches import LIBRARIES
-from wdsremux import codec
+from wdsremux.codec import cropping
 from wdsremux.errors import BackendError, StateError, WdsremuxError
 from wdsremux.loading import feed
 from wdsremux.loading.augment import Augment
@@ -43,8 +43,8 @@ STAGES: dict[str, tuple[Any, str]] = {
     "hand over": (queue.Queue, "put"),
 }
 OF_TORCHVISION: dict[str, tuple[Any, str]] = {
-    "decode": (codec, "decode"),
-    "resize": (codec, "resize"),
+    "decode": (cropping, "decode_into"),
+    "resize": (cropping, "resize_crop"),
     "store": (cpu_decoders.Normalised, "__call__"),
     "begin": (cpu_decoders.Decoders, "begin"),
     "memory": (torchvision_backend._Cpu, "_places"),

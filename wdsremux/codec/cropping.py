@@ -50,7 +50,7 @@ def crop_all(
     each = zip(jpegs, sizes, boxes, flips, out, strict=True)
     for place, (data, size, box, flipped, pixels) in enumerate(each):
         try:
-            picture = _decoded(data, memory)
+            picture = decode_into(data, memory)
         except ImageError:
             bad.append(place)
             continue
@@ -63,7 +63,7 @@ def crop_all(
     return bad
 
 
-def _decoded(data: Data, memory: Pixels) -> Pixels:
+def decode_into(data: Data, memory: Pixels) -> Pixels:
     """A picture in that memory; or in its own, where it does not fit or is no such JPEG: `decode` knows more then."""
     try:
         picture: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=memory)
