@@ -1,4 +1,4 @@
-"""Crops for a loader: the pixels of torch's resize, whatever a picture's header says, and no threads but the caller's."""
+"""Crops for a loader: the pixels of torch's resize, whatever a header says, and no threads but the caller's."""
 
 from __future__ import annotations
 
