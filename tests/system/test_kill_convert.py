@@ -23,22 +23,22 @@ pytestmark = pytest.mark.system
 SIZES = ("--samples-per-shard", "10", "--samples-per-task", "50", "--workers", "2")
 
 
-def command(source: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "wdsremux", "convert", str(source), str(out), *SIZES]
+def command(source: Path, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "wdsremux", "convert", str(source), str(out), *SIZES, *options]
 
 
-def converting(source: Path, out: Path) -> AbstractContextManager[subprocess.Popen[str]]:
-    return running(command(source, out))
+def converting(source: Path, out: Path, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running(command(source, out, *options))
 
 
-def run_again(source: Path, out: Path) -> str:
-    done = subprocess.run(command(source, out), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
+def run_again(source: Path, out: Path, *options: str) -> str:
+    done = subprocess.run(command(source, out, *options), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
 def shards(out: Path) -> int:
-    return len(list(out.glob("train/*.tar")))
+    return len([*out.glob("train/*.tar"), *out.glob("train/*.parquet")])
 
 
 def files_of(out: Path) -> set[str]:
@@ -86,6 +86,28 @@ def test_killed_five_times_on_its_way(sample: Path, undisturbed: Path, tmp_path:
     assert "converted by an earlier run" in run_again(sample, out)
     assert digests(out) == digests(undisturbed)
     assert files_of(out) == files_of(undisturbed)
+
+
+def test_parquet_is_stopped_and_killed_on_its_way(sample: Path, tmp_path: Path) -> None:
+    """The same of the other container: by Ctrl-C while shards are half-written, then by a kill."""
+    out, undisturbed, options = tmp_path / "out", tmp_path / "undisturbed", ("--container", "parquet")
+    run_again(sample, undisturbed, *options)
+    with converting(sample, out, *options) as process:
+        wait_until(lambda: some_wait(out), process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE_S)
+        wait_until(lambda: not group(process.pid))
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+    with converting(sample, out, *options) as process:
+        wait_until(lambda: shards(out) >= 11, process)
+        killed(process)
+    records = list(out.glob("train/.wdsremux/task-*.json"))
+    assert ("converted by an earlier run" in run_again(sample, out, *options)) == bool(records)
+    assert digests(out) == digests(undisturbed)
+    assert files_of(out) == files_of(undisturbed)
+    assert wdsremux.verify(out, decode=True) == []
 
 
 def test_a_worker_is_killed(sample: Path, undisturbed: Path, tmp_path: Path) -> None:
