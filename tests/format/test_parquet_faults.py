@@ -17,7 +17,7 @@ import pytest
 from tests.support.splits import picture
 from wdsremux.format.containers import SampleColumns, parquet_shard
 
-ROWS = 120  #: two row groups
+ROWS = 9  #: three row groups
 
 
 class FailingFile(io.RawIOBase):
@@ -55,6 +55,7 @@ def test_each_write_that_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Also those of the end, and of what is left in a buffer when the file is closed."""
     unraised: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unraised.append)
+    monkeypatch.setattr(parquet_shard, "GROUP_ROWS", 3)
     fits, writes = False, 0
     while not fits:
         made = FailingFile(tmp_path / "train-000000.parquet", writes)
@@ -67,6 +68,6 @@ def test_each_write_that_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             write(tmp_path)
             fits = True
         writes += 1
-        gc.collect()
+    gc.collect()
     assert writes > (10 if buffering == 64 else 1)
     assert unraised == []
