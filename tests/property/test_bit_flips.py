@@ -16,20 +16,20 @@ from wdsremux.inspection import records
 from wdsremux.inspection.verify import verify
 
 KINDS = [
-    *(f"train/{name}" for name in ("train-000000.tar", "train-000002.tar", "train-000000.idx")),
-    *(f"train/{name}" for name in ("samples.npy", "rejects.jsonl", "index.json")),
-    "boxed/boxed-000000.parquet",
+    *(f"tar/train/{name}" for name in ("train-000000.tar", "train-000002.tar", "train-000000.idx")),
+    *(f"tar/train/{name}" for name in ("samples.npy", "rejects.jsonl", "index.json")),
+    "parquet/train/train-000000.parquet",
 ]
 PLACE = st.floats(0, 1, exclude_max=True)  #: in a file, as a share of its bytes
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three splits, one of them Parquet; every example puts back what it damaged."""
+    """Two sets, of tars and of Parquet; every example puts back what it damaged."""
     out = tmp_path_factory.mktemp("flips")
-    write_split(out, "train", shards=(3, 1, 4), numbers=(0, 2, 3), kept=True, classes=5)
-    write_split(out, "test", shards=(2,), rejects=0)
-    write_split(out, "boxed", shards=(7, 1), kept=True, classes=5, container="parquet")
+    write_split(out / "tar", "train", shards=(3, 1, 4), numbers=(0, 2, 3), kept=True, classes=5)
+    write_split(out / "tar", "test", shards=(2,), rejects=0)
+    write_split(out / "parquet", shards=(7, 1), kept=True, classes=5, container="parquet")
     return out
 
 
@@ -39,7 +39,8 @@ def named(out: Path, file: str, content: bytes, decode: bool = False) -> list[st
     before = path.read_bytes()
     path.write_bytes(content)
     try:
-        return [f"{damage.split}/{damage.file}" for damage in verify(out, decode=decode)]
+        set_ = path.parents[1]
+        return [f"{set_.name}/{damage.split}/{damage.file}" for damage in verify(set_, decode=decode)]
     finally:
         path.write_bytes(before)
 
@@ -74,17 +75,18 @@ def test_a_cut(out: Path, file: str, at: float) -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Splits of one sample and one reject: 12 KB in all, and a Parquet shard of 3 KB."""
+    """Sets of one sample and one reject: 12 KB in all, and a Parquet shard of 3 KB."""
     out = tmp_path_factory.mktemp("tiny")
-    write_split(out, "boxed", shards=(1,), rejects=1, kept=True, container="parquet")
-    return write_split(out, shards=(1,), rejects=1, kept=True).parent
+    for container in ("tar", "parquet"):
+        write_split(out / container, shards=(1,), rejects=1, kept=True, container=container)
+    return out
 
 
-@pytest.mark.parametrize("file", [file for file in KINDS if "2" not in file])
+@pytest.mark.parametrize("file", [file for file in KINDS if "000002" not in file])
 def test_every_single_bit(tiny: Path, file: str, tally: Callable[[str, str], None]) -> None:
     """All of them in the soak, otherwise a hundred of a file."""
     content = (tiny / file).read_bytes()
-    kind = "Parquet shard" if "boxed" in file else "tar, idx, samples.npy, rejects.jsonl or index.json"
+    kind = "Parquet shard" if file.endswith(".parquet") else "tar, idx, samples.npy, rejects.jsonl or index.json"
     bits = 8 * len(content)
     for bit in range(0, bits, 1 if soaking() else -(-bits // 100)):
         changed = bytearray(content)
@@ -94,18 +96,18 @@ def test_every_single_bit(tiny: Path, file: str, tally: Callable[[str, str], Non
 
 
 def test_sound(out: Path) -> None:
-    assert verify(out, decode=True) == []
+    assert [verify(path, decode=True) for path in out.iterdir()] == [[], []]
 
 
 def test_the_last_lines_of_the_manifest(out: Path) -> None:
     """Its own digest does not cover them; it vouches for all the others."""
-    content = (out / "test" / "index.json").read_bytes()
+    content = (out / "tar" / "test" / "index.json").read_bytes()
     for at in range(len(content) - 90, len(content)):
         changed = bytearray(content)
         changed[at] ^= 1 << at % 8
-        (out / "test" / "index.json").write_bytes(changed)
+        (out / "tar" / "test" / "index.json").write_bytes(changed)
         try:
             with pytest.raises(FormatError, match=r"index\.json "):
-                records.read_manifest(out / "test")
+                records.read_manifest(out / "tar" / "test")
         finally:
-            (out / "test" / "index.json").write_bytes(content)
+            (out / "tar" / "test" / "index.json").write_bytes(content)

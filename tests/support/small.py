@@ -16,7 +16,7 @@ from tests.support.reading import digests
 ROWS, ROWS_A_GROUP, FILES = 120, 5, 2
 NO_IMAGES = (33, 90)  #: rows that end as rejects
 SIZES = ("--samples-per-shard", "5", "--samples-per-task", "10", "--workers", "2", "--max-rejects", "2")
-_WAITS = re.compile(r"train/\.wdsremux/task-[^/]+/[^/]+\.tar")
+_WAITS = re.compile(r"train/\.wdsremux/task-[^/]+/[^/]+\.(tar|parquet)")
 _FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
 
 

@@ -94,6 +94,14 @@ def test_parquet_killed_five_times_on_its_way(sample: Path, tmp_path: Path) -> N
     """The same promise; and the last run reads the shards of all the others."""
     options, out = ("--container", "parquet"), tmp_path / "out"
     run_again(sample, tmp_path / "undisturbed", *options)
+    with converting(sample, out, *options) as process:
+        wait_until(lambda: some_wait(out), process)  # so that some are half-written
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE_S)
+        wait_until(lambda: not group(process.pid))
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
     for moment in (1, 6, 11, 16, 21):
         with converting(sample, out, *options) as process:
             wait_until(lambda moment=moment: shards(out, ".parquet") >= moment, process)  # type: ignore[misc]
