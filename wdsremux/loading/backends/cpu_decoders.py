@@ -168,8 +168,7 @@ class Normalised:
 
     def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
         if images.dtype == torch.uint8:
-            for picture, planes in zip(pixels, images.numpy(), strict=True):
-                cropping.split(picture, planes)
+            _split(pixels, images.numpy())
             return
         count, size = len(pixels), self._output.size
         rows = torch.from_numpy(pixels).view(count, size, 3 * size)
@@ -179,13 +178,22 @@ class Normalised:
                 # In place: what else it would write to drives the next images out of the cache.
                 torch.addcmul(self._row_shift, place.copy_(rows), self._row_scale, out=place)
             else:
-                planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-                torch.addcmul(self._plane_shift, planes, self._plane_scale, out=images)
+                # Transposed as bytes: 105 us an image of 224 px, where torch's copy of the transpose takes 157.
+                planes = self._planes(count)
+                _split(pixels, planes.numpy())
+                images.copy_(planes).mul_(self._plane_scale).add_(self._plane_shift)
             return
         values = self._scratch(count)
         as_rows = values.view(count, size, 3 * size)
         torch.addcmul(self._row_shift, as_rows.copy_(rows), self._row_scale, out=as_rows)
         images.copy_(values.permute(0, 3, 1, 2))
+
+    def _planes(self, count: int) -> torch.Tensor:
+        """uint8 [count, 3, size, size], likewise."""
+        if not hasattr(self._local, "planes") or len(self._local.planes) < count:
+            self._local.planes = torch.empty((count, 3, *[self._output.size] * 2), dtype=torch.uint8, device="cpu")
+        planes: torch.Tensor = self._local.planes[:count]
+        return planes
 
     def _scratch(self, count: int) -> torch.Tensor:
         """float32 [count, size, size, 3] of this thread's own, warm in its cache."""
@@ -194,6 +202,12 @@ class Normalised:
             self._local.scratch = torch.empty((count, size, size, 3), dtype=torch.float32, device="cpu")
         scratch: torch.Tensor = self._local.scratch[:count]
         return scratch
+
+
+def _split(pixels: codec.Pixels, planes: codec.Pixels) -> None:
+    """uint8 [N, S, S, 3] -> [N, 3, S, S]."""
+    for picture, into in zip(pixels, planes, strict=True):
+        cropping.split(picture, into)
 
 
 def _values(values: list[float]) -> torch.Tensor:
