@@ -17,7 +17,9 @@ from wdsremux.codec import cropping
 
 RNG = np.random.default_rng(5)
 NOISE = RNG.integers(0, 256, (90, 70, 3), np.uint8)
-SMOOTH = np.asarray(Image.fromarray(NOISE[:9, :7]).resize((70, 90), Image.Resampling.BICUBIC))
+SMOOTH = np.array(
+    Image.fromarray(NOISE[:9, :7]).resize((70, 90), Image.Resampling.BICUBIC)
+)  # a copy that can be written to
 
 
 @given(
