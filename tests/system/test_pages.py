@@ -51,6 +51,15 @@ TRIALS = {
         after={"lanes": "assert len(train) == 1"},
         left_out={"SLURM_LOCALID": f"{CUDA}, and Slurm"},
     ),
+    "containers.md": Trial(
+        {"ethz/food101": "photos"},
+        before=HOLD,
+        after={
+            'container="parquet"': "assert wdsremux.manifest('food-64').container == 'parquet'",
+            "load_dataset": "assert rows.column_names == ['image', 'label']",
+            "pd.concat": "assert len(table) == 40",
+        },
+    ),
     "format.md": Trial(
         after={
             "nsamples": "assert manifest.nsamples == 300",
