@@ -41,7 +41,7 @@ def crop_all(
         flips: whether to mirror each, once it is resized.
         out: uint8 [N, size, size, 3], contiguous: where they go.
         memory: uint8 [bytes], of the caller's own: pictures are decoded into it, one after the other, so that it is
-            warm in the cache. It holds the largest of them.
+            warm in the cache. One that does not fit gets memory of its own.
 
     Returns:
         The places of those that cannot be decoded, or have another size.

@@ -31,6 +31,9 @@ from wdsremux.loading.transforms import Transforms
 _CHUNK = 32  #: images of one piece of work, at most: a future costs some 50 us, an image 250
 _PIXELS = 224 * 224  #: of the pictures that are finished in one call: they are in the thread's cache still
 _SCRATCH_BYTES = 3 * 384 * 384  #: of a thread's memory for a decoded picture, at first
+_MOST_SCRATCH_BYTES = (
+    2**26
+)  #: larger pictures, and those that only the table says are so large, get memory of their own
 _CHUNKS = 2  #: pieces of a batch for each thread, at least
 
 
@@ -114,7 +117,7 @@ class Decoders:
             boxes.tolist(),
             batch.parameters.flips[piece].tolist(),
             out,
-            self._scratch("decoded", 3 * int((heights * widths).max())),
+            self._scratch("decoded", min(3 * int((heights * widths).max()), _MOST_SCRATCH_BYTES)),
         )
         return [piece.start + place for place in bad]
 
