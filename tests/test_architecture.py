@@ -137,6 +137,7 @@ ALLOWED: dict[str, set[str]] = {
     f"{LOADING}.augment": {"wdsremux.arguments", "wdsremux.errors", "wdsremux.rng", f"{LOADING}.order"},
     f"{LOADING}.transforms": {f"{LOADING}.augment", f"{LOADING}.output"},
     f"{LOADING}.backends.restart_rows": {"wdsremux.codec", f"{LOADING}.reader"},
+    f"{LOADING}.backends.scratch": {"wdsremux.codec"},
     "wdsremux.terminal": {"wdsremux.errors"},
     "wdsremux.stopping": {"wdsremux.errors"},
     "wdsremux.display": {f"{CONVERSION}.events", "wdsremux.errors", "wdsremux.format", "wdsremux.terminal"},

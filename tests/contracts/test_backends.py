@@ -18,7 +18,8 @@ from wdsremux import codec
 from wdsremux.errors import FormatError, ImageError, OptionError
 from wdsremux.loading.augment import WHOLE
 from wdsremux.loading.backends import BACKENDS, Batch, Setup, find
-from wdsremux.loading.backends.cpu_decoders import Decoders, Plain
+from wdsremux.loading.backends.cpu_decoders import Decoders
+from wdsremux.loading.backends.placement import Plain
 from wdsremux.loading.device import Destination
 from wdsremux.loading.output import DTYPES, LAYOUTS, Output
 

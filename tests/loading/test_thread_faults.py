@@ -19,7 +19,7 @@ from wdsremux.codec import cropping
 from wdsremux.errors import BackendError, StateError, WdsremuxError
 from wdsremux.loading import feed
 from wdsremux.loading.augment import Augment
-from wdsremux.loading.backends import cpu_decoders
+from wdsremux.loading.backends import cpu_decoders, placement
 from wdsremux.loading.backends import torchvision as torchvision_backend
 from wdsremux.loading.backends.dali_pipelines import SharedPipeline
 from wdsremux.loading.device import Destination
@@ -45,7 +45,7 @@ STAGES: dict[str, tuple[Any, str]] = {
 OF_TORCHVISION: dict[str, tuple[Any, str]] = {
     "decode": (cropping, "decode_into"),
     "resize": (cropping, "resize_crop"),
-    "store": (cpu_decoders.Normalised, "__call__"),
+    "store": (placement.Normalised, "__call__"),
     "begin": (cpu_decoders.Decoders, "begin"),
     "memory": (torchvision_backend._Cpu, "_places"),
 }

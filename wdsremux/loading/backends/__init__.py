@@ -2,7 +2,7 @@
 
 base.py             what a backend is, and which there are
 trial.py            which way images take, and whether it works here
-torchvision.py      threads, or TorchCodec; cpu_decoders.py, restart_rows.py, resample.py: its parts
+torchvision.py      threads (cpu_decoders.py; placement.py, scratch.py, restart_rows.py), or TorchCodec (resample.py)
 dali.py             NVIDIA DALI; dali_pipelines.py: its pipelines, shared by loaders
 canary.py           looks at what a GPU decodes, now and then
 """

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,28 +22,17 @@ from wdsremux.codec import cropping
 from wdsremux.errors import BackendError, one_line
 from wdsremux.loading.augment import Parameters
 from wdsremux.loading.backends.base import Batch, Setup
+from wdsremux.loading.backends.placement import Placement
 from wdsremux.loading.backends.restart_rows import Strips, cut, whole
+from wdsremux.loading.backends.scratch import Scratch
 from wdsremux.loading.buffers import BatchMemory
 from wdsremux.loading.output import Output
 from wdsremux.loading.transforms import Transforms
 
 _CHUNK = 32  #: images of one piece of work, at most: a future costs some 50 us, an image 250
 _PIXELS = 224 * 224  #: of the pictures that are finished in one call: they are in the thread's cache still
-_SCRATCH_BYTES = 3 * 384 * 384  #: of a thread's memory for a decoded picture, at first
-_MOST_SCRATCH_BYTES = (
-    2**26
-)  #: larger pictures, and those that only the table says are so large, get memory of their own
+_MOST_SCRATCH_BYTES = 2**26  #: larger images, and those that only the table says are so large, get their own memory
 _CHUNKS = 2  #: pieces of a batch for each thread, at least
-
-
-class Store(Protocol):
-    """Puts images where they belong."""
-
-    def direct(self, images: torch.Tensor) -> codec.Pixels | None:
-        """The memory of some places of a batch as uint8 [N, S, S, 3], where pixels are handed out just so."""
-
-    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
-        """Pixels, uint8 [N, S, S, 3], into their places of a batch; not called where these are `direct`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +62,11 @@ class Pending:
 class Decoders:
     """Threads that decode, crop, resize and flip."""
 
-    def __init__(self, setup: Setup, store: Store) -> None:
+    def __init__(self, setup: Setup, placement: Placement) -> None:
         self._count, self._size, self._cutting = setup.num_threads, setup.output.size, setup.restart_rows
-        self._store = store
+        self._placement = placement
         self._together = max(1, _PIXELS // self._size**2)
-        self._local = threading.local()
+        self._scratch = Scratch()
         self._threads = _decoding_threads(self._count)
 
     def begin(self, batch: Batch, places: torch.Tensor) -> Pending:
@@ -96,13 +84,13 @@ class Decoders:
         for first in range(chunk.start, chunk.stop, self._together):
             piece = slice(first, min(first + self._together, chunk.stop))
             images = places[piece]
-            pixels = self._store.direct(images)
+            pixels = self._placement.direct(images)
             if pixels is not None:
                 bad += self._decode(batch, strips, piece, pixels)
                 continue
-            pixels = self._scratch("pixels", images.numel()).reshape(len(images), self._size, self._size, 3)
+            pixels = self._scratch.array("pixels", (len(images), self._size, self._size, 3))
             bad += self._decode(batch, strips, piece, pixels)
-            self._store(pixels, images, batch.parameters.take(piece))
+            self._placement(pixels, images, batch.parameters.take(piece))
         return bad
 
     def _decode(self, batch: Batch, strips: Strips, piece: slice, out: codec.Pixels) -> list[int]:
@@ -117,17 +105,9 @@ class Decoders:
             boxes.tolist(),
             batch.parameters.flips[piece].tolist(),
             out,
-            self._scratch("decoded", min(3 * int((heights * widths).max()), _MOST_SCRATCH_BYTES)),
+            self._scratch.array("decoded", (min(3 * int((heights * widths).max()), _MOST_SCRATCH_BYTES),)),
         )
         return [piece.start + place for place in bad]
-
-    def _scratch(self, name: str, nbytes: int) -> codec.Pixels:
-        """uint8 [nbytes] of this thread's own, the same memory each time: warm in its cache, and met without faults."""
-        memory: codec.Pixels | None = getattr(self._local, name, None)
-        if memory is None or len(memory) < nbytes:
-            memory = np.empty(max(nbytes, _SCRATCH_BYTES), np.uint8)
-            setattr(self._local, name, memory)
-        return memory[:nbytes]
 
 
 def placed(pixels: codec.Pixels, box: Sequence[int], flip: bool, size: int) -> codec.Pixels:
@@ -137,97 +117,6 @@ def placed(pixels: codec.Pixels, box: Sequence[int], flip: bool, size: int) -> c
     if flip:
         cropping.flip(out)
     return out
-
-
-class Plain:
-    """As they are; places are [N, H, W, 3]."""
-
-    def direct(self, images: torch.Tensor) -> codec.Pixels | None:
-        pixels: codec.Pixels = images.numpy()
-        return pixels
-
-    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
-        raise NotImplementedError
-
-
-class Normalised:
-    """Transposed, converted, normalised, as a CPU's batch is to look."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        # (u8 / 255 - mean) / std as one multiplication and one addition. For rows of pixels these are whole rows, too:
-        # broadcasting over a last dimension of 3 takes twice the time, 187 us an image where rows take 95.
-        scale = _values([1 / (255 * s) for s in output.std])
-        shift = _values([-m / s for m, s in zip(output.mean, output.std, strict=True)])
-        self._row_scale, self._row_shift = scale.repeat(output.size), shift.repeat(output.size)
-        self._plane_scale, self._plane_shift = scale[:, None, None], shift[:, None, None]
-        self._local = threading.local()
-
-    def direct(self, images: torch.Tensor) -> codec.Pixels | None:
-        if images.dtype != torch.uint8 or not self._output.channels_last:
-            return None
-        pixels: codec.Pixels = images.permute(0, 2, 3, 1).numpy()
-        return pixels
-
-    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
-        if images.dtype == torch.uint8:
-            _split(pixels, images.numpy())
-            return
-        count, size = len(pixels), self._output.size
-        rows = torch.from_numpy(pixels).view(count, size, 3 * size)
-        if images.dtype == torch.float32:
-            if self._output.channels_last:
-                place = images.permute(0, 2, 3, 1).view(count, size, 3 * size)
-                # In place: what else it would write to drives the next images out of the cache.
-                torch.addcmul(self._row_shift, place.copy_(rows), self._row_scale, out=place)
-            else:
-                # Transposed as bytes: 105 us an image of 224 px, where torch's copy of the transpose takes 157.
-                planes = self._planes(count)
-                _split(pixels, planes.numpy())
-                images.copy_(planes).mul_(self._plane_scale).add_(self._plane_shift)
-            return
-        values = self._scratch(count)
-        as_rows = values.view(count, size, 3 * size)
-        torch.addcmul(self._row_shift, as_rows.copy_(rows), self._row_scale, out=as_rows)
-        images.copy_(values.permute(0, 3, 1, 2))
-
-    def _planes(self, count: int) -> torch.Tensor:
-        """uint8 [count, 3, size, size], likewise."""
-        if not hasattr(self._local, "planes") or len(self._local.planes) < count:
-            self._local.planes = torch.empty((count, 3, *[self._output.size] * 2), dtype=torch.uint8, device="cpu")
-        planes: torch.Tensor = self._local.planes[:count]
-        return planes
-
-    def _scratch(self, count: int) -> torch.Tensor:
-        """float32 [count, size, size, 3] of this thread's own, warm in its cache."""
-        size = self._output.size
-        if not hasattr(self._local, "scratch") or len(self._local.scratch) < count:
-            self._local.scratch = torch.empty((count, size, size, 3), dtype=torch.float32, device="cpu")
-        scratch: torch.Tensor = self._local.scratch[:count]
-        return scratch
-
-
-def _split(pixels: codec.Pixels, planes: codec.Pixels) -> None:
-    """uint8 [N, S, S, 3] -> [N, 3, S, S]."""
-    for picture, into in zip(pixels, planes, strict=True):
-        cropping.split(picture, into)
-
-
-def _values(values: list[float]) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32, device="cpu")  # whatever torch's defaults are
-
-
-class Augmented:
-    """As `Transforms` makes it."""
-
-    def __init__(self, output: Output) -> None:
-        self._transforms = Transforms(output, torch.device("cpu"))
-
-    def direct(self, images: torch.Tensor) -> codec.Pixels | None:
-        return None
-
-    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
-        self._transforms(torch.from_numpy(pixels), parameters, images)
 
 
 class ThreadedTransforms:

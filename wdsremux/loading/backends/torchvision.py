@@ -18,7 +18,8 @@ import torch
 from wdsremux.errors import BackendError, first_line, install_command
 from wdsremux.loading.backends.base import GPU, Batch, Setup, repaired
 from wdsremux.loading.backends.canary import Canary
-from wdsremux.loading.backends.cpu_decoders import Augmented, Decoders, Normalised, Pending, Plain
+from wdsremux.loading.backends.cpu_decoders import Decoders, Pending
+from wdsremux.loading.backends.placement import Augmented, Normalised, Plain
 from wdsremux.loading.backends.resample import Joined, joined, resample
 from wdsremux.loading.buffers import BatchMemory
 from wdsremux.loading.reader.encoded import place
@@ -95,8 +96,8 @@ class _Cpu(_Threaded):
 
     def __init__(self, setup: Setup) -> None:
         self._memory = BatchMemory(setup.output, keep=2 * _AHEAD + 2)
-        store = Augmented(setup.output) if setup.after_crop else Normalised(setup.output)
-        super().__init__(setup, Decoders(setup, store))
+        placement = Augmented(setup.output) if setup.after_crop else Normalised(setup.output)
+        super().__init__(setup, Decoders(setup, placement))
 
     def _places(self, count: int) -> torch.Tensor:
         return self._memory.take(count)
