@@ -20,7 +20,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import tiny_jpeg
@@ -163,9 +163,19 @@ def write_tables(folder: Path, files: Mapping[str, Any], kind: str, image: str) 
     return found
 
 
+CLASSES = pa.dictionary(pa.int8(), pa.string())
+#: Of the other split, one file lacks the label.
+LACKING = {
+    "train.p": {"rows": 1, "columns": {"Label": (CLASSES, [None])}},
+    "Test-0.p": {"rows": 0, "columns": {}},
+    "testing.p": {"rows": 0, "columns": {"Label": (CLASSES, [])}},
+}
+
+
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 @CASES
 @given(files=tables(), image=IMAGES, beside=BESIDE)
+@example(files=LACKING, image="Image", beside=[])
 def test_tables(kind: str, files: dict[str, Any], image: str, beside: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "source"

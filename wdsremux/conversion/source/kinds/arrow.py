@@ -53,8 +53,9 @@ class ArrowReader:
         for number, (file, name) in enumerate(zip(self.files, self.names, strict=True)):
             with _opened(file) as (schema, batches):
                 if column not in schema.names:
-                    empty = pa.table({"": pa.nulls(1)})
-                    yield number, partitions.append(empty, column, self.partitions[column], name)[column].chunk(0)
+                    if column in self.partitions:  # else a file of another split, which may lack it
+                        empty = pa.table({"": pa.nulls(1)})
+                        yield number, partitions.append(empty, column, self.partitions[column], name)[column].chunk(0)
                     continue
                 yield from ((number, batch.column(column)) for batch in batches)
 

@@ -83,8 +83,9 @@ class ParquetReader:
         for number, (file, name) in enumerate(zip(self.files, self.names, strict=True)):
             with _damage(file, name), _open(file) as opened, pq.ParquetFile(opened) as parquet:
                 if column not in parquet.schema_arrow.names:
-                    empty = pa.table({"": pa.nulls(1)})
-                    yield number, partitions.append(empty, column, self.partitions[column], name)[column].chunk(0)
+                    if column in self.partitions:  # else a file of another split, which may lack it
+                        empty = pa.table({"": pa.nulls(1)})
+                        yield number, partitions.append(empty, column, self.partitions[column], name)[column].chunk(0)
                     continue
                 for batch in parquet.iter_batches(columns=[column]):
                     yield number, batch.column(0)
