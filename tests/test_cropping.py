@@ -83,3 +83,30 @@ def test_no_thread_is_begun() -> None:
         cropping.flip(out)
         cropping.split(out, np.empty((3, size, size), np.uint8))
     assert len(os.listdir("/proc/self/task")) == before
+
+
+@given(
+    boxes=st.lists(
+        st.tuples(st.integers(0, 60), st.integers(0, 80), st.integers(1, 70), st.integers(1, 90), st.booleans()),
+        min_size=1,
+        max_size=9,
+    ),
+    size=st.integers(1, cropping.SMALL),
+    broken=st.sets(st.integers(0, 8)),
+)
+def test_many_at_once_are_as_one_by_one(
+    boxes: list[tuple[int, int, int, int, bool]], size: int, broken: set[int]
+) -> None:
+    count = len(boxes)
+    crops = [(x, y, min(width, 70 - x), min(height, 90 - y)) for x, y, width, height, _ in boxes]
+    flips = [flipped for *_, flipped in boxes]
+    pictures = [
+        jpeg(NOISE)[:200] if place in broken else jpeg(SMOOTH if place % 2 else NOISE) for place in range(count)
+    ]
+    each, together = (np.zeros((count, size, size, 3), np.uint8) for _ in range(2))
+    memory = np.empty(4 * NOISE.size, np.uint8)  # some have to do without
+    bad = cropping.crop_all(pictures, [(90, 70)] * count, crops, flips, each, memory)
+    bad_too = cropping.crop_small(pictures, [(90, 70)] * count, crops, flips, together, memory, np.empty_like(each))
+    assert set(bad) == set(bad_too) == {place for place in broken if place < count}
+    good = [place for place in range(count) if place not in broken]
+    assert np.array_equal(each[good], together[good])

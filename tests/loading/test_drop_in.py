@@ -33,12 +33,11 @@ def resident_mb() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-@pytest.mark.parametrize("augment", ["train", EVERYTHING], ids=["train", "everything"])
-def test_twenty_epochs_with_a_break_in_each(backend: str, converted: Path, augment: Any) -> None:
+def test_ten_epochs_with_a_break_in_each(backend: str, converted: Path) -> None:
     """Threads, descriptors and memory stay where they were after the second."""
     found: list[tuple[int, int, float]] = []
-    with wdsremux.DataLoader(converted, 32, size=64, augment=augment, backend=backend, num_threads=2) as loader:
-        for epoch in range(20):
+    with wdsremux.DataLoader(converted, 32, size=64, augment=EVERYTHING, backend=backend, num_threads=2) as loader:
+        for epoch in range(10):
             loader.set_epoch(epoch)
             for number, _ in enumerate(loader):
                 if number == epoch % 4:
@@ -49,7 +48,7 @@ def test_twenty_epochs_with_a_break_in_each(backend: str, converted: Path, augme
     assert len(set(threads)) == 1
     assert max(descriptors) <= descriptors[0] + len(wdsremux.manifest(converted).shards)  # shards stay open
     assert max(descriptors[5:]) == min(descriptors[5:])
-    assert np.mean(memory[-5:]) < np.mean(memory[:5]) + 50  # a batch is 1.6 MB; the allocator's arenas take turns
+    assert np.mean(memory[-4:]) < np.mean(memory[:4]) + 50  # a batch is 1.6 MB; the allocator's arenas take turns
 
 
 def test_loaders_side_by_side(backend: str, converted: Path) -> None:

@@ -32,6 +32,7 @@ from wdsremux.loading.transforms import Transforms
 _CHUNK = 32  #: images of one piece of work, at most: a future costs some 50 us, an image 250
 _PIXELS = 224 * 224  #: of the pictures that are finished in one call: they are in the thread's cache still
 _MOST_SCRATCH_BYTES = 2**26  #: larger images, and those that only the table says are so large, get their own memory
+_LARGER = 8  #: pictures of so many times the pixels of a small crop lie in the cache still when all are decoded
 _CHUNKS = 2  #: pieces of a batch for each thread, at least
 
 
@@ -99,14 +100,20 @@ class Decoders:
         boxes = batch.parameters.boxes[piece].copy()
         boxes[:, 1] -= strips.tops[piece]
         heights, widths = strips.heights[piece], batch.encoded.width[piece]  # boxes were drawn for what the table says
-        bad = cropping.crop_all(
+        crops = (
             [content[start:end] for start, end in itertools.pairwise(edges)],
-            zip(heights.tolist(), widths.tolist(), strict=True),
+            list(zip(heights.tolist(), widths.tolist(), strict=True)),
             boxes.tolist(),
             batch.parameters.flips[piece].tolist(),
             out,
-            self._scratch.array("decoded", (min(3 * int((heights * widths).max()), _MOST_SCRATCH_BYTES),)),
         )
+        sizes = 3 * heights * widths
+        if self._size <= cropping.SMALL and sizes.max() <= _LARGER * out[0].size:
+            memory = self._scratch.array("decoded", (int(sizes.sum()),))
+            bad = cropping.crop_small(*crops, memory, self._scratch.array("resized", out.shape))
+        else:
+            memory = self._scratch.array("decoded", (min(int(sizes.max()), _MOST_SCRATCH_BYTES),))
+            bad = cropping.crop_all(*crops, memory)
         return [piece.start + place for place in bad]
 
 

@@ -84,6 +84,9 @@ class Normalised:
 
 def _split(pixels: codec.Pixels, planes: codec.Pixels) -> None:
     """uint8 [N, S, S, 3] -> [N, 3, S, S]."""
+    if pixels.shape[1] <= cropping.SMALL:  # in one call: 1.5 us an image of 32 px, 7 one by one in two threads
+        np.copyto(planes, pixels.transpose(0, 3, 1, 2))
+        return
     for picture, into in zip(pixels, planes, strict=True):
         cropping.split(picture, into)
 
