@@ -2,6 +2,8 @@
 
 quick disks   hints to the page cache, piece by piece: the disk works while the decoder does
 slow disks    whole shards into memory (`whole`), if a short trial says that it pays and memory allows it
+small images  whole shards, too, where a window is small: a read of 1 KB costs what it takes to decode 2 KB, and lets go
+              of the interpreter, which the thread then has to wait for among those that decode
 neither       where a machine's ranks read but a small part of a window, or all of the set is one window: then only
               the samples of a batch are hinted, all at once, as the reader always does
 """
@@ -22,6 +24,8 @@ LOGGER = logging.getLogger("wdsremux")
 HINT_BYTES = 4 * 2**20  #: of one hint; a larger one would hold up the thread that gives it
 HINTS_A_STEP = 16
 MOST_HINTED_BYTES = 2 * 2**30  #: ahead of the training, on a machine
+SMALL_WINDOW_BYTES = 2**27  #: at most, of small images; twice as much is held, this window and the next
+SMALL_SAMPLE_BYTES = 2**13  #: on average, with all that a container adds
 LEAST_PART = 0.5  #: of a window, that the ranks of a machine have to read between them for it to be hinted whole
 
 
@@ -110,7 +114,7 @@ class ReadAhead:
         return stretch is not None and stretch.epoch == epoch and stretch.window.start <= position < stretch.window.stop
 
     def _choose(self) -> None:
-        if self._pays():
+        if self._small() or self._pays():
             self._whole = WholeShards(self._reader.split, self._reader.shards.disk, self._available // 4)
             self._reader.held = self._whole
             return
@@ -119,11 +123,21 @@ class ReadAhead:
             most = min(MOST_HINTED_BYTES // part.local_ranks, self._available // 8) // len(self._lanes)
             self._hints = _Hints(self._reader, part.rank % part.peers(order), part.peers(order), most)
 
-    def _pays(self) -> bool:
-        """Whether whole shards are to be read; the trial and what came of it is logged."""
+    def _small(self) -> bool:
+        """Whether these are small images of a small window, most of which this rank reads."""
+        _, size_bytes, samples = self._windows()
+        bound = min(SMALL_WINDOW_BYTES, self._available // 8)
+        return size_bytes <= min(bound, samples * SMALL_SAMPLE_BYTES) and self._part.share(self._order) >= LEAST_PART
+
+    def _windows(self) -> tuple[list[int], int, int]:
+        """The shards of the windows that the lanes are in, their bytes and their samples."""
         shards = _unique(shard for stretch in self._now.values() for shard in stretch.window.shards)
         about = [self._reader.manifest.shards[shard] for shard in shards]
-        size_bytes, samples = sum(shard.size_bytes for shard in about), sum(shard.nsamples for shard in about)
+        return shards, sum(shard.size_bytes for shard in about), sum(shard.nsamples for shard in about)
+
+    def _pays(self) -> bool:
+        """Whether whole shards are to be read; the trial and what came of it is logged."""
+        shards, size_bytes, samples = self._windows()
         if size_bytes > self._available // 4:  # of which half may be of this window, half of the next
             return False
         speed = measure(self._reader, shards)
