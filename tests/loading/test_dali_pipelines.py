@@ -245,3 +245,23 @@ def test_outputs_are_taken_on_the_stream_of_the_loader_that_fed_them(
     pipeline.result(other)
     pipeline.result(one)
     assert taken_on == ["of one", "of the other"]
+
+
+def test_files_of_any_sizes_side_by_side(converted: Path) -> None:
+    """As rows of one array, of memory that was another batch's; or apart, where one file is far larger than others."""
+    (batch,) = read_batches(converted / "train", [8])
+    files = [batch.encoded.image(i) for i in range(8)]
+    large = np.concatenate([files[7], np.zeros(20 * files[7].size, np.uint8)])  # a decoder stops at the image's end
+    box = np.tile(np.array([0, 0, 64, 64, 0], np.int32), (8, 1))
+    pipeline = SharedPipeline(GRAPH)
+
+    def pixels(images: list[Any]) -> list[Any]:
+        ticket = pipeline.submit(images, box[: len(images)])
+        tensors = pipeline.result(ticket)
+        assert ticket.files is None
+        return [np.array(tensors.at(i)) for i in range(len(images))]
+
+    each = [pixels([file])[0] for file in files]
+    for images in (files, [*files[:7], large], files[::-1], files[:3], files):
+        wanted = [each[next(i for i in range(8) if images[j] is files[i] or i == 7)] for j in range(len(images))]
+        assert all(np.array_equal(a, b) for a, b in zip(pixels(images), wanted, strict=True))

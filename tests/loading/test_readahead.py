@@ -70,6 +70,13 @@ class HintedDisk(Disk):
         super().hint(descriptor, offset, size)
 
 
+@pytest.fixture(autouse=True)
+def images_are_not_small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But where a test is of those that are."""
+    if "small" not in request.node.name:
+        monkeypatch.setattr(readahead_module, "SMALL_SAMPLE_BYTES", 0)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_split(tmp_path, shards=(EACH,) * SHARDS)
@@ -187,6 +194,34 @@ def test_single_reads_stay(folder: Path, way: str, monkeypatch: pytest.MonkeyPat
             assert readahead.whole is None
             assert ours() == []
             assert readahead.hints == (way != "window")
+
+
+def test_small_images_of_a_small_window_are_read_whole(folder: Path) -> None:
+    """On a quick disk as well: a read for each would cost more than it takes to decode them."""
+    disk = SlowDisk(0)
+    with reading(folder, disk) as (reader, order, readahead):
+        plain = [epoch_bytes(reader, order, None, number) for number in range(2)]
+        disk.seeks = 0
+        assert [epoch_bytes(reader, order, readahead, number) for number in range(2)] == plain
+        assert readahead.whole is not None
+    assert disk.seeks < 3 * SHARDS  # twice each, but for the window that an epoch ends and the next begins with
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("SMALL_SAMPLE_BYTES", 500), ("SMALL_WINDOW_BYTES", 10_000), ("available_bytes", 100_000)]
+)
+def test_small_is_bounded(folder: Path, option: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if option != "available_bytes":
+        monkeypatch.setattr(readahead_module, option, value)
+    with reading(folder, Disk(), memory=value if option == "available_bytes" else PLENTY) as (_, order, readahead):
+        readahead.at(order.epoch(0), 0)
+        assert readahead.whole is None
+
+
+def test_small_shares_of_a_window_are_read_one_by_one(folder: Path) -> None:
+    with reading(folder, Disk(), part=Part(rank=1, world=4)) as (_, order, readahead):
+        readahead.at(order.epoch(0), 0)
+        assert readahead.whole is None
 
 
 def test_lanes_have_windows_of_their_own(folder: Path) -> None:

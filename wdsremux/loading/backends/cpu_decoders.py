@@ -82,39 +82,53 @@ class Decoders:
 
     def _chunk(self, batch: Batch, strips: Strips, chunk: range, places: torch.Tensor) -> list[int]:
         bad: list[int] = []
-        for first in range(chunk.start, chunk.stop, self._together):
-            piece = slice(first, min(first + self._together, chunk.stop))
+        crops = _crops(batch, strips, slice(chunk.start, chunk.stop))
+        for first in range(0, len(chunk), self._together):
+            piece = slice(chunk.start + first, min(chunk.start + first + self._together, chunk.stop))
             images = places[piece]
-            pixels = self._placement.direct(images)
-            if pixels is not None:
-                bad += self._decode(batch, strips, piece, pixels)
-                continue
-            pixels = self._scratch.array("pixels", (len(images), self._size, self._size, 3))
-            bad += self._decode(batch, strips, piece, pixels)
-            self._placement(pixels, images, batch.parameters.take(piece))
+            pixels = direct = self._placement.direct(images)
+            if pixels is None:
+                pixels = self._scratch.array("pixels", (len(images), self._size, self._size, 3))
+            found = self._decode(crops, first, pixels)
+            bad += [piece.start + place for place in found]
+            if direct is None:
+                self._placement(pixels, images, batch.parameters, piece)
         return bad
 
-    def _decode(self, batch: Batch, strips: Strips, piece: slice, out: codec.Pixels) -> list[int]:
-        """Images of a batch into uint8 [n, S, S, 3]: decoded, cropped, resized, flipped. The bad ones."""
-        content, edges = strips.buffer.data, strips.starts[piece.start : piece.stop + 1].tolist()
-        boxes = batch.parameters.boxes[piece].copy()
-        boxes[:, 1] -= strips.tops[piece]
-        heights, widths = strips.heights[piece], batch.encoded.width[piece]  # boxes were drawn for what the table says
-        crops = (
-            [content[start:end] for start, end in itertools.pairwise(edges)],
-            list(zip(heights.tolist(), widths.tolist(), strict=True)),
-            boxes.tolist(),
-            batch.parameters.flips[piece].tolist(),
-            out,
-        )
-        sizes = 3 * heights * widths
-        if self._size <= cropping.SMALL and sizes.max() <= _LARGER * out[0].size:
-            memory = self._scratch.array("decoded", (int(sizes.sum()),))
-            bad = cropping.crop_small(*crops, memory, self._scratch.array("resized", out.shape))
-        else:
-            memory = self._scratch.array("decoded", (min(int(sizes.max()), _MOST_SCRATCH_BYTES),))
-            bad = cropping.crop_all(*crops, memory)
-        return [piece.start + place for place in bad]
+    def _decode(self, crops: _Crops, first: int, out: codec.Pixels) -> list[int]:
+        """Images from `first` on into uint8 [n, S, S, 3]: decoded, cropped, resized, flipped. The bad ones."""
+        piece = slice(first, first + len(out))
+        nbytes = crops.nbytes[piece]
+        lists = crops.jpegs[piece], crops.sizes[piece], crops.boxes[piece], crops.flips[piece], out
+        if self._size <= cropping.SMALL and max(nbytes) <= _LARGER * out[0].size:
+            memory = self._scratch.array("decoded", (sum(nbytes),))
+            return cropping.crop_small(*lists, memory, self._scratch.array("resized", out.shape))
+        return cropping.crop_all(*lists, self._scratch.array("decoded", (min(max(nbytes), _MOST_SCRATCH_BYTES),)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Crops:
+    """What is to be done for some images: lists, as arrays take ten times as long to look one value up."""
+
+    jpegs: list[memoryview]
+    sizes: list[tuple[int, int]]  #: height and width, in pixels
+    nbytes: list[int]  #: of the decoded image
+    boxes: list[list[int]]  #: x, y, width, height
+    flips: list[bool]
+
+
+def _crops(batch: Batch, strips: Strips, images: slice) -> _Crops:
+    content, edges = strips.buffer.data, strips.starts[images.start : images.stop + 1].tolist()
+    boxes = batch.parameters.boxes[images].copy()
+    boxes[:, 1] -= strips.tops[images]
+    heights, widths = strips.heights[images], batch.encoded.width[images]  # boxes were drawn for what the table says
+    return _Crops(
+        jpegs=[content[start:end] for start, end in itertools.pairwise(edges)],
+        sizes=list(zip(heights.tolist(), widths.tolist(), strict=True)),
+        nbytes=(3 * heights * widths).tolist(),
+        boxes=boxes.tolist(),
+        flips=batch.parameters.flips[images].tolist(),
+    )
 
 
 def placed(pixels: codec.Pixels, box: Sequence[int], flip: bool, size: int) -> codec.Pixels:

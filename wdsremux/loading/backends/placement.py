@@ -21,8 +21,15 @@ class Placement(Protocol):
     def direct(self, images: torch.Tensor) -> codec.Pixels | None:
         """The memory of some places of a batch as uint8 [N, S, S, 3], where pixels are handed out just so."""
 
-    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
-        """Put pixels, uint8 [N, S, S, 3], into their places of a batch; not needed where these are `direct`."""
+    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters, piece: slice) -> None:
+        """Put pixels, uint8 [N, S, S, 3], into their places of a batch; not needed where these are `direct`.
+
+        Args:
+            pixels: decoded, cropped, resized and flipped.
+            images: their places.
+            parameters: of the whole batch.
+            piece: which of its images these are.
+        """
 
 
 class Plain:
@@ -32,7 +39,7 @@ class Plain:
         pixels: codec.Pixels = images.numpy()
         return pixels
 
-    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
+    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters, piece: slice) -> None:
         images.numpy()[:] = pixels
 
 
@@ -55,7 +62,7 @@ class Normalised:
         pixels: codec.Pixels = images.permute(0, 2, 3, 1).numpy()
         return pixels
 
-    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
+    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters, piece: slice) -> None:
         if images.dtype == torch.uint8:
             _split(pixels, images.numpy())
         elif images.dtype != torch.float32:
@@ -104,5 +111,5 @@ class Augmented:
     def direct(self, images: torch.Tensor) -> codec.Pixels | None:
         return None
 
-    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters) -> None:
-        self._transforms(torch.from_numpy(pixels), parameters, images)
+    def __call__(self, pixels: codec.Pixels, images: torch.Tensor, parameters: Parameters, piece: slice) -> None:
+        self._transforms(torch.from_numpy(pixels), parameters.take(piece), images)
