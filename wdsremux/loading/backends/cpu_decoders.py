@@ -30,7 +30,7 @@ from wdsremux.loading.output import Output
 from wdsremux.loading.transforms import Transforms
 
 _CHUNK = 32  #: images of one piece of work, at most: a future costs some 50 us, an image 250
-_PIXELS = 224 * 224  #: of the pictures that are finished in one call: they are in the thread's cache still
+_PIXELS = 2 * 224 * 224  #: of the pictures that are finished in one call: they are in the thread's cache still
 _MOST_SCRATCH_BYTES = 2**26  #: larger images, and those that only the table says are so large, get their own memory
 _LARGER = 8  #: pictures of so many times the pixels of a small crop lie in the cache still when all are decoded
 _CHUNKS = 2  #: pieces of a batch for each thread, at least
@@ -83,16 +83,17 @@ class Decoders:
     def _chunk(self, batch: Batch, strips: Strips, chunk: range, places: torch.Tensor) -> list[int]:
         bad: list[int] = []
         crops = _crops(batch, strips, slice(chunk.start, chunk.stop))
-        for first in range(0, len(chunk), self._together):
-            piece = slice(chunk.start + first, min(chunk.start + first + self._together, chunk.stop))
-            images = places[piece]
-            pixels = direct = self._placement.direct(images)
-            if pixels is None:
-                pixels = self._scratch.array("pixels", (len(images), self._size, self._size, 3))
-            found = self._decode(crops, first, pixels)
-            bad += [piece.start + place for place in found]
+        direct = self._placement.direct(places[chunk.start : chunk.stop])
+        together = self._together if direct is None or self._size <= cropping.SMALL else len(chunk)
+        for first in range(0, len(chunk), together):
+            piece = slice(chunk.start + first, min(chunk.start + first + together, chunk.stop))
             if direct is None:
-                self._placement(pixels, images, batch.parameters, piece)
+                pixels = self._scratch.array("pixels", (piece.stop - piece.start, self._size, self._size, 3))
+            else:
+                pixels = direct[first : first + together]
+            bad += [piece.start + place for place in self._decode(crops, first, pixels)]
+            if direct is None:
+                self._placement(pixels, places[piece], batch.parameters, piece)
         return bad
 
     def _decode(self, crops: _Crops, first: int, out: codec.Pixels) -> list[int]:
