@@ -116,13 +116,18 @@ class Reader:
         view, edges = buffer.data, starts.tolist()
         faults: dict[int, FormatError] = {}
         shards, offsets = rows["shard"].tolist(), rows["offset"].tolist()
-        fetch = self.shards.read if self.held is _NOTHING else self.fetch
+        held = {shard: content for shard in set(shards) if (content := self.held.get(shard)) is not None}
+        read = self.shards.read
         begun = time.perf_counter()
         for i in range(len(ids)):
             if i % HINTED == 0 and self._waits:
                 self._hint(shards[i : i + HINTED], offsets[i:], edges[i:])
+            shard, offset, into = shards[i], offsets[i], view[edges[i] : edges[i + 1]]
             try:
-                fetch(shards[i], offsets[i], view[edges[i] : edges[i + 1]])
+                if shard in held:
+                    into[:] = held[shard][offset : offset + len(into)]
+                else:
+                    read(shard, offset, into)
             except FormatError as error:
                 if not self._skip:
                     raise
