@@ -202,8 +202,11 @@ def test_small_images_of_a_small_window_are_read_whole(folder: Path) -> None:
     with reading(folder, disk) as (reader, order, readahead):
         plain = [epoch_bytes(reader, order, None, number) for number in range(2)]
         disk.seeks = 0
+        readahead.at(order.epoch(0), 0)
+        whole = readahead.whole
+        assert whole is not None
+        wait_for(lambda: len(whole) == 8)  # this window and the next; single reads until then
         assert [epoch_bytes(reader, order, readahead, number) for number in range(2)] == plain
-        assert readahead.whole is not None
     assert disk.seeks < 3 * SHARDS  # twice each, but for the window that an epoch ends and the next begins with
 
 
