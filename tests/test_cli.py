@@ -268,7 +268,7 @@ def test_bad_sources_exit_with_1(run: Run, write_source: WriteSource, tmp_path: 
     assert "has no column 'x'. Its columns: image" in refused(source, out, "--image-column", "x")
     assert "not a single label" in refused(source, out, "--label-column", "image")
     assert "has no column 'x'" in refused(source, out, "--keep", "x")
-    assert "--keep cannot write as JSON" in refused(source, out, "--keep", "image")
+    assert "--keep cannot store" in refused(source, out, "--keep", "image")
     assert "has no image column. Its columns: caption (string), n (int64)" in refused(tmp_path / "text", out)
     assert "2 image columns: image, thumbnail. Choose one with --image-column" in refused(doubled, out)
     assert "no --revision 'main'" in refused(source, out, "--revision", "main")

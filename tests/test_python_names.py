@@ -142,7 +142,7 @@ def test_a_recipe_that_raises_from_python(write_source: WriteSource, tmp_path: P
 def test_warnings_from_python(write_source: WriteSource, tmp_path: Path) -> None:
     more: dict[str, Any] = {"target": (datasets.Value("int64"), [0, 1, 2])}
     source = write_source([tiny_jpeg(0)] * 3, range(3), columns=more)
-    sentence = "To use 'target', add label_column='target'; to keep it as JSON, add keep='target'"
+    sentence = "To use 'target', add label_column='target'; to keep its values, add keep='target'"
     with pytest.warns(ConversionWarning) as caught:
         wdsremux.convert(source, tmp_path / "a", recipe="copy", workers=1)
     assert [sentence in str(warning.message) for warning in caught] == [True]

@@ -121,7 +121,7 @@ def test_a_further_image_cannot_be_kept(marked: bool, tmp_path: Path) -> None:
     table = pa.table({"image": masks, "mask": masks}, schema=datasets.Features(features).arrow_schema)
     (tmp_path / "s").mkdir()
     pq.write_table(table if marked else table.replace_schema_metadata(), tmp_path / "s" / "a.parquet")
-    with pytest.raises(SourceError, match=r"column 'mask' contains .*, which --keep cannot write as JSON"):
+    with pytest.raises(SourceError, match=r"column 'mask' contains .*, which --keep cannot store"):
         open_source(str(tmp_path / "s"), "train", image_column="image", keep=("mask",))
 
 

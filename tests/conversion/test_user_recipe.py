@@ -624,7 +624,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"class": torch.tensor([True, True, True])}, r"for row 10 the label tensor\(True\)"),
     ({"class": [[1], 2, 1]}, r"for row 10 the label \[1\] \(list\)"),
     ({"class": [2**63, 2, 1]}, r"for row 10 the label 9223372036854775808"),
-    ({"text": [{1, 2}] * 3}, r"for row 10 a set in the kept column 'text', which cannot be written as JSON$"),
+    ({"text": [{1, 2}] * 3}, r"for row 10 a set in the kept column 'text', which cannot be stored$"),
     ({"text": [[object()]] * 3}, r"for row 10 a list in the kept column 'text'"),
     ({"text": [{(1, 2): 3}] * 3}, r"for row 10 a dict in the kept column 'text'"),
     ({"img": [COLOURS, NAN, COLOURS]}, r"for row 11 an image that contains NaN or infinity$"),

@@ -138,7 +138,7 @@ def _kept(
         chosen[name] = values[name] if returned else original[name]
         if returned and not _is_data(chosen[name]):
             kind = type(chosen[name]).__name__
-            raise RecipeError(f"for row {row} a {kind} in the kept column {name!r}, which cannot be written as JSON")
+            raise RecipeError(f"for row {row} a {kind} in the kept column {name!r}, which cannot be stored")
     return chosen
 
 

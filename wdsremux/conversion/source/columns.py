@@ -171,7 +171,7 @@ def _label_column(
     passed = [name for name in dict.fromkeys([*plain_, *like]) if name not in (*chosen, *keep)]
     about = [
         f"column {name!r} ({features.word(others[name].feature)}) also looks like a label, but "
-        f"{chosen[0]!r} is used. To use {name!r}, add --label-column {name!r}; to keep it as JSON, add --keep {name!r}"
+        f"{chosen[0]!r} is used. To use {name!r}, add --label-column {name!r}; to keep its values, add --keep {name!r}"
         for name in passed
     ]
     return chosen[0], about

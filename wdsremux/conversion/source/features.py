@@ -121,9 +121,9 @@ def check_kept(feature: Any, name: str) -> None:
     elif isinstance(feature, (datasets.ClassLabel, *_ARRAYS, *_TEXTS)) or "binary" not in _dtype(feature, "binary"):
         return
     else:
-        raise SourceError(f"column {name!r} contains {word(feature)}, which --keep cannot write as JSON. Omit it")
+        raise SourceError(f"column {name!r} contains {word(feature)}, which --keep cannot store. Omit it")
     if isinstance(feature, pa.DataType):
-        raise SourceError(f"column {name!r} contains {word(feature)}, which --keep cannot write as JSON. Omit it")
+        raise SourceError(f"column {name!r} contains {word(feature)}, which --keep cannot store. Omit it")
     for each in inner:
         check_kept(each, name)
 

@@ -127,7 +127,10 @@ class ReadAhead:
         """Whether these are small images of a small window, most of which this rank reads."""
         _, size_bytes, samples = self._windows()
         bound = min(SMALL_WINDOW_BYTES, self._available // 8)
-        return size_bytes <= min(bound, samples * SMALL_SAMPLE_BYTES) and self._part.share(self._order) >= LEAST_PART
+        if size_bytes > min(bound, samples * SMALL_SAMPLE_BYTES) or self._part.share(self._order) < LEAST_PART:
+            return False
+        LOGGER.info("%s: the images are small. Whole shards are read ahead into memory", self._reader.folder)
+        return True
 
     def _windows(self) -> tuple[list[int], int, int]:
         """The shards of the windows that the lanes are in, their bytes and their samples."""
