@@ -128,9 +128,7 @@ def test_each_column_is_read_once() -> None:
     ids=str,
 )
 def test_what_json_cannot_hold_is_not_kept(feature: Any) -> None:
-    assert "which --keep cannot store. Omit it" in refused(
-        features(extra=feature), image="image", keep=("extra",)
-    )
+    assert "which --keep cannot store. Omit it" in refused(features(extra=feature), image="image", keep=("extra",))
 
 
 # Their values
