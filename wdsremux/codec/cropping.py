@@ -94,10 +94,10 @@ def crop_small(
         x, y, width, height = boxes[place]
         crop = picture[y : y + height, x : x + width]
         crops.append(crop if width <= size >= height else resize(np.ascontiguousarray(crop), size, size))
-    cv2.dnn.blobFromImagesWithParams(crops, resized, _resizing(size))
+    made: Any = cv2.dnn.blobFromImagesWithParams(crops, resized, _resizing(size))  # that memory, where OpenCV takes it
     if any(flips):
-        flip(resized[-sum(flips) :].reshape(-1, size, 3))
-    out[order] = resized
+        flip(made[-sum(flips) :].reshape(-1, size, 3))
+    out[order] = made
     return bad
 
 
