@@ -368,8 +368,6 @@ def test_progress_of_commands_is_for_terminals(converted: Path, command: str) ->
     if command == "bench":
         assert re.search(r"1 of \d+: \w+, cpu, float32 contiguous", terminal.written.decode())
     assert "━" not in "".join(terminal.screen())
-    if command == "bench":  # it measures for some seconds, and asks the same whether to show a line
-        return
     quiet = Terminal([*call, "-q"])
     assert quiet.finish() == 0
     assert "━" not in quiet.written.decode()

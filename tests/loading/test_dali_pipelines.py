@@ -8,6 +8,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import nvidia.dali.backend
 from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 
-from wdsremux.loading.backends.dali_pipelines import Graph, Lost, SharedPipeline, shared
+from wdsremux.loading.backends.dali_pipelines import Graph, Lost, SharedPipeline, Ticket, shared
 
 DALI: Any = nvidia.dali.backend
 GRAPH = Graph(size=64, batch_size=8, num_threads=1, device=None, gpu_decodes=False, normalise=None)
@@ -248,20 +249,23 @@ def test_outputs_are_taken_on_the_stream_of_the_loader_that_fed_them(
 
 
 def test_files_of_any_sizes_side_by_side(converted: Path) -> None:
-    """As rows of one array, of memory that was another batch's; or apart, where one file is far larger than others."""
+    """As rows of one array, in memory that was another batch's; or apart, where one file is far larger than others."""
     (batch,) = read_batches(converted / "train", [8])
     files = [batch.encoded.image(i) for i in range(8)]
     large = np.concatenate([files[7], np.zeros(20 * files[7].size, np.uint8)])  # a decoder stops at the image's end
     box = np.tile(np.array([0, 0, 64, 64, 0], np.int32), (8, 1))
     pipeline = SharedPipeline(GRAPH)
 
-    def pixels(images: list[Any]) -> list[Any]:
-        ticket = pipeline.submit(images, box[: len(images)])
+    def pixels(ticket: Ticket) -> list[Any]:
         tensors = pipeline.result(ticket)
-        assert ticket.files is None
-        return [np.array(tensors.at(i)) for i in range(len(images))]
+        return [np.array(tensors.at(i)) for i in range(len(tensors))]
 
-    each = [pixels([file])[0] for file in files]
-    for images in (files, [*files[:7], large], files[::-1], files[:3], files):
-        wanted = [each[next(i for i in range(8) if images[j] is files[i] or i == 7)] for j in range(len(images))]
-        assert all(np.array_equal(a, b) for a, b in zip(pixels(images), wanted, strict=True))
+    each = [pixels(pipeline.submit([file], box[:1]))[0] for file in files]
+    batches = [files, [*files[:7], large], files[::-1], files[:3], files]
+    apart = [isinstance(pipeline._rows(batch, max(map(len, batch))), list) for batch in batches]
+    assert apart == [False, True, False, False, False]
+    for first, second in pairwise(batches):  # both under way at once
+        tickets = [pipeline.submit(images, box[: len(images)]) for images in (first, second)]
+        for images, ticket in zip((first, second), tickets, strict=True):
+            wanted = [each[next(i for i in range(8) if image is files[i] or i == 7)] for image in images]
+            assert all(np.array_equal(a, b) for a, b in zip(pixels(ticket), wanted, strict=True))

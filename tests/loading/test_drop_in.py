@@ -33,10 +33,11 @@ def resident_mb() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def test_ten_epochs_with_a_break_in_each(backend: str, converted: Path) -> None:
+@pytest.mark.parametrize("augment", ["train", EVERYTHING], ids=["train", "everything"])
+def test_ten_epochs_with_a_break_in_each(backend: str, converted: Path, augment: Any) -> None:
     """Threads, descriptors and memory stay where they were after the second."""
     found: list[tuple[int, int, float]] = []
-    with wdsremux.DataLoader(converted, 32, size=64, augment=EVERYTHING, backend=backend, num_threads=2) as loader:
+    with wdsremux.DataLoader(converted, 32, size=64, augment=augment, backend=backend, num_threads=2) as loader:
         for epoch in range(10):
             loader.set_epoch(epoch)
             for number, _ in enumerate(loader):

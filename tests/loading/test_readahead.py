@@ -221,6 +221,21 @@ def test_small_is_bounded(folder: Path, option: str, value: int, monkeypatch: py
         assert readahead.whole is None
 
 
+def test_small_windows_stay_within_their_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where those that follow are far larger than the first: shard 0 is small, the others are not."""
+    folder = write_split(tmp_path, shards=(1, EACH, EACH, EACH))
+    small = (folder / "train-000000.tar").stat().st_size
+    monkeypatch.setattr(readahead_module, "SMALL_WINDOW_BYTES", small)
+    monkeypatch.setattr(readahead_module, "SMALL_SAMPLE_BYTES", small)
+    with reading(folder, Disk(), window=1) as (_, order, readahead):
+        number = next(n for n in range(100) if order.epoch(n).window(0, 0).shards == (0,))
+        for start in range(order.nsamples):
+            readahead.at(order.epoch(number), start)
+            whole = readahead.whole
+            assert whole is not None
+            assert whole.size_bytes <= 2 * small
+
+
 def test_small_shares_of_a_window_are_read_one_by_one(folder: Path) -> None:
     with reading(folder, Disk(), part=Part(rank=1, world=4)) as (_, order, readahead):
         readahead.at(order.epoch(0), 0)
@@ -349,6 +364,8 @@ def test_a_reader_ahead_may_be_closed_unused(folder: Path) -> None:
     with reading(folder, Disk()) as (_, _, readahead):
         readahead.close()
         readahead.close()
+        assert readahead.whole is None
+    assert ours() == []
 
 
 # The trial

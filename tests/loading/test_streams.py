@@ -81,7 +81,7 @@ def made(way: str, destination: Destination, order: Order, monkeypatch: pytest.M
         pipeline: Any = SharedPipeline.__new__(SharedPipeline)
         pipeline.graph = Graph(SIZE, 6, 1, device=0, gpu_decodes=True, normalise=None)
         pipeline._lock, pipeline._begun, pipeline._under_way = threading.Lock(), True, deque()
-        pipeline._spare = []
+        pipeline._memory = np.empty(0, np.uint8)
         pipeline._pipeline = Dali(order)
         monkeypatch.setattr(dali, "shared", lambda _: pipeline)
         monkeypatch.setattr(torch.utils.dlpack, "from_dlpack", lambda tensor: tensor)

@@ -114,8 +114,12 @@ class ReadAhead:
         return stretch is not None and stretch.epoch == epoch and stretch.window.start <= position < stretch.window.stop
 
     def _choose(self) -> None:
-        if self._small() or self._pays():
-            self._whole = WholeShards(self._reader.split, self._reader.shards.disk, self._available // 4)
+        small = self._small()
+        if small or self._pays():
+            bound = self._available // 4
+            if small:  # later windows may be larger
+                bound = min(bound, 2 * SMALL_WINDOW_BYTES)
+            self._whole = WholeShards(self._reader.split, self._reader.shards.disk, bound)
             self._reader.held = self._whole
             return
         part, order = self._part, self._order
