@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.batches import images_of, made, read_batches, spoil
+from tests.support.batches import images_of, in_rows, made, read_batches, spoil
 from wdsremux.errors import ImageError
 from wdsremux.loading.augment import PRESETS
 from wdsremux.loading.backends import Batch
+from wdsremux.loading.reader.encoded import Encoded
 
 pytest.importorskip("nvidia.dali", reason="DALI is not installed")
 
@@ -31,6 +32,11 @@ from wdsremux.loading.backends.dali_pipelines import Graph, Lost, SharedPipeline
 
 DALI: Any = nvidia.dali.backend
 GRAPH = Graph(size=64, batch_size=8, num_threads=1, device=None, gpu_decodes=False, normalise=None)
+
+
+def whole(sizes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Parameters of files of so many bytes: a corner of 64 px, not flipped."""
+    return np.array([[0, 0, 64, 64, 0, size] for size in sizes.tolist()], np.int32)
 
 
 def test_equal_graphs_share_a_pipeline() -> None:
@@ -118,10 +124,10 @@ def test_two_threads_at_once(converted: Path) -> None:
 def test_what_was_in_a_pipeline_that_failed_is_lost_to_all(converted: Path) -> None:
     (batch,) = read_batches(converted / "train", [4])
     pipeline = SharedPipeline(GRAPH)
-    box = np.tile(np.array([0, 0, 64, 64, 0], np.int32), (4, 1))
+    box = whole(batch.encoded.sizes)
     files = [batch.encoded.image(i) for i in range(4)]
     good = pipeline.submit(files, box)
-    bad = pipeline.submit([*files[:3], np.frombuffer(b"<html>", np.uint8)], box)
+    bad = pipeline.submit([*files[:3], np.frombuffer(b"<html>", np.uint8)], whole(np.array([*map(len, files[:3]), 6])))
     after = pipeline.submit(files, box)
     assert pipeline.result(good) is not None
     for ticket, culprit in ((after, False), (bad, True)):
@@ -214,7 +220,8 @@ def test_what_dali_says_of_npp_is_not_passed_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(DALI, "GetCudaVersion", lambda: 13_000)
     monkeypatch.setattr(DALI, "GetCufftVersion", lambda: 12_000)
     monkeypatch.setattr(DALI, "GetNppVersion", lambda: -1)
-    monkeypatch.setattr(Pipeline, "build", lambda _: DALI.check_cuda_runtime())
+    build = Pipeline.build
+    monkeypatch.setattr(Pipeline, "build", lambda pipeline: (DALI.check_cuda_runtime(), build(pipeline)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SharedPipeline(GRAPH)
@@ -249,23 +256,60 @@ def test_outputs_are_taken_on_the_stream_of_the_loader_that_fed_them(
 
 
 def test_files_of_any_sizes_side_by_side(converted: Path) -> None:
-    """As rows of one array, in memory that was another batch's; or apart, where one file is far larger than others."""
+    """As rows of one array, or apart."""
     (batch,) = read_batches(converted / "train", [8])
-    files = [batch.encoded.image(i) for i in range(8)]
-    large = np.concatenate([files[7], np.zeros(20 * files[7].size, np.uint8)])  # a decoder stops at the image's end
-    box = np.tile(np.array([0, 0, 64, 64, 0], np.int32), (8, 1))
+    encoded = batch.encoded
+    assert isinstance(encoded.rows(), list)
+    assert isinstance(in_rows(encoded).rows(), np.ndarray)
     pipeline = SharedPipeline(GRAPH)
 
     def pixels(ticket: Ticket) -> list[Any]:
         tensors = pipeline.result(ticket)
         return [np.array(tensors.at(i)) for i in range(len(tensors))]
 
-    each = [pixels(pipeline.submit([file], box[:1]))[0] for file in files]
-    batches = [files, [*files[:7], large], files[::-1], files[:3], files]
-    apart = [isinstance(pipeline._rows(batch, max(map(len, batch))), list) for batch in batches]
-    assert apart == [False, True, False, False, False]
-    for first, second in pairwise(batches):  # both under way at once
-        tickets = [pipeline.submit(images, box[: len(images)]) for images in (first, second)]
-        for images, ticket in zip((first, second), tickets, strict=True):
-            wanted = [each[next(i for i in range(8) if image is files[i] or i == 7)] for image in images]
+    def submitted(encoded: Encoded) -> Ticket:
+        return pipeline.submit(encoded.rows(), whole(encoded.sizes))
+
+    each = [pixels(pipeline.submit([encoded.image(i)], whole(encoded.sizes[i : i + 1])))[0] for i in range(8)]
+    turned, index = encoded.without([0, 3])
+    for first, second in pairwise([encoded, in_rows(encoded), in_rows(turned), turned, encoded]):
+        tickets = [submitted(one) for one in (first, second)]  # both under way at once
+        for one, ticket in zip((first, second), tickets, strict=True):
+            wanted = [each[i] for i in (index if one.ids is not encoded.ids else range(8))]
             assert all(np.array_equal(a, b) for a, b in zip(pixels(ticket), wanted, strict=True))
+
+
+class Watched(np.ndarray[Any, Any]):
+    """An array that can be asked whether it is still there."""
+
+
+def lent(pipeline: SharedPipeline, encoded: Encoded) -> tuple[Ticket, weakref.ref[Watched]]:
+    files = in_rows(encoded).rows()
+    assert isinstance(files, np.ndarray)
+    watched = files.copy().view(Watched)
+    return pipeline.submit(watched, whole(encoded.sizes)), weakref.ref(watched)
+
+
+def test_memory_that_dali_reads_stays_until_it_has_read_it(converted: Path) -> None:
+    """Also where the pipeline has failed, and nobody holds a batch or the pipeline any more but DALI's own object."""
+    (batch,) = read_batches(converted / "train", [8])
+    pipeline: SharedPipeline | None = SharedPipeline(GRAPH)
+    assert pipeline is not None
+    first, memory = lent(pipeline, batch.encoded)
+    pipeline.result(first)
+    second, later = lent(pipeline, batch.encoded)
+    assert memory() is None
+    assert later() is not None
+    pipeline.submit([np.frombuffer(b"<html>", np.uint8)], whole(np.array([6])))
+    _, last = lent(pipeline, batch.encoded)
+    pipeline.result(second)
+    assert later() is None
+    held = pipeline._pipeline._pipe
+    with pytest.raises(Lost):
+        pipeline.result(_)
+    del pipeline, first, second, _
+    gc.collect()
+    assert last() is not None
+    del held
+    gc.collect()
+    assert last() is None

@@ -211,7 +211,7 @@ def test_dalis_reason_is_in_the_error() -> None:
     pipeline = SharedPipeline(
         Graph(size=64, batch_size=8, num_threads=1, device=None, gpu_decodes=False, normalise=None)
     )
-    ticket = pipeline.submit([np.frombuffer(b"no image", np.uint8)], np.zeros((1, 5), np.int32))
+    ticket = pipeline.submit([np.frombuffer(b"no image", np.uint8)], np.zeros((1, 6), np.int32))
     with pytest.raises(Lost, match=r"^nvImageCodec failure"):
         pipeline.result(ticket)
 

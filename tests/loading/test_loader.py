@@ -599,6 +599,8 @@ def test_a_forgotten_loader_is_collected(backend: str, converted: Path, taken: i
 class CollectingBackend:
     """Runs the garbage collector in a thread of the loader's, as may happen at any allocation."""
 
+    rows = False
+
     dropped: threading.Event
     collected: threading.Event
     in_decoder: bool

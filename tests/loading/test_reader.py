@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import TRAIN, ConvertTiny
 from wdsremux.errors import FormatError
 from wdsremux.format import samples
-from wdsremux.loading.reader import Reader, open_shards, split
+from wdsremux.loading.reader import Reader, base, open_shards, split
 
 
 @pytest.fixture
@@ -53,6 +53,27 @@ def test_a_sample_may_come_twice_and_a_batch_be_empty(converted: Path) -> None:
         twice = reader.read(np.array([7, 7]))
         assert twice.image(0).tobytes() == twice.image(1).tobytes() != b""
         assert len(reader.read(np.array([], np.int64))) == 0
+
+
+def test_images_that_each_begin_a_row(converted: Path) -> None:
+    with closing(Reader(converted / "train", verify_crc=True)) as reader:
+        ids = np.array([3, 7, 50, 7])
+        packed, apart = reader.read(ids), reader.read(ids, rows=True)
+        rows = apart.rows()
+        assert isinstance(rows, np.ndarray)
+        assert rows.shape == (4, packed.sizes.max())
+        assert isinstance(packed.rows(), list)
+        for i in range(4):
+            wanted = packed.image(i)
+            assert np.array_equal(apart.image(i), wanted)
+            assert np.array_equal(rows[i, : len(wanted)], wanted)
+        assert len(reader.read(np.array([], np.int64), rows=True)) == 0
+
+
+def test_rows_of_which_most_would_be_empty_are_not_made(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Reader(converted / "train", verify_crc=True)) as reader:
+        monkeypatch.setattr(base, "_LOOSE", 0.9)
+        assert isinstance(reader.read(np.array([3, 7, 50]), rows=True).rows(), list)
 
 
 def test_sizes_are_the_pictures(converted: Path) -> None:
@@ -106,7 +127,7 @@ def test_few_shards_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(open_shards, "OPEN_SHARDS", 3)
     reader = Reader(folder)
     ids = np.random.default_rng(0).permutation(TRAIN)
-    assert reader.read(ids).starts[-1] == reader.table["size"].sum()
+    assert reader.read(ids).sizes.sum() == reader.table["size"].sum()
     assert open_tars(folder) == 3
     reader.read(np.arange(25))
     assert open_tars(folder) == 3

@@ -332,7 +332,7 @@ def test_a_decoders_fault_is_explained_by_the_crc(folder: Path) -> None:
 
 def test_images_of_no_split_are_named_by_their_id() -> None:
     side = np.full(1, 8)
-    encoded = Encoded(np.array([7]), side, side, np.zeros(4, np.uint8), np.array([0, 4]))
+    encoded = Encoded(np.array([7]), side, side, np.zeros(4, np.uint8), np.array([0]), np.array([4]))
     assert str(fault(encoded, 0, "no JPEG")) == "sample 7 cannot be decoded: no JPEG"
 
 

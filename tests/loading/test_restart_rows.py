@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import wdsremux
-from tests.support.batches import UINT8, images_of, made, make_batch, spoil
+from tests.support.batches import UINT8, images_of, in_rows, made, make_batch, spoil
 from tests.support.reading import read_tar
 from wdsremux import codec
 from wdsremux.codec import cropping
 from wdsremux.errors import ImageError
 from wdsremux.loading.backends.restart_rows import Strips, cut
-from wdsremux.loading.reader.encoded import Encoded
+from wdsremux.loading.reader.encoded import Encoded, packed
 
 Box = tuple[int, int, int, int]
 
@@ -68,6 +68,15 @@ def crops(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[Box]]:
         x, y = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
         boxes.append((x, y, draw(st.integers(1, width - x)), draw(st.integers(1, height - y))))
     return sizes, boxes
+
+
+def test_files_in_rows_are_cut_as_files_side_by_side() -> None:
+    """Markers between them count for none."""
+    box = (3, 40, 30, 20)
+    batch = make_batch([SOUND, SOUND[:-300], SOUND + bytes(200), OTHERS["progressive"]], [box] * 4, [False] * 4)
+    strips, wanted = (cut(one, batch.parameters.boxes) for one in (in_rows(batch.encoded), batch.encoded))
+    assert [bytes(strips.jpeg(i)) for i in range(4)] == [bytes(wanted.jpeg(i)) for i in range(4)]
+    assert len(strips.jpeg(0)) < len(SOUND)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -157,8 +166,8 @@ def test_another_file_that_is_no_jpeg(place: int, size: int) -> None:
     sound = make_batch([SOUND] * 3, boxes, [False] * 3).encoded
     images = [SOUND] * 3
     images[place] = b"\xff\xd0" * (size // 2) + b"x" * (size % 2)
-    starts = np.concatenate([[0], np.cumsum([len(image) for image in images])])
-    batch = replace(sound, buffer=np.frombuffer(b"".join(images), np.uint8).copy(), starts=starts)
+    sizes = np.array([len(image) for image in images])
+    batch = replace(sound, buffer=np.frombuffer(b"".join(images), np.uint8).copy(), starts=packed(sizes), sizes=sizes)
     strips = cut(batch, np.array(boxes))
     assert bytes(strips.jpeg(place)) == images[place]
     wanted = cut(sound, np.array(boxes))
@@ -170,7 +179,7 @@ def test_a_batch_that_begins_with_a_file_cut_short_anywhere() -> None:
     sound = make_batch([SOUND] * 2, boxes, [False] * 2).encoded
     for size in range(len(SOUND)):
         buffer = np.frombuffer(SOUND[:size] + SOUND, np.uint8)
-        batch = replace(sound, buffer=buffer, starts=np.array([0, size, size + len(SOUND)]))
+        batch = replace(sound, buffer=buffer, starts=np.array([0, size]), sizes=np.array([size, len(SOUND)]))
         strips = cut(batch, np.array(boxes))
         if size < SOUND.index(b"\xff\xd3"):  # the rows of the crop end there
             assert bytes(strips.jpeg(0)) == SOUND[:size]

@@ -44,6 +44,7 @@ class Dali:
 
     def __init__(self, order: Order) -> None:
         self._order, self._stream, self._sizes = order, Stream(GPU), deque[int]()
+        self._pipe = self  # of C++ in DALI
 
     def hands_over_on(self, stream: Stream) -> Stream:
         return stream
@@ -76,13 +77,13 @@ def made(way: str, destination: Destination, order: Order, monkeypatch: pytest.M
     setup = Setup(output=output, batch_size=6, num_threads=1, destination=destination, decode=decode, after_crop=True)
     if name == "dali":
         from wdsremux.loading.backends import dali
-        from wdsremux.loading.backends.dali_pipelines import Graph, SharedPipeline
+        from wdsremux.loading.backends.dali_pipelines import Graph, SharedPipeline, _Lent
 
         pipeline: Any = SharedPipeline.__new__(SharedPipeline)
         pipeline.graph = Graph(SIZE, 6, 1, device=0, gpu_decodes=True, normalise=None)
         pipeline._lock, pipeline._begun, pipeline._under_way = threading.Lock(), True, deque()
-        pipeline._memory = np.empty(0, np.uint8)
         pipeline._pipeline = Dali(order)
+        pipeline._lent = _Lent(pipeline._pipeline)
         monkeypatch.setattr(dali, "shared", lambda _: pipeline)
         monkeypatch.setattr(torch.utils.dlpack, "from_dlpack", lambda tensor: tensor)
     return backends.find(name, GPU)(setup)

@@ -38,6 +38,8 @@ class PretendsCuda(Destination):
 class Nothing:
     """A backend that gives nothing."""
 
+    rows = False
+
     def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
         return iter(())
 
@@ -59,7 +61,8 @@ def one(converted: Path) -> Encoded:
     """A sound image, without the sample table, which it would keep open."""
     (batch,) = read_batches(converted / "train", [1])
     encoded = batch.encoded
-    return Encoded(encoded.ids, encoded.width.copy(), encoded.height.copy(), encoded.buffer, encoded.starts)
+    sides = encoded.width.copy(), encoded.height.copy()
+    return Encoded(encoded.ids, *sides, encoded.buffer, encoded.starts, encoded.sizes)
 
 
 @NO_GPU

@@ -17,7 +17,7 @@ from wdsremux.loading.backends import CPU, GPU, Backend, Batch, Setup, find
 from wdsremux.loading.device import Destination
 from wdsremux.loading.output import Output
 from wdsremux.loading.reader import Reader
-from wdsremux.loading.reader.encoded import Encoded
+from wdsremux.loading.reader.encoded import Encoded, packed
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 UINT8: dict[str, Any] = {"dtype": torch.uint8}
@@ -48,11 +48,20 @@ def read_batches(
 
 def make_batch(images: Sequence[bytes], boxes: Sequence[Sequence[int]], flips: Sequence[bool]) -> Batch:
     """A batch of given JPEG files."""
-    starts = np.concatenate([[0], np.cumsum([len(image) for image in images])])
+    sizes = np.array([len(image) for image in images])
     width, height = (np.array([getattr(codec.header(image), side) for image in images]) for side in ("width", "height"))
     buffer = np.frombuffer(b"".join(images), np.uint8).copy()  # as memory that was read into
-    encoded = Encoded(np.arange(len(images)), width, height, buffer, starts)
+    encoded = Encoded(np.arange(len(images)), width, height, buffer, packed(sizes), sizes)
     return Batch(0, len(images), encoded, Parameters(np.array(boxes, np.int64), np.array(flips)))
+
+
+def in_rows(encoded: Encoded) -> Encoded:
+    """The same images, each at the beginning of a row, in memory that was full of JPEG markers."""
+    most = int(encoded.sizes.max())
+    rows = np.resize(np.array([0xFF, 0xD0], np.uint8), (len(encoded), most))
+    for i in range(len(encoded)):
+        rows[i, : encoded.sizes[i]] = encoded.image(i)
+    return replace(encoded, buffer=rows.reshape(-1), starts=most * np.arange(len(encoded)))
 
 
 def spoil(batch: Batch, *places: int, damaged: bool = False) -> Batch:
@@ -61,7 +70,8 @@ def spoil(batch: Batch, *places: int, damaged: bool = False) -> Batch:
     buffer = encoded.buffer.copy()
     text = np.frombuffer(b"<html>404</html>", np.uint8)
     for i in places:
-        buffer[encoded.starts[i] : encoded.starts[i + 1]] = np.resize(text, encoded.starts[i + 1] - encoded.starts[i])
+        image = buffer[encoded.starts[i] : encoded.starts[i] + encoded.sizes[i]]
+        image[:] = np.resize(text, len(image))
     crc32 = encoded.crc32 if damaged else None
     return replace(batch, encoded=replace(encoded, buffer=buffer, crc32=crc32))
 

@@ -51,8 +51,8 @@ class Dataset:
         with contextlib.closing(Shards(self.split, Disk())) as shards:
             shards.read(int(row["shard"]), int(row["offset"]), content.data)
         sides = np.array([row["width"]], np.int64), np.array([row["height"]], np.int64)
-        edges = np.array([0, len(content)])
-        encoded = Encoded(ids, *sides, content, edges, np.array([row["crc32"]]), self.split, ids)
+        start, size = np.array([0]), np.array([len(content)])
+        encoded = Encoded(ids, *sides, content, start, size, np.array([row["crc32"]]), self.split, ids)
         try:
             pixels = codec.decode(content.data)
         except ImageError as error:

@@ -16,18 +16,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from wdsremux.errors import BackendError, StateError
 from wdsremux.loading.augment import Augment, Parameters
 from wdsremux.loading.backends import Backend, Batch
 from wdsremux.loading.device import Destination
-from wdsremux.loading.order import Epoch, Ids, Order, Step, deal, steps
+from wdsremux.loading.order import Epoch, Ids, Order, Steps, deal, steps
 from wdsremux.loading.reader import Reader
-from wdsremux.loading.reader.encoded import Encoded
 from wdsremux.loading.reader.readahead import ReadAhead
 from wdsremux.loading.stats import Cost
 
+_AT_ONCE = 4096  #: samples whose ids and random parameters are worked out together: 1 us each; 256 alone take 7
 _JOIN_S = 0.05  #: between two looks at a thread that was told to stop
 _LOOK_S = 0.2  #: between two looks whether the thread that is waited for still works
 _EXIT_S = 10.0  #: that the end of a script waits for a feed; one may hang in a file system that is gone
@@ -80,6 +81,7 @@ class RankStep:
     epoch: int
     position: int  #: in the epoch, when it has been handed out
     ids: Ids
+    parameters: Parameters | None  #: of these ids; None where no field asks for images
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,28 @@ class Stages:
         while True:
             permutation = self.order.epoch(epoch)
             todo = steps(position, self.order.nsamples, share.batch_size, share.world, share.tail)
-            for number, step in enumerate(todo):
-                last = number == len(todo) - 1
-                yield RankStep(
-                    epoch, self.order.nsamples if last else step.start + step.size, self._ids(permutation, step)
-                )
+            for number, (ids, parameters) in enumerate(self._dealt(permutation, todo)):
+                step, last = todo[number], number == len(todo) - 1
+                if self.readahead is not None:
+                    self.readahead.at(permutation, step.start)
+                yield RankStep(epoch, self.order.nsamples if last else step.start + step.size, ids, parameters)
             epoch, position = epoch + 1, 0
 
-    def _ids(self, permutation: Epoch, step: Step) -> Ids:
-        if self.readahead is not None:
-            self.readahead.at(permutation, step.start)
-        return permutation[deal(step, self.order.lanes, self.share.rank, self.share.world)]
+    def _dealt(self, permutation: Epoch, todo: Steps) -> Iterator[tuple[Ids, Parameters | None]]:
+        """This rank's part of each step; several are worked out at once."""
+        together = max(1, _AT_ONCE // self.share.batch_size)
+        for first in range(0, len(todo), together):
+            some = [todo[number] for number in range(first, min(first + together, len(todo)))]
+            positions = [deal(step, self.order.lanes, self.share.rank, self.share.world) for step in some]
+            ids, start = permutation[np.concatenate(positions)], 0
+            drawn = None if self.backend is None else self._drawn(permutation.number, ids)
+            for stop in np.cumsum([len(part) for part in positions]).tolist():
+                part = slice(start, stop)
+                yield ids[part], None if drawn is None else drawn.take(part)
+                start = stop
+
+    def _drawn(self, epoch: int, ids: Ids) -> Parameters:
+        return self.augment.parameters(ids, *self.reader.sides(ids), self.order.seed, epoch, self.size)
 
     def ready(self, epoch: int, position: int) -> Iterator[Ready]:
         """What the caller gets."""
@@ -122,20 +135,20 @@ class Stages:
                 yield self._ready(planned.epoch, planned.position, planned.ids, None, Cost())
             return
         clock = _Clock()
-        for batch, images in self.backend.run(self._batches(epoch, position, clock)):
+        for batch, images in self.backend.run(self._batches(epoch, position, clock, self.backend.rows)):
             cost = clock.cost(batch, self.destination.finish())
             yield self._ready(batch.epoch, batch.position, batch.encoded.ids, images, cost)
             clock.start()  # what has passed since the yield is the caller's
 
-    def _batches(self, epoch: int, position: int, clock: _Clock) -> Iterator[Batch]:
+    def _batches(self, epoch: int, position: int, clock: _Clock, rows: bool) -> Iterator[Batch]:
         """What the backend is given: bytes and parameters."""
         for planned in self.plan(epoch, position):
             with clock.reading():
-                encoded = self.reader.read(planned.ids)
-            yield Batch(planned.epoch, planned.position, encoded, self._parameters(planned.epoch, encoded))
-
-    def _parameters(self, epoch: int, encoded: Encoded) -> Parameters:
-        return self.augment.parameters(encoded.ids, encoded.width, encoded.height, self.order.seed, epoch, self.size)
+                encoded = self.reader.read(planned.ids, rows)
+            parameters = planned.parameters
+            if parameters is None or encoded.skipped:  # others stand in for some
+                parameters = self._drawn(planned.epoch, encoded.ids)
+            yield Batch(planned.epoch, planned.position, encoded, parameters)
 
     def _ready(self, epoch: int, position: int, ids: Ids, images: torch.Tensor | None, cost: Cost) -> Ready:
         labels = self.destination.send(self.reader.labels(ids)) if self.labels else None
@@ -167,7 +180,7 @@ class _Clock:
         spent_s = time.perf_counter() - self._begun
         read_s, ahead_s = self._read_s - self._before[0], self._ahead_s - self._before[1]
         return Cost(
-            nbytes=batch.encoded.buffer.nbytes,
+            nbytes=int(batch.encoded.sizes.sum()),
             skipped=batch.encoded.skipped,
             read_s=read_s,
             decode_s=max(0.0, spent_s - (read_s - ahead_s) - copy_s),

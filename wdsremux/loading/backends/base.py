@@ -58,6 +58,8 @@ class Batch:
 class Backend(Protocol):
     """What decodes and augments."""
 
+    rows: bool  #: whether it is quicker with images that each begin a row; see `Reader.read`
+
     def run(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, torch.Tensor]]:
         """Each batch with its images, in order; takes the next batch while it works on one.
 

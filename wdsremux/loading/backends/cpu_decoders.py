@@ -8,7 +8,6 @@ For a CPU it is transposed and normalised on the way; for a GPU it stays uint8, 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,12 +118,13 @@ class _Crops:
 
 
 def _crops(batch: Batch, strips: Strips, images: slice) -> _Crops:
-    content, edges = strips.buffer.data, strips.starts[images.start : images.stop + 1].tolist()
+    content, starts = strips.buffer.data, strips.starts[images]
+    edges = zip(starts.tolist(), (starts + strips.sizes[images]).tolist(), strict=True)
     boxes = batch.parameters.boxes[images].copy()
     boxes[:, 1] -= strips.tops[images]
     heights, widths = strips.heights[images], batch.encoded.width[images]  # boxes were drawn for what the table says
     return _Crops(
-        jpegs=[content[start:end] for start, end in itertools.pairwise(edges)],
+        jpegs=[content[start:end] for start, end in edges],
         sizes=list(zip(heights.tolist(), widths.tolist(), strict=True)),
         nbytes=(3 * heights * widths).tolist(),
         boxes=boxes.tolist(),

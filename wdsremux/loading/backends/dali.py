@@ -34,6 +34,8 @@ class _Pending:
 class DaliBackend:
     """See `Backend`."""
 
+    rows = True  #: DALI takes one array in a tenth of the time that it takes 256
+
     def __init__(self, setup: Setup) -> None:
         device = setup.destination.device
         self._setup = setup
@@ -85,9 +87,7 @@ class DaliBackend:
     def _begin(self, batch: Batch) -> _Pending:
         if self._pipeline is None or self._pipeline.failed:
             self._pipeline = shared(self._graph)
-        encoded = batch.encoded
-        images = [encoded.image(i) for i in range(len(encoded))]
-        return _Pending(batch, self._pipeline.submit(images, _packed(batch)))
+        return _Pending(batch, self._pipeline.submit(batch.encoded.rows(), _parameters(batch)))
 
     def _end(self, under_way: deque[_Pending]) -> tuple[Batch, torch.Tensor]:
         while True:
@@ -136,6 +136,6 @@ class DaliBackend:
         return self._transforms(tensor, batch.parameters)
 
 
-def _packed(batch: Batch) -> NDArray[np.int32]:
-    """int32 [N, 5]: x, y, width, height, flip."""
-    return np.concatenate([batch.parameters.boxes, batch.parameters.flips[:, None]], 1).astype(np.int32)
+def _parameters(batch: Batch) -> NDArray[np.int32]:
+    """int32 [N, 6]: x, y, width, height, flip, bytes."""
+    return np.column_stack([batch.parameters.boxes, batch.parameters.flips, batch.encoded.sizes]).astype(np.int32)

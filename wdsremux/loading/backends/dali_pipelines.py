@@ -15,7 +15,6 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +38,6 @@ except ImportError as error:
 VERSION = str(nvidia.dali.__version__)
 _LARGE = 1024  #: images; hardly anyone trains with larger batches on one device
 _MIXED_THREADS = 16  #: at most, where the GPU decodes: nvJPEG holds buffers for each
-_LOOSE = 3  #: times the bytes of a batch's files, that their rows may have
 _PADDING = 1 << 20  #: bytes, what those buffers grow by; a baked image needs 0.3 MB, and DALI's own are 16 and 8 MB
 #: What DALI says once on a machine without NPP, which nothing in these graphs calls; the wheel has 154 MB.
 _NO_NPP = r"nvidia-dali-cuda120 is no longer shipped[\s\S]*NPP is"
@@ -80,9 +78,9 @@ class Graph:
         # A depth of 1 lets each run be scheduled by itself; a greater one wants as many inputs before the first.
         pipeline = Pipeline(self.batch_size, threads, device_id=self.device, prefetch_queue_depth=1, seed=0)
         with pipeline:
-            block = fn.external_source(name="images", dtype=types.UINT8, ndim=1)
+            rows = fn.external_source(name="images", dtype=types.UINT8, ndim=1, no_copy=True)  # see `_Lent`
             parameters = fn.external_source(name="parameters", dtype=types.INT32, ndim=1)
-            images = fn.slice(block, start=0, shape=parameters[5:6], axes=[0])  # see `_rows`
+            images = fn.slice(rows, start=0, shape=parameters[5:6], axes=[0])
             cut = self._cut(images, parameters[0:2], parameters[2:4])  # whole pixels: x y, width height
             resized = fn.resize(cut, size=[self.size, self.size], antialias=True, interp_type=types.INTERP_LINEAR)
             pipeline.set_outputs(self._finished(resized, parameters[4]))
@@ -117,6 +115,30 @@ class Graph:
         )
 
 
+Files = NDArray[np.uint8] | list[NDArray[np.uint8]]  #: uint8 [N, most], or one by one
+
+
+class _Lent:
+    """The memory of the files in a pipeline, which DALI reads in place: with a copy, 256 files of 20 KB take 1 ms more.
+
+    Whatever becomes of the pipeline and of those who wait for it, that memory stays for as long as DALI's threads may
+    read it: until the batch has come out, or its C++ object is gone, which ends them first. (pybind11 tells weak
+    references of an object after it has destroyed what the object is of.)
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self._files: deque[Files] = deque()
+        weakref.finalize(pipeline._pipe, self._files.clear).atexit = False
+
+    def lend(self, files: Files) -> None:
+        """Of the batch that goes in."""
+        self._files.append(files)
+
+    def returned(self) -> None:
+        """The oldest batch has come out."""
+        self._files.popleft()
+
+
 @dataclass(slots=True, eq=False)
 class Ticket:
     """A batch in a pipeline."""
@@ -139,11 +161,11 @@ class SharedPipeline:
         self.graph = graph
         self._lock = threading.Lock()
         self._under_way: deque[Ticket] = deque()
-        self._memory = np.empty(0, np.uint8)  # for files in rows; the same each time is met without page faults
         self._begun = False  #: whether a batch has gone in
         try:
             self._pipeline: Any = graph.make()
             _build(self._pipeline)
+            self._lent = _Lent(self._pipeline)
         except RuntimeError as error:
             raise BackendError(f"DALI cannot build its pipeline: {_reason(error)}") from error
 
@@ -151,8 +173,8 @@ class SharedPipeline:
     def failed(self) -> bool:
         return self._pipeline is None
 
-    def submit(self, images: Sequence[NDArray[np.uint8]], parameters: NDArray[np.int32]) -> Ticket:
-        """Begin a batch: files, and int32 [N, 5]: x, y, width, height, flip.
+    def submit(self, files: Files, parameters: NDArray[np.int32]) -> Ticket:
+        """Begin a batch: files, and int32 [N, 6]: x, y, width, height, flip, bytes of the file. Nobody writes to them.
 
         If that fails, the pipeline has failed, and `result` says so: what was fed before the fault would stay in its
         queue, and the next batch, of whatever loader, would get these images under its own labels.
@@ -165,7 +187,7 @@ class SharedPipeline:
                 return ticket
             self._under_way.append(ticket)
             try:
-                self._feed(*self._filled_up(list(images), parameters))
+                self._feed(*self._filled_up(files, parameters))
             except BaseException as error:  # DALI raises RuntimeError, ValueError, IndexError, TypeError
                 self._fail(ticket, error)
                 if not isinstance(error, Exception):
@@ -187,9 +209,7 @@ class SharedPipeline:
             raise Lost(ticket.lost, ticket.culprit)
         return ticket.images
 
-    def _filled_up(
-        self, images: list[NDArray[np.uint8]], parameters: NDArray[np.int32]
-    ) -> tuple[list[NDArray[np.uint8]], NDArray[np.int32]]:
+    def _filled_up(self, files: Files, parameters: NDArray[np.int32]) -> tuple[Files, NDArray[np.int32]]:
         """The first batch for a GPU, as large as any may be: its images over and over.
 
         nvImageCodec gives its hardware decoder a share of the first batch that it sees, and of later ones no more
@@ -197,32 +217,15 @@ class SharedPipeline:
         """
         first, self._begun = not self._begun, True
         if not (first and self.graph.gpu_decodes):
-            return images, parameters
-        places = np.arange(self.graph.batch_size) % len(images)
-        return [images[i] for i in places], parameters[places]
+            return files, parameters
+        places = np.arange(self.graph.batch_size) % len(files)
+        return [files[i] for i in places], parameters[places]
 
-    def _feed(self, images: list[NDArray[np.uint8]], parameters: NDArray[np.int32]) -> None:
-        sizes = np.array([image.size for image in images], np.int32)
-        self._pipeline.feed_input("images", self._rows(images, int(sizes.max())))  # copied by DALI, now
-        # One array: each further input costs as much as all the bytes.
-        self._pipeline.feed_input("parameters", np.column_stack([parameters, sizes]))
+    def _feed(self, files: Files, parameters: NDArray[np.int32]) -> None:
+        self._lent.lend(files)
+        self._pipeline.feed_input("images", files)
+        self._pipeline.feed_input("parameters", parameters)  # one array: each further input costs as much as this
         self._pipeline.schedule_run()
-
-    def _rows(self, images: list[NDArray[np.uint8]], most: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-        """Files as rows of one array, uint8 [N, most], of which the pipeline takes as much as is theirs.
-
-        Files of 1 KB are handed over in a fifth of the time of 256 arrays, those of 20 KB in as much: these are copied.
-        They stay apart where most of their rows would be empty.
-        """
-        nbytes = most * len(images)
-        if nbytes > _LOOSE * sum(image.size for image in images):
-            return images
-        if len(self._memory) < nbytes:
-            self._memory = np.empty(nbytes + nbytes // 4, np.uint8)  # enough for the next ones, too
-        rows = self._memory[:nbytes].reshape(len(images), most)
-        for row, image in zip(rows, images, strict=True):
-            row[: image.size] = image
-        return rows
 
     def _next(self) -> None:
         ticket = self._under_way[0]
@@ -235,6 +238,7 @@ class SharedPipeline:
                 raise
         else:
             self._under_way.popleft()
+            self._lent.returned()
             ticket.done = True
 
     def _fail(self, culprit: Ticket, error: BaseException) -> None:

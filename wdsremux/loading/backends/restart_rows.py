@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdsremux.codec.markers import BASELINE, Data
-from wdsremux.loading.reader.encoded import Encoded
+from wdsremux.loading.reader.encoded import Encoded, packed
 
 Ints = NDArray[np.int64]
 
@@ -33,18 +33,19 @@ class Strips:
     """What is decoded of a batch's images: some rows of each."""
 
     buffer: NDArray[np.uint8]  #: their JPEGs, one after the other
-    starts: Ints  #: int64 [N+1]: JPEG i is buffer[starts[i]:starts[i+1]]
+    starts: Ints  #: int64 [N]: where in the buffer each begins
+    sizes: Ints  #: int64 [N]: of each, in bytes
     tops: Ints  #: int64 [N]: the picture's row that is the first of them
     heights: Ints  #: int64 [N]: how many rows they are
 
     def jpeg(self, i: int) -> memoryview:
         """The file content of one."""
-        return self.buffer[self.starts[i] : self.starts[i + 1]].data
+        return self.buffer[self.starts[i] : self.starts[i] + self.sizes[i]].data
 
 
 def whole(encoded: Encoded) -> Strips:
     """All rows of all images."""
-    return Strips(encoded.buffer, encoded.starts, np.zeros_like(encoded.height), encoded.height)
+    return Strips(encoded.buffer, encoded.starts, encoded.sizes, np.zeros_like(encoded.height), encoded.height)
 
 
 def cut(encoded: Encoded, boxes: NDArray[Any]) -> Strips:
@@ -119,14 +120,14 @@ def _layout(data: Data) -> _Layout | None:
 
 def _same_header(encoded: Encoded, layout: _Layout) -> NDArray[np.bool]:
     """[N]: whether all before the entropy-coded bytes is as in the first image, sizes as the table says them."""
-    places = encoded.starts[:-1, None] + np.arange(layout.start)
+    places = encoded.starts[:, None] + np.arange(layout.start)
     headers = encoded.buffer[np.minimum(places, len(encoded.buffer) - 1)]
     sizes = {
         layout.height_at: encoded.height,
         layout.height_at + 2: encoded.width,
         layout.interval_at: -(-encoded.width // layout.across),
     }
-    same = np.diff(encoded.starts) > layout.start
+    same = encoded.sizes > layout.start
     for at, size in sizes.items():
         same &= (headers[:, at] == size >> 8) & (headers[:, at + 1] == size & 0xFF)
         headers[:, at : at + 2] = 0
@@ -136,11 +137,11 @@ def _same_header(encoded: Encoded, layout: _Layout) -> NDArray[np.bool]:
 
 def _edges(encoded: Encoded, layout: _Layout) -> _Edges:
     """Within entropy-coded bytes, FF is followed by 0 or by a restart marker's number."""
-    buffer, starts, count = encoded.buffer, encoded.starts, len(encoded)
+    buffer, starts, ends, count = encoded.buffer, encoded.starts, encoded.starts + encoded.sizes, len(encoded)
     at = np.flatnonzero(buffer[:-1] == 0xFF)
     at = at[(buffer[at + 1] & 0xF8) == _RST]
     image = np.searchsorted(starts, at, side="right") - 1
-    coded = at >= starts[image] + layout.start
+    coded = (at >= starts[image] + layout.start) & (at < ends[image] - 1)
     at, image = at[coded], image[coded]
     counts = np.bincount(image, minlength=count)
     firsts = np.cumsum(counts) - counts
@@ -154,30 +155,28 @@ def _strips(
 ) -> Strips:
     """Rows of units `first` to `end`, int64 [N] each, of the images that can be cut; the others as they are."""
     starts, rows = encoded.starts, -(-encoded.height // layout.unit)
-    head = np.minimum(layout.start, np.diff(starts))  # of what is cut, all that comes before the entropy-coded bytes
-    begin, stop = starts[:-1] + head, starts[1:].copy()
+    head = np.minimum(layout.start, encoded.sizes)  # of what is cut, all that comes before the entropy-coded bytes
+    begin, stop = starts + head, starts + encoded.sizes
     later, shorter = np.flatnonzero(first > 0), np.flatnonzero(end < rows)
     begin[later] = edges.at[edges.firsts[later] + first[later] - 1] + 2
     stop[shorter] = edges.at[edges.firsts[shorter] + end[shorter] - 1]
 
     sizes = head + stop - begin + 2 * (end < rows)
-    cut_starts = np.concatenate([[0], np.cumsum(sizes)])
-    buffer = np.empty(int(cut_starts[-1]), np.uint8)
+    cut_starts, cut_ends = packed(sizes), np.cumsum(sizes)
+    buffer = np.empty(int(cut_ends[-1]), np.uint8)
     into, out_of = buffer.data, encoded.buffer.data
-    moves = zip(
-        cut_starts[:-1].tolist(), starts[:-1].tolist(), head.tolist(), begin.tolist(), stop.tolist(), strict=True
-    )
+    moves = zip(cut_starts.tolist(), starts.tolist(), head.tolist(), begin.tolist(), stop.tolist(), strict=True)
     for to, start, length, coded, past in moves:
         body = to + length
         into[to:body] = out_of[start : start + length]
         into[body : body + past - coded] = out_of[coded:past]
 
-    buffer[cut_starts[1:][shorter] - 2], buffer[cut_starts[1:][shorter] - 1] = 0xFF, _EOI
+    buffer[cut_ends[shorter] - 2], buffer[cut_ends[shorter] - 1] = 0xFF, _EOI
     heights = np.minimum(encoded.height, end * layout.unit) - first * layout.unit
-    changed = cut_starts[:-1][cuttable] + layout.height_at
+    changed = cut_starts[cuttable] + layout.height_at
     buffer[changed], buffer[changed + 1] = heights[cuttable] >> 8, heights[cuttable] & 0xFF
     number = edges.number - first[edges.image]
     kept = cuttable[edges.image] & (number >= 0) & (edges.number < end[edges.image] - 1)
     image = edges.image[kept]
     buffer[edges.at[kept] + 1 - begin[image] + cut_starts[image] + layout.start] = _RST + number[kept] % 8
-    return Strips(buffer, cut_starts, first * layout.unit, heights)
+    return Strips(buffer, cut_starts, sizes, first * layout.unit, heights)

@@ -32,6 +32,8 @@ _AHEAD = 2  #: batches worked on at once, so that no thread idles at a batch's e
 class TorchvisionBackend:
     """See `Backend`."""
 
+    rows = False
+
     def __init__(self, setup: Setup) -> None:
         self._way: _Cpu | _CpuToGpu | _Gpu
         if setup.decode == GPU:

@@ -24,7 +24,7 @@ from wdsremux.format.manifest import Manifest
 from wdsremux.format.samples import Table
 from wdsremux.loading.order import Ids
 from wdsremux.loading.reader import skip_log
-from wdsremux.loading.reader.encoded import Encoded, damage, fault
+from wdsremux.loading.reader.encoded import Encoded, damage, fault, packed
 from wdsremux.loading.reader.open_shards import OPEN_SHARDS, Disk, Shards
 from wdsremux.loading.reader.split import DELETE, open_split
 
@@ -35,6 +35,7 @@ __all__ = ["Encoded", "Reader", "fault"]
 HINTED = OPEN_SHARDS // 2
 #: A sample. A batch that is read so quickly lies in the page cache: hints would take as long as the reads.
 QUICK_S = 20e-6
+_LOOSE = 3  #: times the bytes of a batch's files, that their rows may have
 _NOTHING: Mapping[int, memoryview] = {}
 _VIEW_BYTES = 2**11  #: read at once of kept columns, at least: a tar's header and what most samples keep
 
@@ -96,33 +97,43 @@ class Reader:
         """The labels of some samples, int64 [N]; -1 for none."""
         return self.table["label"][ids].astype(np.int64)
 
+    def sides(self, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Width and height of some samples' images as they are stored, int64 [N] each, in pixels."""
+        rows = self.table[ids]
+        return rows["width"].astype(np.int64), rows["height"].astype(np.int64)
+
     def keys(self, ids: Ids) -> list[str]:
         """The `__key__` of some samples."""
         rows = self.table[ids]
         places = zip(rows["fragment"].tolist(), rows["row"].tolist(), rows["part"].tolist(), strict=True)
         return [keys.key(*place) for place in places]
 
-    def read(self, ids: Ids) -> Encoded:
+    def read(self, ids: Ids, rows: bool = False) -> Encoded:
         """The image bytes of some samples; with "skip", `ids` of the result may differ from those asked for.
+
+        Args:
+            ids: of the samples.
+            rows: let each image begin a row as long as the longest of them, unless most of that would be empty.
 
         Raises:
             FormatError: naming the shard that is missing, changed, cut short, or damaged. With "skip" only if no sample
                 of the batch can be read: the fault of the first. Or if the table has a sample lie outside of its shard.
         """
         self.split.check_places(ids)
-        rows = self.table[ids]
-        starts = np.concatenate([[0], np.cumsum(rows["size"], dtype=np.int64)])
-        buffer = np.empty(int(starts[-1]), np.uint8)
-        view, edges = buffer.data, starts.tolist()
+        table = self.table[ids]
+        sizes = table["size"].astype(np.int64)
+        starts, nbytes = _laid_out(sizes, rows)
+        buffer = np.empty(nbytes, np.uint8)
+        view, edges = buffer.data, zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
         faults: dict[int, FormatError] = {}
-        shards, offsets = rows["shard"].tolist(), rows["offset"].tolist()
+        shards, offsets = table["shard"].tolist(), table["offset"].tolist()
         held = {shard: content for shard in set(shards) if (content := self.held.get(shard)) is not None}
         read = self.shards.read
         begun = time.perf_counter()
-        for i in range(len(ids)):
+        for i, (shard, offset, (start, end)) in enumerate(zip(shards, offsets, edges, strict=True)):
             if i % HINTED == 0 and self._waits:
-                self._hint(shards[i : i + HINTED], offsets[i:], edges[i:])
-            shard, offset, into = shards[i], offsets[i], view[edges[i] : edges[i + 1]]
+                self._hint(shards[i : i + HINTED], offsets[i:], sizes[i:].tolist())
+            into = view[start:end]
             try:
                 if shard in held:
                     into[:] = held[shard][offset : offset + len(into)]
@@ -133,8 +144,8 @@ class Reader:
                     raise
                 faults[i] = FormatError(str(error))  # without its traceback, which would keep this frame and its files
         self._waits = time.perf_counter() - begun > len(ids) * QUICK_S
-        width, height = rows["width"].astype(np.int64), rows["height"].astype(np.int64)
-        encoded = Encoded(ids, width, height, buffer, starts, rows["crc32"], self.split, ids)
+        width, height = table["width"].astype(np.int64), table["height"].astype(np.int64)
+        encoded = Encoded(ids, width, height, buffer, starts, sizes, table["crc32"], self.split, ids)
         if self.verify_crc:
             for i in range(len(ids)):
                 if i not in faults and not encoded.sound(i):
@@ -164,12 +175,12 @@ class Reader:
             skip_log.LOG.warn(what)
         return encoded.without(list(faults))[0]
 
-    def _hint(self, shards: list[int], offsets: list[int], edges: list[int]) -> None:
+    def _hint(self, shards: list[int], offsets: list[int], sizes: list[int]) -> None:
         """Have the disk begin all these reads: one after the other, each would wait for the one before."""
         held, hint = self.held, self.shards.hint
         for i, shard in enumerate(shards):
             if shard not in held:
-                hint(shard, offsets[i], edges[i + 1] - edges[i])
+                hint(shard, offsets[i], sizes[i])
 
     def fetch(self, shard: int, offset: int, into: memoryview) -> None:
         """Fill `into` with a shard's bytes from `offset` on.
@@ -199,6 +210,14 @@ class Reader:
 
     def _opened(self, shard: int) -> BinaryIO:
         return cast(BinaryIO, io.BufferedReader(_ShardView(self, shard), _VIEW_BYTES))
+
+
+def _laid_out(sizes: Ids, rows: bool) -> tuple[Ids, int]:
+    """Where in a buffer each image begins, and the buffer's bytes."""
+    most, total = int(sizes.max(initial=0)), int(sizes.sum())
+    if rows and most * len(sizes) <= _LOOSE * total:
+        return most * np.arange(len(sizes)), most * len(sizes)
+    return packed(sizes), total
 
 
 class _ShardView(io.RawIOBase):

@@ -21,8 +21,9 @@ class Encoded:
     ids: Ids  #: int64 [N]
     width: NDArray[np.int64]  #: [N], in pixels
     height: NDArray[np.int64]
-    buffer: NDArray[np.uint8]  #: all images, one after the other
-    starts: Ids  #: int64 [N+1]: image i is buffer[starts[i]:starts[i+1]]
+    buffer: NDArray[np.uint8]  #: all images, one after the other, or each at the beginning of a row
+    starts: Ids  #: int64 [N]: where in the buffer each begins
+    sizes: Ids  #: int64 [N]: of each, in bytes
     crc32: NDArray[np.uint32] | None = None  #: [N], as the sample table says; None for images of no split
     split: Split | None = None  #: where they lie, for errors
     asked: Ids | None = None  #: int64 [N]: the ids that were asked for; others stand in where one was skipped
@@ -37,7 +38,15 @@ class Encoded:
 
     def image(self, i: int) -> NDArray[np.uint8]:
         """The file content of one image, uint8 [size]; a view."""
-        return self.buffer[self.starts[i] : self.starts[i + 1]]
+        start = self.starts[i]
+        return self.buffer[start : start + self.sizes[i]]
+
+    def rows(self) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+        """The images as uint8 [N, most], each in the first bytes of its row, if they lie so; else one by one. Views."""
+        most = len(self.buffer) // len(self)
+        if most * len(self) == len(self.buffer) and (self.starts == most * np.arange(len(self))).all():
+            return self.buffer.reshape(len(self), most)
+        return [self.image(i) for i in range(len(self))]
 
     def sound(self, i: int) -> bool:
         """Whether an image's CRC-32 is the table's, or not known."""
@@ -73,10 +82,16 @@ class Encoded:
             width=self.width[index],
             height=self.height[index],
             buffer=np.concatenate([self.image(i) for i in index.tolist()]),
-            starts=np.concatenate([[0], np.cumsum(np.diff(self.starts)[index])]),
+            starts=packed(self.sizes[index]),
+            sizes=self.sizes[index],
             crc32=None if self.crc32 is None else self.crc32[index],
             asked=self.ids if self.asked is None else self.asked,
         )
+
+
+def packed(sizes: Ids) -> Ids:
+    """Where images of so many bytes begin that lie one after the other."""
+    return np.cumsum(sizes, dtype=np.int64) - sizes
 
 
 def fault(encoded: Encoded, i: int, reason: object) -> FormatError | ImageError:
