@@ -49,7 +49,7 @@ STAGES: dict[str, set[str]] = {
     "journal": {"record", "request", "plan", "environment", "source"},
     "folder": {"journal"},
     "classes": {"folder", "journal", "source"},
-    "situation": {"folder", "repair"},
+    "situation": {"folder", "presence"},
     "run": {
         "spec",
         "shard_writer",
@@ -66,7 +66,9 @@ STAGES: dict[str, set[str]] = {
         "space",
         "reject_count",
     },
-    "repair": {"record", "plan"},
+    "repair": {"record", "plan", "presence"},
+    "presence": set(),
+    "asked": {"convert_options", "events", "presence", "recipes"},
 }
 INSPECTION = "wdsremux.inspection"
 LOADING = "wdsremux.loading"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wdsremux import arguments
+from wdsremux.conversion import asked
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.datasets_quirks import quiet
 from wdsremux.errors import ConversionWarning, WorkerError
@@ -168,12 +169,16 @@ def run(
     source: str | os.PathLike[str], out: str | os.PathLike[str], tell: Callable[[Event], None], options: ConvertOptions
 ) -> Manifest:
     """`convert` with nothing drawn, logged or warned of but what `tell` makes of the events."""
+    question = asked.question(source, out, options)
+    if (finished := asked.answer(question)) is not None:
+        tell(finished)
+        return finished.manifest
     local = options.get("engine", "local") == "local"
     with quiet(), _fork_server() if local else contextlib.nullcontext():
         from wdsremux.conversion.job import convert_split
         from wdsremux.conversion.spec import make_spec
 
-        return convert_split(make_spec(source, out, **options), tell)
+        return convert_split(make_spec(source, out, **options), asked.noting(question, tell))
 
 
 @arguments.names_checked

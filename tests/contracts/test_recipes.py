@@ -17,9 +17,10 @@ import wdsremux
 from tests.support.rows import as_json, picture, rows
 from wdsremux import codec
 from wdsremux.codec import Encoding
-from wdsremux.conversion.recipes.base import BUILT_IN, Recipe, Reject, Sample, Settings
+from wdsremux.conversion.recipes.base import Recipe, Reject, Sample, Settings
 from wdsremux.conversion.recipes.decorator import IMAGES, images_asked
 from wdsremux.conversion.recipes.making import make_recipe
+from wdsremux.conversion.recipes.names import BUILT_IN
 from wdsremux.conversion.source import Fault
 from wdsremux.format.samples import NO_LABEL
 

@@ -14,8 +14,9 @@ from wdsremux.conversion import classes, folder, journal, overlap, situation, sp
 from wdsremux.conversion.engines import Engine, make_engine
 from wdsremux.conversion.events import Finished
 from wdsremux.conversion.plan import Extent, Plan, bytes_read, make_plan
-from wdsremux.conversion.recipes.base import BUILT_IN, Recipe
+from wdsremux.conversion.recipes.base import Recipe
 from wdsremux.conversion.recipes.making import make_recipe
+from wdsremux.conversion.recipes.names import BUILT_IN
 from wdsremux.conversion.request import Request
 from wdsremux.conversion.run import Run, Tell
 from wdsremux.conversion.situation import Incomplete, ReadOnly, Unfinished, Whole

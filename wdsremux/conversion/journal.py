@@ -32,7 +32,7 @@ PLAN = underway.PLAN
 _LONGEST = 200  #: characters of a value in a sentence
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  #: what comes of reading a damaged file
 _STRANGE = "it contains values that no conversion writes"
-_KEPT = re.compile(rf"plan\.json|lock|{re.escape(STORED)}|task-\d{{6,}}\.(?:json|npy)")
+_KEPT = re.compile(rf"plan\.json|lock|{re.escape(underway.ASKED)}|{re.escape(STORED)}|task-\d{{6,}}\.(?:json|npy)")
 
 
 @dataclass(frozen=True, slots=True)

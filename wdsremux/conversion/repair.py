@@ -11,34 +11,12 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from wdsremux import codec, files
+from wdsremux.conversion import presence
 from wdsremux.conversion.plan import Plan, Task
 from wdsremux.conversion.record import Record
 from wdsremux.errors import OutputError
 from wdsremux.format import containers, contents, manifest, samples
 from wdsremux.format.manifest import Manifest
-from wdsremux.format.plain import check_plain
-
-
-def missing(folder: Path, done: Manifest) -> set[str]:
-    """The files of a split that are not there, of another size, or, where they are small, of another content.
-
-    Raises:
-        FormatError: if something that is no file stands under the name of one: it is not ours to remove.
-    """
-    lacking = set()
-    for shard in done.shards:
-        path = folder / shard.url
-        if not path.exists() or check_plain(path) != shard.size_bytes:
-            lacking.add(shard.url)
-        lacking |= {name for name, sha256 in shard.files[1:] if not _is(folder / name, sha256)}
-    return lacking | {name for name, file in done.files.items() if not _is(folder / name, file["sha256"])}
-
-
-def _is(path: Path, sha256: str) -> bool:
-    if not path.exists():
-        return False
-    check_plain(path)
-    return files.sha256(path) == sha256
 
 
 def tasks(plan: Plan, done: Manifest, lacking: Collection[str], recorded: Callable[[Task], bool]) -> list[Task]:
@@ -58,7 +36,7 @@ def rebuild(folder: Path, done: Manifest, lacking: Collection[str], records: Cal
     container = containers.container(done.container)
     for shard in done.shards:
         for name, sha256 in shard.files[1:]:
-            if name in lacking and not _is(folder / name, sha256):
+            if name in lacking and not presence.is_file(folder / name, sha256):
                 _place(folder / name, sha256, [contents.index_of(folder / shard.url, container)])
     if manifest.REJECTS in lacking:
         lines = (record.rejected() for record in records()) if done.nrejects else ()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wdsremux.conversion import folder, repair
+from wdsremux.conversion import folder, presence
 from wdsremux.format.manifest import Manifest
 
 
@@ -67,5 +67,5 @@ def _found(split: Path) -> Situation:
     done = folder.finished(split)
     if done is None:
         return Unfinished()
-    lacking = repair.missing(split, done)
+    lacking = presence.missing(split, done)
     return Incomplete(done, frozenset(lacking)) if lacking else Whole(done)

@@ -16,8 +16,9 @@ from wdsremux.codec import Encoding
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.engines import ENGINES
 from wdsremux.conversion.plan import Plan
-from wdsremux.conversion.recipes.base import COPY, ROWS_A_BATCH, SIZED, Settings
+from wdsremux.conversion.recipes.base import ROWS_A_BATCH, Settings
 from wdsremux.conversion.recipes.making import check_name
+from wdsremux.conversion.recipes.names import COPY, SIZED
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.selection import Selection
 from wdsremux.errors import OptionError, SourceError

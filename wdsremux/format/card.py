@@ -22,6 +22,7 @@ from wdsremux.format.manifest import Manifest
 
 CARD = "README.md"
 TIMM = "_info.json"  #: where timm's reader of webdataset shards looks for splits, file names and lengths
+NAMES = (CARD, TIMM)
 _LOCK = ".lock"
 _MARK = "<!-- Made by wdsremux, and made anew by each conversion into this folder. -->"
 _SAYS_SO = re.compile(r"^Converted by wdsremux \S+ from `", re.MULTILINE)

@@ -20,6 +20,7 @@ from wdsremux.format.plain import check_plain, open_plain
 WORK = ".wdsremux"  #: the folder of plan and journal within that of a split
 MANIFEST = "index.json"  #: what a split has as soon as it is finished
 PLAN = "plan.json"
+ASKED = "asked.json"  #: what a finished split was asked for with
 _MOST_BYTES = 2**30  #: no plan is larger
 _DAMAGE = (OSError, FormatError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 

@@ -7,7 +7,6 @@ every process.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,11 +14,6 @@ from wdsremux import codec
 from wdsremux.conversion.source import Fault, Rows
 
 ROWS_A_BATCH = 64
-
-BUILT_IN = re.compile(r"(?:(resize|square):([1-9]\d{0,4})|(copy))")
-COPY = "copy"  #: the one of them that leaves JPEGs as they are
-SIZED = re.compile(r"(?:resize|square):[1-9]\d{0,4}")  #: those of the built-in recipes that resize
-USERS = re.compile(r"(?P<home>.+\.py|[A-Za-z_][\w.]*):(?P<function>[A-Za-z_][\w.]*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wdsremux import codec, rng
-from wdsremux.conversion.recipes.base import BUILT_IN, ROWS_A_BATCH, Reject, Sample, Settings, reject_of
+from wdsremux.conversion.recipes.base import ROWS_A_BATCH, Reject, Sample, Settings, reject_of
+from wdsremux.conversion.recipes.names import BUILT_IN
 from wdsremux.conversion.source import Rows
 from wdsremux.errors import ImageError
 from wdsremux.format import kept_json

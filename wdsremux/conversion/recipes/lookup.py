@@ -21,7 +21,7 @@ from importlib.util import decode_source
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wdsremux.conversion.recipes.base import USERS
+from wdsremux.conversion.recipes.names import USERS
 from wdsremux.errors import OptionError, RecipeError, one_line
 
 MAIN = "__main__"

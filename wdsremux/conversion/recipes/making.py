@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wdsremux.conversion.recipes.base import BUILT_IN, USERS, Recipe, Settings
+from wdsremux.conversion.recipes.base import Recipe, Settings
+from wdsremux.conversion.recipes.names import BUILT_IN, USERS
 from wdsremux.errors import OptionError
 
 
