@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -96,6 +97,8 @@ def create(folder: Path, split: str, number: int, columns: SampleColumns) -> Ite
         user="",
         group="",
     ) as writer:
+        # What it leaves at pax has the same headers for names such as ours, at a fifth more of their cost.
+        writer.tarstream.tarstream.format = tarfile.USTAR_FORMAT
         yield _TarShard(writer)
 
 
