@@ -109,6 +109,7 @@ LOADER: dict[str, set[str]] = {
         "cautions",
     },
     "bench": {"device", "world", "backends", "loader"},
+    "draws": {"augment", "backends", "device", "order", "output", "reader", "world"},
 }
 #: What may import what, by the longest prefix; anything may import itself. `__init__` and `api` are the front door.
 ALLOWED: dict[str, set[str]] = {
@@ -144,6 +145,7 @@ ALLOWED: dict[str, set[str]] = {
     "wdsremux.stopping": {"wdsremux.errors"},
     "wdsremux.display": {f"{CONVERSION}.events", "wdsremux.errors", "wdsremux.format", "wdsremux.terminal"},
     "wdsremux.python_names": {"wdsremux.errors", f"{CONVERSION}.convert_options"},
+    "wdsremux.showing": COMMON | {INSPECTION, f"{LOADING}.augment", f"{LOADING}.draws"},
     "wdsremux.reports": {INSPECTION, f"{LOADING}.bench", "wdsremux.errors", "wdsremux.format"},
     "wdsremux.api": {
         CONVERSION,
@@ -153,6 +155,8 @@ ALLOWED: dict[str, set[str]] = {
         "wdsremux.format",
         "wdsremux.display",
         "wdsremux.python_names",
+        f"{LOADING}.augment",
+        "wdsremux.showing",
     },
     "wdsremux.convert_command": {
         "wdsremux.api",
@@ -171,6 +175,8 @@ ALLOWED: dict[str, set[str]] = {
         "wdsremux.format",
         INSPECTION,
         f"{LOADING}.bench",
+        "wdsremux.api",
+        "wdsremux.showing",
     },
     "wdsremux.cli": {"wdsremux.commands", "wdsremux.errors", "wdsremux.stopping"},
     "wdsremux.__main__": {"wdsremux.cli"},
@@ -182,6 +188,7 @@ ALLOWED: dict[str, set[str]] = {
         f"{CONVERSION}.recipes",
         INSPECTION,
         "wdsremux.loading",
+        "wdsremux.showing",
     },
 }
 

@@ -13,13 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
 import wdsremux
-from tests.conftest import ConvertTiny, WriteSource, tiny_jpeg
+from tests.conftest import ConvertTiny, WriteSource, jpeg, tiny_jpeg
 from tests.support.screen import Terminal
 from wdsremux import api, cli, commands
+from wdsremux.errors import OutputError
 from wdsremux.format import underway
 
 Run = Callable[..., tuple[int, str, str]]
@@ -160,6 +162,7 @@ def test_quiet_commands_print_what_their_help_says(run: Run, write_source: Write
     helps = {name: next(each.help for each in found.params if each.name == "quiet") for name, found in COMMANDS.items()}
     assert {name for name, text in helps.items() if "Print only errors and warnings. The exit code" in text} == {
         "convert",
+        "preview",
         "verify",
     }
 
@@ -380,3 +383,29 @@ def test_verify_tells_python(convert_tiny: ConvertTiny) -> None:
     assert wdsremux.verify(out, tell=lambda done, total: told.append((done, total))) == []
     assert len(told) == 3
     assert told[-1][0] == told[-1][1]
+
+
+def test_preview(run: Run, convert_tiny: ConvertTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = convert_tiny(30)
+    monkeypatch.chdir(tmp_path)
+    assert run("preview", out) == (0, f"{out} (train) is shown in preview.png\n", "")
+    made = (tmp_path / "preview.png").read_bytes()
+    assert made == wdsremux.preview(out).png
+    assert run("preview", out, "-n", 3, "-o", "preview.png", "-q") == (0, "", "")  # one of ours is replaced
+    assert (tmp_path / "preview.png").read_bytes() != made
+
+
+def test_preview_replaces_nothing_else(run: Run, convert_tiny: ConvertTiny, tmp_path: Path) -> None:
+    out, other = convert_tiny(30), tmp_path / "holiday.png"
+    other.write_bytes(jpeg(np.zeros((8, 8, 3), np.uint8)))
+    before = other.read_bytes()
+    code, _, said = run("preview", out, "-o", other)
+    assert code == 1
+    assert f"{other} was not made by `wdsremux preview`" in said
+    with pytest.raises(OutputError, match="was not made by"):
+        wdsremux.preview(out).save(other)
+    assert other.read_bytes() == before
+    (tmp_path / "folder.png").mkdir()
+    assert run("preview", out, "-o", tmp_path / "folder.png")[0] == 1
+    assert "is not a folder" in run("preview", out, "-o", tmp_path / "nowhere" / "a.png")[2]
+    assert run("preview", out, "-o", tmp_path / "a.jpg")[0] == 2

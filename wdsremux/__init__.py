@@ -4,10 +4,11 @@
     wdsremux.DataLoader(out, batch_size=256)   use in place of torch.utils.data.DataLoader
     wdsremux.manifest(out)                     read what a converted split contains
     wdsremux.verify(out)                       check that its files are undamaged
+    wdsremux.preview(out)                      show what a converted split contains, in one image
     @wdsremux.recipe(images="tensor")          decorate a recipe of your own that needs tensors
 
-Results: Manifest, Damage, Stats. Events: Planned, Progress, Noted, Warned, Finished (an Event is any of them). Errors:
-WdsremuxError is the base class of all errors.
+Results: Manifest, Damage, Preview, Stats. Events: Planned, Progress, Noted, Warned, Finished (an Event is any of them).
+Errors: WdsremuxError is the base class of all errors.
 
 The import is fast: torch, DALI and datasets are loaded when they are first used.
 """
@@ -19,7 +20,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wdsremux.api import convert, manifest, verify
+    from wdsremux.api import convert, manifest, preview, verify
     from wdsremux.conversion.events import Event, Finished, Noted, Planned, Progress, Warned
     from wdsremux.conversion.recipes.decorator import recipe
     from wdsremux.errors import ConversionWarning, WdsremuxError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from wdsremux.loading.augment import Augment
     from wdsremux.loading.loader import DataLoader
     from wdsremux.loading.stats import Stats
+    from wdsremux.showing.png import Preview
 
 __version__ = "0.2.0"
 logging.getLogger("wdsremux").addHandler(logging.NullHandler())  # whoever wants to hear adds another
@@ -41,6 +43,7 @@ __all__ = [
     "Manifest",
     "Noted",
     "Planned",
+    "Preview",
     "Progress",
     "Stats",
     "Warned",
@@ -48,6 +51,7 @@ __all__ = [
     "__version__",
     "convert",
     "manifest",
+    "preview",
     "recipe",
     "verify",
 ]
@@ -56,6 +60,7 @@ _EVENTS = ("Event", "Finished", "Noted", "Planned", "Progress", "Warned")
 _HOMES = {
     "convert": "wdsremux.api",
     "manifest": "wdsremux.api",
+    "preview": "wdsremux.api",
     "verify": "wdsremux.api",
     "recipe": "wdsremux.conversion.recipes.decorator",
     **dict.fromkeys(_EVENTS, "wdsremux.conversion.events"),
@@ -64,6 +69,7 @@ _HOMES = {
     "Stats": "wdsremux.loading.stats",
     "Manifest": "wdsremux.format.manifest",
     "Damage": "wdsremux.inspection.verify",
+    "Preview": "wdsremux.showing.png",
     "ConversionWarning": "wdsremux.errors",
     "WdsremuxError": "wdsremux.errors",
 }

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from wdsremux import arguments
 from wdsremux.conversion import asked
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.datasets_quirks import quiet
-from wdsremux.errors import ConversionWarning, WorkerError
+from wdsremux.errors import ConversionWarning
 from wdsremux.format import manifest as manifests
 from wdsremux.format.manifest import Manifest
 from wdsremux.python_names import errors_in_python, in_python
@@ -23,6 +23,8 @@ from wdsremux.python_names import errors_in_python, in_python
 if TYPE_CHECKING:
     from wdsremux.conversion.events import Event
     from wdsremux.inspection.verify import Damage
+    from wdsremux.loading.augment import Augment
+    from wdsremux.showing.png import Preview
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
@@ -173,8 +175,10 @@ def run(
     if (finished := asked.answer(question)) is not None:
         tell(finished)
         return finished.manifest
+    from wdsremux.conversion.engines import forkserver
+
     local = options.get("engine", "local") == "local"
-    with quiet(), _fork_server() if local else contextlib.nullcontext():
+    with quiet(), forkserver.beside() if local else contextlib.nullcontext():
         from wdsremux.conversion.job import convert_split
         from wdsremux.conversion.spec import make_spec
 
@@ -230,6 +234,44 @@ def verify(
         return inspection.verify(place, split, decodes, tell)
 
 
+@arguments.names_checked
+def preview(
+    out: str | os.PathLike[str],
+    split: str = "train",
+    *,
+    n: int = 12,
+    augment: Augment | str | None = "train",
+    size: int = 224,
+) -> Preview:
+    """Show what a converted split contains, in one image.
+
+    Some samples, spread over the split, are shown as they are stored, and as a loader gives them in its first four
+    epochs. Below are the number of samples per class, the sizes of all images, and why rows were rejected.
+
+    Args:
+        out: the folder of a converted set.
+        split: name of the split to show.
+        n: number of samples to show.
+        augment: as for `DataLoader`.
+        size: as for `DataLoader`: width and height of the augmented images, in pixels.
+
+    Returns:
+        A `Preview`, which notebooks display. Its `save` writes it to a PNG file.
+
+    Raises:
+        OptionError: if an argument is not valid.
+        FormatError: if there is no finished split, or a file of it is missing or damaged.
+        ImageError: if an image cannot be decoded.
+        BackendError: if matplotlib is not installed.
+    """
+    from wdsremux.loading.augment import make_augment
+    from wdsremux.showing import figure
+
+    place, name = _place(out), arguments.text("split", split)
+    count, side = arguments.integer("n", n), arguments.integer("size", size, unit=" (pixels)")
+    return figure.preview(place, name, count, make_augment(augment), side)
+
+
 def _place(out: str | os.PathLike[str]) -> Path:
     return Path(arguments.path("out", out)).expanduser()
 
@@ -242,34 +284,6 @@ def _in_python(tell: Callable[[Event], None]) -> Callable[[Event], None]:
         tell(dataclasses.replace(event, text=in_python(event.text)) if isinstance(event, Noted | Warned) else event)
 
     return told
-
-
-@contextlib.contextmanager
-def _fork_server() -> Iterator[None]:
-    """Let the libraries be loaded beside what follows, in a process that ends with it.
-
-    Raises:
-        WorkerError: if no process can be started from here.
-    """
-    from wdsremux.conversion.engines import forkserver
-
-    try:
-        held = forkserver.hold()
-        held.__enter__()
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.getcwd()  # multiprocessing tells it to its workers
-            raise WorkerError(
-                f"no worker process can be started: {error.strerror or error}. Set TMPDIR to a writable folder "
-                "with a short name, and run the same command again"
-            ) from error
-        raise WorkerError(
-            "no worker process can be started: the working directory does not exist any more. Change to one that "
-            "exists, and run the same command again"
-        ) from error
-    with contextlib.ExitStack() as stack:
-        stack.push(held)
-        yield
 
 
 def _warn(text: str) -> None:

@@ -156,6 +156,36 @@ def _print_outcomes(title: str, outcomes: Any, advice: list[str], as_json: bool)
         typer.echo(sentence)
 
 
+@app.command(short_help="Show what a converted set contains, in one image.")
+def preview(
+    out: Out,
+    n: Annotated[int, typer.Option("-n", help="Number of samples to show.")] = 12,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.png", help="The file to write.")] = Path(
+        "preview.png"
+    ),
+    split: Annotated[str, typer.Option(help="Name of the split to show.")] = "train",
+    size: Annotated[int, typer.Option(help="Width and height of the training images, in pixels.")] = 224,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what a converted split contains, in one image.
+
+    Some of its samples as they are stored and as a loader gives them, the number of samples per class, the sizes of
+    all images, and why rows were rejected.
+    """
+    check_loudness(quiet, verbose)
+    from wdsremux import api
+    from wdsremux.showing.png import check_place
+
+    began_s = time.monotonic()
+    check_place(output.expanduser())
+    api.preview(out, split, n=n, size=size).save(output)
+    if verbose:
+        stopping.complain(f"drawn in {time.monotonic() - began_s:,.1f} s")
+    if not quiet:
+        typer.echo(printable(f"{out} ({split}) is shown in {output}"))
+
+
 @app.command(short_help="Report what a converted set contains.")
 def info(out: Out, as_json: AsJson = False, quiet: QuietReport = False, verbose: Verbose = False) -> None:
     """Report what a converted set contains, where it came from, and how well its shards are shuffled."""

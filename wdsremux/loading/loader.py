@@ -24,15 +24,12 @@ from wdsremux.loading.facade import Dataset, about, make_sampler
 from wdsremux.loading.feed import Share
 from wdsremux.loading.options import Options
 from wdsremux.loading.order import WINDOW, Order, Steps, steps
-from wdsremux.loading.output import Output
+from wdsremux.loading.output import IMAGENET_MEAN, IMAGENET_STD, Output
 from wdsremux.loading.reader import Reader
 from wdsremux.loading.session import Session
 from wdsremux.loading.signature import missing_attribute, remade, remembered
 from wdsremux.loading.state import LoaderState, load
 from wdsremux.loading.stats import Meter, Stats
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what pretrained models expect
-
 
 _ANOTHER = "another iterator of this loader was started, and only the newest one can continue"
 
@@ -112,8 +109,8 @@ class DataLoader:
         prefetch: int = 2,
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
-        mean: Sequence[float] = _IMAGENET_MEAN,
-        std: Sequence[float] = _IMAGENET_STD,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
         fields: Sequence[str] = ("image", "label"),
         verify_crc: bool = False,
         on_error: str = "raise",

@@ -11,6 +11,7 @@ from wdsremux import arguments
 from wdsremux.errors import OptionError
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  #: what pretrained models expect
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 

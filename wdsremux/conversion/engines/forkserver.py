@@ -50,6 +50,32 @@ def hold() -> Iterator[None]:
                 _SERVER._stop()
 
 
+@contextlib.contextmanager
+def beside() -> Iterator[None]:
+    """Let the libraries be loaded beside what follows, in a process that ends with it.
+
+    Raises:
+        WorkerError: if no process can be started from here.
+    """
+    try:
+        held = hold()
+        held.__enter__()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.getcwd()  # multiprocessing tells it to its workers
+            raise WorkerError(
+                f"no worker process can be started: {error.strerror or error}. Set TMPDIR to a writable folder "
+                "with a short name, and run the same command again"
+            ) from error
+        raise WorkerError(
+            "no worker process can be started: the working directory does not exist any more. Change to one that "
+            "exists, and run the same command again"
+        ) from error
+    with contextlib.ExitStack() as stack:
+        stack.push(held)
+        yield
+
+
 def start() -> ForkServerContext:
     """Start the server if it does not run; it loads its 2 s of libraries beside the caller."""
     if multiprocessing.current_process().daemon:
