@@ -98,6 +98,14 @@ def test_classes_of_any_names(names: list[str], write_source: WriteSource, tmp_p
     assert picture_of(tmp_path / "out", n=4, size=8).std() > 10
 
 
+def test_letters_that_no_font_has(write_source: WriteSource, tmp_path: Path) -> None:
+    """A box each is drawn, and it is said: U+10FFFD is of private use."""
+    source = write_source([tiny_jpeg(0)] * 2, [0, 1], classes=["a\U0010fffdb", "plain"])
+    wdsremux.convert(source, tmp_path / "out", recipe="copy")
+    (note,) = wdsremux.preview(tmp_path / "out").notes
+    assert note.startswith("no font on this machine has 1 letter of the names; boxes stand for them. Install ")
+
+
 def test_small_greys_without_labels(write_source: WriteSource, tmp_path: Path) -> None:
     greys = [np.full((28, 28), number * 9, np.uint8) for number in range(25)]
     files = []

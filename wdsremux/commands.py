@@ -179,7 +179,10 @@ def preview(
 
     began_s = time.monotonic()
     check_place(output.expanduser())
-    api.preview(out, split, n=n, size=size).save(output)
+    made = api.preview(out, split, n=n, size=size)
+    made.save(output)
+    for note in made.notes:
+        stopping.complain(f"warning: {note}.")
     if verbose:
         stopping.complain(f"drawn in {time.monotonic() - began_s:,.1f} s")
     if not quiet:

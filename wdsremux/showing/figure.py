@@ -44,9 +44,9 @@ def preview(out: Path, split: str, count: int, augment: Augment, size: int) -> P
 
 def draw(shown: Shown) -> Preview:
     """All of it as one image."""
-    with rc_context({"font.family": _families(), "font.size": 8}), warnings.catch_warnings():
-        # Of a letter that no font of this machine has, a box is drawn.
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+    families = _families()
+    with rc_context({"font.family": families, "font.size": 8}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")  # see `_lacking`
         rows = -(-len(shown.names) // _BLOCKS)
         height = rows * _ROW + _HEAD
         figure = Figure(figsize=((_BLOCKS * (1 + EPOCHS) + 1) * _CELL, height + _FOOT), dpi=110)
@@ -56,7 +56,20 @@ def draw(shown: Shown) -> Preview:
         _counts(below, shown)
         file = io.BytesIO()
         cast(Any, FigureCanvasAgg)(figure).print_png(file, metadata={"Software": SOFTWARE})
-        return Preview(file.getvalue())
+    names = [*shown.names, *(each.name for each in shown.classes if each.name is not None)]
+    return Preview(file.getvalue(), _lacking("".join(names), families))
+
+
+def _lacking(text: str, families: Sequence[str]) -> tuple[str, ...]:
+    """What to say of letters that no font of this machine has."""
+    known = {code for family in families for code in font_manager.get_font(font_manager.findfont(family)).get_charmap()}
+    lacking = {letter for letter in printable(text) if ord(letter) not in known}
+    if not lacking:
+        return ()
+    return (
+        f"no font on this machine has {counted(len(lacking), 'letter')} of the names; boxes stand for them. Install "
+        "one that does, such as Noto Sans CJK",
+    )
 
 
 def _families() -> list[str]:

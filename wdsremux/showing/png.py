@@ -19,6 +19,7 @@ class Preview:
     """What a converted split contains, in one image. Notebooks display it; `save` writes it to a file."""
 
     png: bytes = field(repr=False)  #: the content of a PNG file
+    notes: tuple[str, ...] = ()  #: what could not be shown, each in a sentence
 
     def _repr_png_(self) -> bytes:
         """What IPython shows."""
