@@ -99,8 +99,8 @@ def test_classes_of_any_names(names: list[str], write_source: WriteSource, tmp_p
 
 
 def test_letters_that_no_font_has(write_source: WriteSource, tmp_path: Path) -> None:
-    """A box each is drawn, and it is said: U+10FFFD is of private use."""
-    source = write_source([tiny_jpeg(0)] * 2, [0, 1], classes=["a\U0010fffdb", "plain"])
+    """A box each is drawn, and it is said: a hieroglyph."""
+    source = write_source([tiny_jpeg(0)] * 2, [0, 1], classes=["a\U00013000b", "plain"])
     wdsremux.convert(source, tmp_path / "out", recipe="copy")
     (note,) = wdsremux.preview(tmp_path / "out").notes
     assert note.startswith("no font on this machine has 1 letter of the names; boxes stand for them. Install ")
