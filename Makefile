@@ -84,8 +84,9 @@ $(INSTALLED_DOCS): $(INSTALLED)
 	$(PIP_INSTALL) ".[docs]"
 	@touch $(INSTALLED_DOCS)
 
-docs: $(INSTALLED_DOCS)
+docs: convert $(INSTALLED_DOCS)
 	$(VENV_PYTHON) scripts/docs_cli.py docs/cli.md
+	$(VENV_PYTHON) -m wdsremux preview $(OUT) -n 6 -o docs/preview.png
 	$(VENV_PYTHON) -m mkdocs build --strict
 
 # What the benchmarks compare with, in an environment of its own (7 GB).

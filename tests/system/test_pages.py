@@ -70,6 +70,10 @@ TRIALS = {
         }
     ),
     "index.md": Trial({"beans-256": "photos-256"}, after={"DataLoader": "assert images.shape == (256, 3, 224, 224)"}),
+    "preview.md": Trial(
+        after={"wdsremux.preview": "assert Path('strong.png').stat().st_size > 10_000"},
+        before="from pathlib import Path",
+    ),
     "loader.md": Trial(
         {"90": "2"},
         after={
