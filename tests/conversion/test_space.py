@@ -12,6 +12,7 @@ from tests.support.sources import open_source
 from wdsremux import files
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Extent, make_plan
+from wdsremux.conversion.portions import whole
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.space import Estimate
 from wdsremux.errors import SpaceError
@@ -37,7 +38,7 @@ def estimate(
     source: Source, folder: Path, *, limit: int | None = None, done: int = 0, beside_bytes: int = 2_048
 ) -> Estimate:
     plan = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, limit=limit)
-    return Estimate.of(plan.tasks[done:], source, folder, 100, beside_bytes)
+    return Estimate.of([(whole(task),) for task in plan.tasks[done:]], source, folder, 100, beside_bytes)
 
 
 def test_unknown_rows_count_by_bytes(unknown: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
