@@ -23,6 +23,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
+from tests.support.reading import digests
 from tests.support.sources import open_source
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery, bake
@@ -337,6 +338,36 @@ def test_workers_that_die_each_time(engine: str, job: Job) -> None:
     assert not list(job.bakery.work.glob("task-*-*")), "partial files of lost attempts"
     again = list(make_engine(engine, 2).map(job.tasks, job.bakery))
     check_whole(again, job)
+
+
+def test_a_worker_killed_at_a_shared_task(engine: str, write_source: WriteSource, tmp_path: Path) -> None:
+    """The others' portions stay; and the files are those of one worker."""
+    source = open_source(str(write_source([tiny_jpeg(i) for i in range(512)], rows_a_group=128)), "train")
+    work = tmp_path / "shared" / "train" / ".wdsremux"
+    work.mkdir(parents=True)
+    [task] = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, 50).tasks
+    bakery = Bakery(source, Odd(Once(tmp_path), 2), work.parent, work, "train", 0, environment.describe())
+    messages = list(make_engine(engine, 2).map([task], bakery))
+    assert [message for message in messages if isinstance(message, Done)] == [Done(0)]
+    assert len([message for message in messages if isinstance(message, Warned)]) == 1
+    assert sum(message.rows for message in messages if isinstance(message, Progress)) == 512
+    assert {path.name for path in work.iterdir()} == {path.name for path in journal_names(work, 0)}
+    whole, record = digests(tmp_path / "shared"), journal_names(work, 0)[1].read_bytes()
+    bake(task, bakery, lambda _: None)
+    assert (digests(tmp_path / "shared"), journal_names(work, 0)[1].read_bytes()) == (whole, record)
+    wait_until(lambda: not working())
+
+
+def test_an_error_at_a_shared_task_leaves_nothing(engine: str, write_source: WriteSource, tmp_path: Path) -> None:
+    source = open_source(str(write_source([tiny_jpeg(i) for i in range(512)], rows_a_group=128)), "train")
+    work = tmp_path / "shared" / "train" / ".wdsremux"
+    work.mkdir(parents=True)
+    tasks = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, 50).tasks
+    bakery = Bakery(source, Odd(noted, 3), work.parent, work, "train", 0, environment.describe())
+    with pytest.raises(RecipeError, match="recipe f failed on rows 0 to 1"):
+        list(make_engine(engine, 2).map(tasks, bakery))
+    assert list(work.iterdir()) == []
+    wait_until(lambda: not working())
 
 
 def test_closing_early_ends_the_work(engine: str, job: Job, tmp_path: Path) -> None:
