@@ -71,6 +71,9 @@ def test_workers_must_fit_in_the_descriptors(monkeypatch: pytest.MonkeyPatch) ->
     space.check_open_files(200)
     with pytest.raises(ConversionError, match=r"400 workers need more open files than the limit of 1024 .* --workers"):
         space.check_open_files(400)
+    space.check_open_files(64, 1_000)
+    with pytest.raises(ConversionError, match=r"64 workers need more open files .* or use --workers 32, and run"):
+        space.check_open_files(64, 1_001)
     limits.append((resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     space.check_open_files(10_000)
 

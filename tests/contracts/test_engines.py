@@ -23,6 +23,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.conftest import WriteSource, tiny_jpeg
+from tests.support.reading import digests
 from tests.support.sources import open_source
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery, bake
@@ -339,6 +340,36 @@ def test_workers_that_die_each_time(engine: str, job: Job) -> None:
     check_whole(again, job)
 
 
+def test_a_worker_killed_at_a_shared_task(engine: str, write_source: WriteSource, tmp_path: Path) -> None:
+    """The others' portions stay; and the files are those of one worker."""
+    source = open_source(str(write_source([tiny_jpeg(i) for i in range(512)], rows_a_group=128)), "train")
+    work = tmp_path / "shared" / "train" / ".wdsremux"
+    work.mkdir(parents=True)
+    [task] = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, 50).tasks
+    bakery = Bakery(source, Odd(Once(tmp_path), 2), work.parent, work, "train", 0, environment.describe())
+    messages = list(make_engine(engine, 2).map([task], bakery))
+    assert [message for message in messages if isinstance(message, Done)] == [Done(0)]
+    assert len([message for message in messages if isinstance(message, Warned)]) == 1
+    assert sum(message.rows for message in messages if isinstance(message, Progress)) == 512
+    assert {path.name for path in work.iterdir()} == {path.name for path in journal_names(work, 0)}
+    whole, record = digests(tmp_path / "shared"), journal_names(work, 0)[1].read_bytes()
+    bake(task, bakery, lambda _: None)
+    assert (digests(tmp_path / "shared"), journal_names(work, 0)[1].read_bytes()) == (whole, record)
+    wait_until(lambda: not working())
+
+
+def test_an_error_at_a_shared_task_leaves_nothing(engine: str, write_source: WriteSource, tmp_path: Path) -> None:
+    source = open_source(str(write_source([tiny_jpeg(i) for i in range(512)], rows_a_group=128)), "train")
+    work = tmp_path / "shared" / "train" / ".wdsremux"
+    work.mkdir(parents=True)
+    tasks = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, 50).tasks
+    bakery = Bakery(source, Odd(noted, 3), work.parent, work, "train", 0, environment.describe())
+    with pytest.raises(RecipeError, match="recipe f failed on rows 0 to 1"):
+        list(make_engine(engine, 2).map(tasks, bakery))
+    assert list(work.iterdir()) == []
+    wait_until(lambda: not working())
+
+
 def test_closing_early_ends_the_work(engine: str, job: Job, tmp_path: Path) -> None:
     endless = make_engine(engine, 2).map(job.tasks, job.cooking(Odd(Gate(tmp_path / "never"))))
     assert isinstance(next(endless), Progress)
@@ -395,28 +426,30 @@ def test_an_engine_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_attempts(job: Job, tmp_path: Path) -> None:
-    attempts = Attempts(job.tasks[:2], tmp_path)
+    attempts = Attempts(job.tasks[:2], replace(job.bakery, work=tmp_path), 1)
     first, second = attempts.take(), attempts.take()
     assert (first, second, attempts.take()) == (*job.tasks[:2], None)
     assert first is not None
+    assert second is not None
     attempts.put_back(first)
     assert attempts.take() == first
-    for progress in (
-        Progress(0, 5, 3, 2, 70, 40, (RejectLine(0, 1, None, None, None, "empty"),)),
-        Progress(0, 5, 5, 0, 80, 50),
-        Progress(1, 9, 9, 0, 9, 9),
+    empty = RejectLine(0, 1, None, None, None, "empty")
+    for step, progress in (
+        (first, Progress(0, 5, 3, 2, 70, 40, (empty,))),
+        (first, Progress(0, 5, 5, 0, 80, 50)),
+        (second, Progress(1, 9, 9, 0, 9, 9)),
     ):
-        assert attempts.tally(progress) is progress
+        assert attempts.tally(step, progress) == [progress]
     (tmp_path / "task-000000-abc").mkdir()
     (tmp_path / "task-000001-abc").mkdir()
     undone, warned = attempts.lost(first, "signal SIGKILL")
-    assert undone == Progress(0, -10, -8, -2, -150, -90)
+    assert undone == Progress(0, -10, -8, -2, -150, -90, (empty,))
     died = "a worker died with signal SIGKILL while converting task 0, which is retried (attempt 2 of 3). "
     assert warned == Warned(f"{died}It had reached the end, after converting all rows")
     assert [path.name for path in tmp_path.glob("task-*")] == ["task-000001-abc"]
     assert attempts.take() == first
     assert [type(message) for message in attempts.lost(first, "signal SIGKILL")] == [Warned]
-    attempts.tally(Done(1))
+    assert attempts.tally(second, Done(1)) == [Done(1)]
     assert attempts.take() == first
     with pytest.raises(WorkerError, match=r"3 workers died while converting task 0, the last one with exit code 1\."):
         attempts.lost(first, "exit code 1")
@@ -451,7 +484,7 @@ def test_local_worker_killed_between_two_tasks(job: Job) -> None:
 
 def test_local_worker_killed_within_a_message(job: Job) -> None:
     worker = local_engine._start(b"")
-    worker.task = job.tasks[3]
+    worker.step = job.tasks[3]
     theirs, ours = worker.pipe, multiprocessing.Pipe()
     worker.pipe = ours[0]
     os.write(ours[1].fileno(), b"\0\0\0\xff{half of")

@@ -14,7 +14,7 @@ from tests.support.kinds import write_tar
 from tests.support.kitchen import Kitchen
 from tests.support.reading import digests, read_tar
 from tests.support.sources import open_source
-from wdsremux.conversion import shard_writer
+from wdsremux.conversion import spool
 from wdsremux.conversion.bake import bake
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.record import journal_names
@@ -121,7 +121,7 @@ def test_the_spool_on_disk_gives_the_same_bytes(
     source = write_source([tiny_jpeg(i) for i in range(40)], range(40))
     in_memory = Kitchen(source, tmp_path / "a", samples_per_shard=10)
     in_memory.bake()
-    monkeypatch.setattr(shard_writer, "SPOOL_BYTES", 1)
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 1)
     on_disk = Kitchen(source, tmp_path / "b", samples_per_shard=10)
     on_disk.bake()
     assert digests(tmp_path / "a") == digests(tmp_path / "b")

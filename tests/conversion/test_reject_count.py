@@ -158,7 +158,7 @@ def test_what_a_lost_worker_told_is_not_listed(count: Callable[[str], RejectCoun
     tally = count("3")
     tally.add(told(0, 3, 5))
     tally.add(told(1, 4))
-    tally.add(Progress(0, -10, -10, -2, -10, -10))
+    tally.add(Progress(0, -10, -10, -2, -10, -10, told(0, 3, 5).rejects))
     tally.add(told(0, 3))
     with pytest.raises(RejectError, match=r"^4 rows .* for example 0/3\.jpg: empty: 0 bytes\. They are listed"):
         tally.add(told(0, 5, 6))

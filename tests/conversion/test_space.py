@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.sources import open_source
 from wdsremux import files
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Extent, make_plan
+from wdsremux.conversion.portions import divide, whole
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.space import Estimate
 from wdsremux.errors import SpaceError
@@ -37,7 +39,7 @@ def estimate(
     source: Source, folder: Path, *, limit: int | None = None, done: int = 0, beside_bytes: int = 2_048
 ) -> Estimate:
     plan = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, limit=limit)
-    return Estimate.of(plan.tasks[done:], source, folder, 100, beside_bytes)
+    return Estimate.of([(whole(task),) for task in plan.tasks[done:]], source, folder, 100, beside_bytes)
 
 
 def test_unknown_rows_count_by_bytes(unknown: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +79,18 @@ def test_the_container_tells_what_a_sample_takes(
     estimate(unknown, tmp_path, limit=1_000, beside_bytes=taken["parquet"]).add(tiny)
     with pytest.raises(SpaceError):
         estimate(unknown, tmp_path, limit=1_000, beside_bytes=taken["tar"]).add(tiny)
+
+
+def test_a_shared_block_takes_its_space_twice(
+    write_source: WriteSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once as the samples of its portions, once as shards."""
+    monkeypatch.setattr(files, "free_bytes", lambda folder: 6_000_000)
+    source = open_source(str(write_source([tiny_jpeg(i) for i in range(300)])), "train")
+    plan = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0)
+    for workers, fits in ((1, True), (2, False)):
+        divided = divide(plan.tasks, workers, 64)
+        assert (len(divided[0]) == 1) == fits
+        found = Estimate.of(divided, source, tmp_path, 100, 0)
+        with contextlib.nullcontext() if fits else pytest.raises(SpaceError, match=r"needs about 0\.01 GB more"):
+            found.add(progress(100))

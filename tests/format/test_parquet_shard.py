@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import wdsremux
 from tests.conftest import WriteSource, tiny_jpeg
 from tests.support.kitchen import Kitchen
-from wdsremux.conversion.shard_writer import Form
+from wdsremux.conversion.spool import Form
 from wdsremux.errors import FormatError, OutputError
 from wdsremux.format import keys
 from wdsremux.format.containers import SampleColumns, parquet_layout, parquet_shard

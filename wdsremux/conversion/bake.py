@@ -1,7 +1,8 @@
 """One task -> its shards, table rows and rejects. Runs in a worker; nothing but a short report leaves it.
 
 Its rows are baked in their order and handed to `shard_writer`, block by block. Files get their final names when the
-whole task is done; its record in the journal comes last and says that it is.
+whole task is done; its record in the journal comes last and says that it is. A task that several workers share goes
+through `gather` instead, which takes the same rows and the same end from here.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ import bisect
 import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wdsremux import files, machine
-from wdsremux.conversion import prefetch, shard_writer
+from wdsremux.conversion import portions, prefetch, shard_writer, spool
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Block, Task
+from wdsremux.conversion.portions import Portion
 from wdsremux.conversion.recipes.base import Recipe, Reject, Sample
 from wdsremux.conversion.record import Record, journal_names
-from wdsremux.conversion.shard_writer import Form
-from wdsremux.conversion.source import Rows, Source
+from wdsremux.conversion.source import Bookmark, Rows, Source
+from wdsremux.conversion.spool import Form, Spooled
 from wdsremux.errors import ConversionError
 from wdsremux.format import manifest, samples
 from wdsremux.format.rejects import RejectLine
@@ -49,6 +51,19 @@ class Bakery:
     shuffle: bool = True  #: whether samples are permuted within a block
     mended: Mapping[str, manifest.Shard] | None = None  #: by file name, where a finished split lacks files
 
+    @property
+    def batch_rows(self) -> int | None:
+        """Rows at which a fragment may be cut; None where each worker would fetch all of it from a server."""
+        return None if self.source.at_once > 1 else self.recipe.batch_size
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A block whose shards are there as partial files."""
+
+    shards: list[manifest.Shard]
+    table: samples.Table  #: of their samples, with `shard` counted from 0
+
 
 def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None:
     """Bake one task: afterwards its shards stand under their final names and its record in the journal.
@@ -64,32 +79,52 @@ def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None
         SourceError: if the source cannot be read or is short of rows.
         OSError: if the output cannot be written.
     """
-    made: list[manifest.Shard] = []
-    tables: list[samples.Table] = []
-    tally = _Tally()
+    written: list[Written] = []
+    tally = RowTally()
     ends = list(itertools.accumulate(block.rows for block in task.blocks))
     # A folder of this attempt's own: one that was given up as lost may still be writing.
     with tempfile.TemporaryDirectory(prefix=f"task-{task.number:06d}-", dir=bakery.work) as folder:
         partial = Path(folder)
-        baked = tally.watch(_bake_rows(task, bakery, report))
+        baked = tally.watch(bake_rows(portions.whole(task), bakery, report))
         for number, items in itertools.groupby(baked, key=lambda item: bisect.bisect_right(ends, item[0])):
             if number == len(ends):
                 raise ConversionError(
                     f"{bakery.source.where(task.reads[0].fragment)} has more rows than its size allows. Download it "
                     "again"
                 )
-            with shard_writer.spooled(partial, bakery.form) as spool:
-                for _, fragment, sample in items:
-                    spool.add(fragment, sample)
+            with spool.spooled(partial, bakery.form) as waiting:
+                for item in items:
+                    waiting.add(*item)
                 block = task.blocks[number]
                 if task.rows is None:
                     block = _filled(block, tally.read - (ends[number - 1] if number else 0))
-                seed = bakery.seed if bakery.shuffle else None
-                written, table = shard_writer.write(spool, block, bakery.split, seed, partial)
-            table["shard"] += len(made)
-            made += written
-            tables.append(table)
-        shard_writer.publish(made, partial, bakery.folder, bakery.mended)
+                written.append(write_block(waiting.samples, block, bakery, partial))
+        finish(task, bakery, written, tally, partial)
+
+
+def write_block(spooled: Sequence[Spooled], block: Block, bakery: Bakery, partial: Path) -> Written:
+    """Write a block's samples, permuted, as partial files."""
+    seed = bakery.seed if bakery.shuffle else None
+    return Written(*shard_writer.write(spooled, bakery.form, block, bakery.split, seed, partial))
+
+
+def finish(task: Task, bakery: Bakery, written: Sequence[Written], tally: RowTally, partial: Path) -> None:
+    """Give a task's shards their final names, and record it in the journal.
+
+    Args:
+        task: all of which is baked.
+        bakery: what it was baked with.
+        written: its blocks, in their order.
+        tally: of all its rows.
+        partial: the folder where its shards are.
+    """
+    made = [shard for block in written for shard in block.shards]
+    shard_writer.publish(made, partial, bakery.folder, bakery.mended)
+    first = 0
+    for block in written:
+        block.table["shard"] += first
+        first += len(block.shards)
+    tables = [block.table for block in written]
     rows_path, record_path = journal_names(bakery.work, task.number)
     with files.atomic(rows_path) as out:
         samples.write(out, tables, sum(len(table) for table in tables))
@@ -104,7 +139,7 @@ def _filled(block: Block, rows: int) -> Block:
 
 
 @dataclass(slots=True)
-class _Tally:
+class RowTally:
     """Counts the rows of which anything came, and takes the rejects out of the stream of samples."""
 
     read: int = 0  #: rows read from the source
@@ -141,13 +176,22 @@ class _Batch:
         return Progress(task, len(self.rows), len(sizes), len(rejects), self.rows.nbytes, sum(sizes), told)
 
 
-def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> Iterator[_Batch]:
-    """The task's rows, baked, in their order."""
-    first = count = held_bytes = 0
-    fragment = None
-    for rows in _read(task, bakery):
+def bake_rows(
+    portion: Portion, bakery: Bakery, report: Callable[[Progress], None], bookmark: Bookmark | None = None
+) -> Iterator[_Batch]:
+    """The rows of a portion, baked, in their order.
+
+    Args:
+        portion: which rows, of which task.
+        bakery: what they are baked with.
+        report: called after every batch.
+        bookmark: see `Source.rows`; where fragments are read one after the other.
+    """
+    first, count, held_bytes = portion.first - portion.stretches[0].first, 0, 0
+    fragment = portion.stretches[0].fragment
+    for rows in _read(portion, bakery, bookmark):
         if rows.fragment != fragment:
-            fragment, first, count = rows.fragment, first + count, 0
+            fragment, first = rows.fragment, first + count
         if held_bytes >= machine.GIVE_BACK_BYTES:  # within a fragment, too: it may be as large as its file
             machine.give_memory_back()
             held_bytes = 0
@@ -156,31 +200,33 @@ def _bake_rows(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -
         items = [_checked(item, rows, bakery.source, parts[item.row]) for item in baked]
         batch = _Batch(first, rows, items)
         yield batch
-        report(batch.progress(task.number))
-        count += len(rows)
+        report(batch.progress(portion.task.number))
+        count = rows.first + len(rows)
         held_bytes += rows.nbytes
 
 
-def _read(task: Task, bakery: Bakery) -> Iterator[Rows]:
-    """The task's rows, read while those before them are baked."""
+def _read(portion: Portion, bakery: Bakery, bookmark: Bookmark | None) -> Iterator[Rows]:
+    """The portion's rows, read while those before them are baked."""
     source, batch_size = bakery.source, bakery.recipe.batch_size
-    if source.at_once == 1 or task.limit is not None:
-        readings = [prefetch.Reading(lambda: _in_turn(task, source, batch_size), 0)]
+    if source.at_once == 1 or portion.task.limit is not None:
+        readings = [prefetch.Reading(lambda: _in_turn(portion, source, batch_size, bookmark), 0)]
     else:
         readings = [
             prefetch.Reading(
-                partial(source.rows, read.fragment, batch_size, read.rows), source.fragments[read.fragment].size_bytes
+                partial(source.rows, part.fragment, batch_size, part.stop, part.first),
+                source.fragments[part.fragment].size_bytes,
             )
-            for read in task.reads
+            for part in portion.stretches
         ]
     return prefetch.read(readings, source.at_once, source.at_once * _AHEAD_BYTES, _STORED_BYTES)
 
 
-def _in_turn(task: Task, source: Source, batch_size: int) -> Iterator[Rows]:
+def _in_turn(portion: Portion, source: Source, batch_size: int, bookmark: Bookmark | None) -> Iterator[Rows]:
     """The rows of one fragment after the other; where there is a limit, what is left of it depends on those before."""
-    count = 0
-    for read in task.reads:
-        for rows in source.rows(read.fragment, batch_size, read.rows if task.limit is None else task.limit - count):
+    count, limit = 0, portion.task.limit
+    for part in portion.stretches:
+        stop = part.stop if limit is None else limit - count
+        for rows in source.rows(part.fragment, batch_size, stop, part.first, bookmark):
             yield rows
             count += len(rows)
 

@@ -35,7 +35,7 @@ class Progress:
     nrejects: int
     bytes_in: int  #: of images read
     bytes_out: int  #: of images written
-    rejects: tuple[RejectLine, ...] = ()  #: the first of them, a bounded number
+    rejects: tuple[RejectLine, ...] = ()  #: the first of them, a bounded number; or of those that were lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one worker bakes in one go."""
+    """What is published and recorded as a whole: baked by one worker, or by several that share it (see `portions`)."""
 
     number: int
     reads: tuple[Read, ...]  #: in this order

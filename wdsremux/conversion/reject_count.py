@@ -48,7 +48,8 @@ class RejectCount:
         self.rows += progress.rows
         self.rejects += progress.nrejects
         if progress.rows < 0:
-            self._told.pop(progress.task, None)
+            lost = set(progress.rejects)
+            self._told[progress.task] = [line for line in self._told.get(progress.task, []) if line not in lost]
         elif progress.rejects:
             told = self._told.setdefault(progress.task, [])
             told += progress.rejects[: _MOST_LISTED - len(told)]

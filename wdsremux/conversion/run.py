@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wdsremux import files
-from wdsremux.conversion import environment, repair, space
+from wdsremux.conversion import environment, portions, repair, space
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines import Done, Engine
 from wdsremux.conversion.events import Event, Noted, Planned, Progress, Warned
@@ -17,10 +17,10 @@ from wdsremux.conversion.plan import Task
 from wdsremux.conversion.recipes.base import Recipe
 from wdsremux.conversion.reject_count import RejectCount
 from wdsremux.conversion.request import Request
-from wdsremux.conversion.shard_writer import Form
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.space import Estimate
 from wdsremux.conversion.spec import Spec
+from wdsremux.conversion.spool import Form
 from wdsremux.errors import OutputError, counted
 from wdsremux.format import manifest, samples
 from wdsremux.format.containers import SampleColumns, container
@@ -145,9 +145,11 @@ class Run:
         self.tell(Planned(begun.plan, tally.rows, size, spec.engine, spec.workers, self.environment))
         tally.check()
         beside_bytes = container(spec.container).BESIDE_BYTES
-        estimate = Estimate.of(pending, self.source, spec.folder, begun.plan.samples_per_shard, beside_bytes)
+        divided = portions.divide(pending, spec.workers, bakery.batch_rows)
+        estimate = Estimate.of(divided, self.source, spec.folder, begun.plan.samples_per_shard, beside_bytes)
         if spec.engine == "local":
-            space.check_open_files(min(spec.workers, len(pending)))
+            steps, spools = sum(map(len, divided)), max(map(portions.most_gathered, divided), default=0)
+            space.check_open_files(min(spec.workers, steps), spools)
         with contextlib.closing(self.engine.map(pending, bakery)) as messages:
             for message in messages:
                 if isinstance(message, Done):

@@ -1,7 +1,8 @@
 """Engines map tasks over processes or machines, and do nothing else.
 
 base.py        what an engine is, and which there are
-attempts.py    what they share: a task whose worker dies is done again
+attempts.py    what they share: what is to be done next, and again if its worker dies; shared_task.py: a task that
+               is cut into portions
 local.py       processes of this machine; forkserver.py: what they are forked from
 ray.py         a Ray cluster; ray_cluster.py: joining or starting one; ray_worker.py: what runs on its nodes
 """

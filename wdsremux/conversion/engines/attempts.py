@@ -1,11 +1,11 @@
-"""A task whose worker dies is done again: what all engines share of that.
+"""A step whose worker dies is done again: what all engines share of that. Most steps are whole tasks.
 
-    in the worker     carry_out      one attempt: its progress, then Done or the error that ended it
-    where tasks are   Attempts       which task is next, what each attempt has told, which are lost
+    in the worker     carry_out      one attempt: its progress, then what ended it
+    where tasks are   Attempts       which step is next, what each attempt has told, which are lost
     mapped from
 
-A worker that dies from outside (the system out of memory, a lost machine) says nothing of its task, which another may
-well finish. An error that a worker reports is of the task itself and would come again: it is raised at once.
+A worker that dies from outside (the system out of memory, a lost machine) says nothing of its step, which another may
+well finish. An error that a worker reports is of the step itself and would come again: it is raised at once.
 """
 
 from __future__ import annotations
@@ -17,34 +17,47 @@ import shutil
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from wdsremux.conversion import bake as baking
+from wdsremux.conversion import gather as gathering
+from wdsremux.conversion import portions
 from wdsremux.conversion.bake import Bakery
 from wdsremux.conversion.engines.base import Done
+from wdsremux.conversion.engines.shared_task import SharedTask
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
+from wdsremux.conversion.portions import Closing, Gathering, Portion, Step, task_of
 from wdsremux.errors import ConversionError, WdsremuxError, WorkerError, counted
 
-MOST = 3  #: attempts at a task: memory may run out twice by bad luck, a picture that crashes its decoder does it always
+MOST = 3  #: attempts at a step: memory may run out twice by bad luck, a picture that crashes its decoder does it always
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  #: errors of a write, which know of no file's name
 
-Message = Progress | Done | WdsremuxError  #: what a worker tells of a task; the last two end it
+_REJECTS_KEPT = 1_000  #: of an attempt's, to be taken back with it; no more are listed of an unfinished task
 
 
-def carry_out(task: Task, bakery: bytes, tell: Callable[[Message], None]) -> None:
-    """Make one attempt at a task, in a worker.
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """A step is done, and its task is not."""
+
+
+Message = Progress | Stepped | Done | WdsremuxError  #: what a worker tells of a step; all but the first end it
+
+
+def carry_out(step: Step, bakery: bytes, tell: Callable[[Message], None]) -> None:
+    """Make one attempt at a step, in a worker.
 
     Args:
-        task: what to bake.
+        step: what to do.
         bakery: a `Bakery`, pickled.
-        tell: called after every batch of rows, and last with Done or the error. Errors keep their notes where they are
+        tell: called after every batch of rows, and last with what ended it. Errors keep their notes where they are
             pickled, for those stand in their `__dict__`.
     """
+    task = task_of(step)
     try:
-        baking.bake(task, _opened(bakery), tell)
-        tell(Done(task.number))
+        _do(step, _opened(bakery), tell)
+        tell(Done(task.number) if isinstance(step, Task | Closing) else Stepped())
     except WdsremuxError as error:
         tell(error)
     except OSError as error:
@@ -56,6 +69,17 @@ def carry_out(task: Task, bakery: bytes, tell: Callable[[Message], None]) -> Non
         tell(failure)
 
 
+def _do(step: Step, bakery: Bakery, tell: Callable[[Message], None]) -> None:
+    if isinstance(step, Task):
+        baking.bake(step, bakery, tell)
+    elif isinstance(step, Portion):
+        gathering.bake_portion(step, bakery, tell)
+    elif isinstance(step, Gathering):
+        gathering.gather(step, bakery)
+    else:
+        gathering.close(step, bakery)
+
+
 @functools.lru_cache(maxsize=1)  # a process bakes for one run at a time; a source may have many fragments
 def _opened(bakery: bytes) -> Bakery:
     """Unpickled within an attempt, so that a bakery that cannot be is an error told like any other."""
@@ -64,46 +88,74 @@ def _opened(bakery: bytes) -> Bakery:
 
 
 class Attempts:
-    """Keeps the tasks that wait, and the books on those that are tried."""
+    """Keeps the steps that wait, and the books on those that are tried."""
 
-    def __init__(self, tasks: Sequence[Task], work: Path) -> None:
+    def __init__(self, tasks: Sequence[Task], bakery: Bakery, workers: int) -> None:
         """
         Args:
             tasks: all that is to be done.
-            work: the folder of partial files, from which those of lost attempts are removed.
+            bakery: what they are done with.
+            workers: that share them.
         """
-        self._waiting = deque(tasks)
-        self._work = work
-        self._told: dict[int, Progress] = {}  #: by task: the sums of what its attempt has told
-        self._losses: Counter[int] = Counter()  #: by task
+        self._work = bakery.work
+        self._waiting: deque[Step] = deque()
+        self._shared: dict[int, SharedTask] = {}  #: by task: those that are cut into portions, and not done
+        for parts in portions.divide(tasks, workers, bakery.batch_rows):
+            task = parts[0].task
+            self._waiting += parts if len(parts) > 1 else [task]
+            if len(parts) > 1:
+                self._shared[task.number] = SharedTask(parts, self._work)
+        self._told: dict[Step, Progress] = {}  #: the sums of what the attempt at a step has told
+        self._losses: Counter[Step] = Counter()
 
-    def take(self) -> Task | None:
-        """The next task, or None if none waits."""
-        return self._waiting.popleft() if self._waiting else None
+    @property
+    def waiting(self) -> int:
+        """How many steps could be begun now."""
+        return len(self._waiting)
 
-    def put_back(self, task: Task) -> None:
-        """Let a task that was never begun wait again; that was no attempt."""
-        self._waiting.appendleft(task)
+    @property
+    def more(self) -> bool:
+        """Whether steps may come that cannot be begun before others are done."""
+        return bool(self._shared)
 
-    def tally(self, message: Message) -> Progress | Done:
-        """Take down what a worker told, and hand it on.
+    def take(self) -> Step | None:
+        """The next step, or None if none can be begun."""
+        if not self._waiting:
+            return None
+        step = self._waiting.popleft()
+        if isinstance(step, Portion):
+            self._shared[step.task.number].begin()
+        return step
+
+    def put_back(self, step: Step) -> None:
+        """Let a step that was never begun wait again; that was no attempt."""
+        self._waiting.appendleft(step)
+
+    def tally(self, step: Step, message: Message) -> list[Progress | Done | Warned]:
+        """Take down what a worker told of a step; gives what is to be told of it.
 
         Raises:
             WdsremuxError: if that is an error.
         """
-        if isinstance(message, Progress):
-            self._told[message.task] = _sum(self._told.get(message.task), message)
-        elif isinstance(message, Done):
-            self._told.pop(message.task, None)
-        else:
+        if isinstance(message, WdsremuxError):
             raise message
-        return message
+        if isinstance(message, Progress):
+            self._told[step] = _sum(self._told.get(step), message)
+            return [message]
+        self._told.pop(step, None)
+        number = task_of(step).number
+        if isinstance(message, Stepped):
+            self._waiting.extendleft(self._shared[number].done(step))  # first: their portions take up disk
+            return []
+        if number in self._shared:
+            self._shared.pop(number).clear()
+        return [message]
 
-    def lost(self, task: Task, how: str) -> list[Progress | Warned]:
-        """Let a task whose worker died wait again, before all others.
+    def lost(self, step: Step, how: str) -> list[Progress | Done | Warned]:
+        """Let a step whose worker died wait again, before all others.
 
         Args:
-            task: what the worker was at.
+            step: what the worker was at.
             how: it died, such as "signal SIGKILL".
 
         Returns:
@@ -112,35 +164,38 @@ class Attempts:
         Raises:
             WorkerError: if this attempt was the last.
         """
-        self._losses[task.number] += 1
-        count = self._losses[task.number]
-        self._clear(task)
-        told = self._told.pop(task.number, None)
-        where = _place(task, 0 if told is None else told.rows)
+        self._losses[step] += 1
+        count, number = self._losses[step], task_of(step).number
+        for folder in gathering.attempts_at(step, self._work):  # lest attempts add up to more disk than one takes
+            shutil.rmtree(folder, ignore_errors=True)  # what cannot go now is cleared away with the journal
+        told = self._told.pop(step, None)
+        where = _place(step, 0 if told is None else told.rows)
         if count == MOST:
             raise WorkerError(
-                f"{MOST} workers died while converting task {task.number}, the last one with {how}. It had reached "
+                f"{MOST} workers died while converting task {number}, the last one with {how}. It had reached "
                 f"{where}. Run the same command again to resume; if memory ran out, use fewer workers (--workers)"
             )
-        self._waiting.appendleft(task)
+        self._waiting.appendleft(step)
         warning = Warned(
-            f"a worker died with {how} while converting task {task.number}, which is retried (attempt {count + 1} of "
+            f"a worker died with {how} while converting task {number}, which is retried (attempt {count + 1} of "
             f"{MOST}). It had reached {where}"
         )
         return [warning] if told is None else [_undone(told), warning]
 
-    def _clear(self, task: Task) -> None:
-        """Remove the partial files of a lost attempt, lest attempts add up to more disk than one takes."""
-        for folder in self._work.glob(f"task-{task.number:06d}-*"):
-            shutil.rmtree(folder, ignore_errors=True)  # what cannot go now is cleared away with the journal
+    def close(self) -> None:
+        """Remove what nobody will go on with, once no worker writes any more."""
+        for task in self._shared.values():
+            task.clear()
 
 
-def _place(task: Task, rows: int) -> str:
-    """What a worker was at, that had told of so many rows of its task: where to look for what is too large for it."""
-    for read in task.reads:
-        if read.rows is None or rows < read.rows:
-            return f"fragment {read.fragment}, after {counted(rows, 'row')}"
-        rows -= read.rows
+def _place(step: Step, rows: int) -> str:
+    """What a worker was at, that had told of so many rows of its step: where to look for what is too large for it."""
+    if isinstance(step, Gathering | Closing):
+        return "the end, with all rows of its shards converted"
+    for part in (portions.whole(step) if isinstance(step, Task) else step).stretches:
+        if part.stop is None or rows < part.stop - part.first:
+            return f"fragment {part.fragment}, after {counted(part.first + rows, 'row')}"
+        rows -= part.stop - part.first
     return "the end, after converting all rows"
 
 
@@ -154,8 +209,9 @@ def _sum(one: Progress | None, other: Progress) -> Progress:
         nrejects=one.nrejects + other.nrejects,
         bytes_in=one.bytes_in + other.bytes_in,
         bytes_out=one.bytes_out + other.bytes_out,
+        rejects=(one.rejects + other.rejects)[:_REJECTS_KEPT],
     )
 
 
 def _undone(told: Progress) -> Progress:
-    return Progress(told.task, -told.rows, -told.samples, -told.nrejects, -told.bytes_in, -told.bytes_out)
+    return Progress(told.task, -told.rows, -told.samples, -told.nrejects, -told.bytes_in, -told.bytes_out, told.rejects)

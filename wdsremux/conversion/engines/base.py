@@ -42,10 +42,10 @@ class Engine(Protocol):
         """
 
     def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done | Warned]:
-        """Bake all tasks, in any order.
+        """Bake all tasks, in any order; where there are few, several workers share each (see `portions`).
 
-        A task whose worker dies from outside is done again, three times in all at most; a Progress with negative sums
-        then takes back what was told of it, and a Warned says so. Summing all Progress stays right.
+        What a worker was at when it died from outside is done again, three times in all at most; a Progress with
+        negative sums then takes back what was told of it, and a Warned says so. Summing all Progress stays right.
 
         Closing the iterator early, or an exception, ends the work without leaving a process behind.
 

@@ -1,7 +1,7 @@
 """Tasks over processes of this machine.
 
     this process ── fork server (torch, webdataset and datasets loaded once) ──> worker, worker, …
-                 <──────────────── a pipe each: tasks out; progress and Done back
+                 <──────────────── a pipe each: steps out (whole tasks, most of them); progress and Done back
 
 Workers are forked from a server that has loaded the libraries: torch alone is 670 MB resident, and a fork shares it
 (20 MB private a worker). They never import the caller's `__main__`, so a script without a guard works. A worker whose
@@ -31,6 +31,7 @@ from wdsremux.conversion.engines.attempts import Attempts, Message, carry_out
 from wdsremux.conversion.engines.base import Done
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
+from wdsremux.conversion.portions import Step
 from wdsremux.errors import WorkerError
 
 _STOP_AFTER_S = 5.0  #: how long a worker may take to end before it is killed
@@ -40,9 +41,10 @@ _STOP_AFTER_S = 5.0  #: how long a worker may take to end before it is killed
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    task: Task | None = None  #: what it is at
-    served: bool = False  #: whether it has finished a task
-    unread: bool = False  #: whether it was dead already when it was given the task
+    step: Step | None = None  #: what it is at
+    served: bool = False  #: whether it has finished a step
+    unread: bool = False  #: whether it was dead already when it was given the step
+    released: bool = False  #: whether it was told that there is nothing more
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class _Death:
     """A worker ended without a word."""
 
     how: str
-    idle: bool  #: between two tasks: it had finished one, and not read the next
+    idle: bool  #: between two steps: it had finished one, and not read the next
 
 
 class LocalEngine:
@@ -65,33 +67,41 @@ class LocalEngine:
 
     def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done | Warned]:
         """See `Engine.map`."""
-        attempts, cargo = Attempts(tasks, bakery.work), pickle.dumps(bakery)
-        workers = [_start(cargo) for _ in range(min(self.workers, len(tasks)))]
+        attempts, cargo = Attempts(tasks, bakery, self.workers), pickle.dumps(bakery)
+        workers = [_start(cargo) for _ in range(min(self.workers, attempts.waiting))]
         try:
-            for worker in workers:
-                _give(worker, attempts.take())
-            while any(worker.task for worker in workers):
+            _feed(workers, attempts)
+            while any(worker.step for worker in workers):
                 for worker in _ready(workers):
                     yield from _listen(worker, workers, attempts, cargo)
         finally:
             _stop(workers)
+            attempts.close()
 
 
 def _listen(
     worker: _Worker, workers: list[_Worker], attempts: Attempts, cargo: bytes
 ) -> list[Progress | Done | Warned]:
-    """Hear a worker out, and give it its next task if it has done one, or to a new worker if it has died."""
-    told: list[Progress | Done | Warned] = []
-    message = _receive(worker)
+    """Hear a worker out; if it has ended a step, or has died, see that all workers have something to do."""
+    step, message = cast("Step", worker.step), _receive(worker)
     if isinstance(message, _Death):
-        told += _requeue(worker, message, attempts)
-        workers[workers.index(worker)] = worker = _start(cargo)
+        told = _requeue(step, message, attempts)
+        workers[workers.index(worker)] = _start(cargo)
     else:
-        told.append(attempts.tally(message))
-        worker.served |= isinstance(message, Done)
+        told = attempts.tally(step, message)
     if not isinstance(message, Progress):
-        _give(worker, attempts.take())
+        worker.step, worker.served = None, True
+        _feed(workers, attempts)
     return told
+
+
+def _feed(workers: list[_Worker], attempts: Attempts) -> None:
+    """Give workers that have nothing to do a step, as long as there are any; let them end where none will come."""
+    for worker in workers:
+        if worker.step is None and not worker.released:
+            worker.step = attempts.take()
+            if worker.step is not None or not attempts.more:
+                _give(worker, worker.step)
 
 
 def _asked(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -143,11 +153,11 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _give(worker: _Worker, task: Task | None) -> None:
-    worker.task = task
+def _give(worker: _Worker, step: Step | None) -> None:
+    worker.step, worker.released = step, step is None
     try:
-        worker.pipe.send(task)
-    except BrokenPipeError:  # it died between two tasks: its sentinel says so next
+        worker.pipe.send(step)
+    except BrokenPipeError:  # it died between two steps: its sentinel says so next
         worker.unread = True
 
 
@@ -155,7 +165,7 @@ def _ready(workers: list[_Worker]) -> list[_Worker]:
     """The busy workers that have something to say, or have died."""
     busy: dict[Any, _Worker] = {}
     for worker in workers:
-        if worker.task is not None:
+        if worker.step is not None:
             busy[worker.pipe] = busy[worker.process.sentinel] = worker
     ready = wait(list(busy))
     return list({id(busy[handle]): busy[handle] for handle in ready}.values())
@@ -173,20 +183,19 @@ def _receive(worker: _Worker) -> Message | _Death:
     return _Death(_ending(worker.process.exitcode), worker.served and unread)
 
 
-def _requeue(worker: _Worker, death: _Death, attempts: Attempts) -> list[Progress | Warned]:
-    """Let the task of a dead worker wait again; gives what is to be told of it.
+def _requeue(step: Step, death: _Death, attempts: Attempts) -> list[Progress | Done | Warned]:
+    """Let the step of a dead worker wait again; gives what is to be told of it.
 
-    A worker that died between two tasks cost none an attempt. A new one that dies before it reads its first did: where
+    A worker that died between two steps cost none an attempt. A new one that dies before it reads its first did: where
     all die so, that must come to an end.
 
     Raises:
-        WorkerError: if too many have died at that task.
+        WorkerError: if too many have died at that step.
     """
-    task = cast("Task", worker.task)
     if death.idle:
-        attempts.put_back(task)
+        attempts.put_back(step)
         return []
-    return attempts.lost(task, death.how)
+    return attempts.lost(step, death.how)
 
 
 def _ending(exitcode: int | None) -> str:
@@ -197,7 +206,7 @@ def _ending(exitcode: int | None) -> str:
 
 def _stop(workers: list[_Worker]) -> None:
     for worker in workers:
-        if worker.task is not None:
+        if worker.step is not None:
             worker.process.terminate()
         worker.pipe.close()
     for worker in workers:
@@ -213,15 +222,15 @@ def _end(worker: _Worker) -> None:
 
 
 def _work(pipe: Connection, cargo: bytes) -> None:
-    """A worker's life: bake the tasks that come through the pipe, until None comes or the parent is gone."""
+    """A worker's life: do the steps that come through the pipe, until None comes or the parent is gone."""
     import torch
 
     torch.set_num_threads(1)  # the cores are shared out among the workers already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
-        while (task := pipe.recv()) is not None:
-            carry_out(task, cargo, pipe.send)
+        while (step := pipe.recv()) is not None:
+            carry_out(step, cargo, pipe.send)
 
 
 def _die_with_parent() -> None:

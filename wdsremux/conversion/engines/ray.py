@@ -26,12 +26,13 @@ from wdsremux.conversion.engines.base import Done
 from wdsremux.conversion.engines.ray_cluster import check_nodes, joined
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
+from wdsremux.conversion.portions import Step, task_of
 from wdsremux.errors import WorkerError, first_line
 
 _LOSSES = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)  #: died from outside
 _STOP_AFTER_S = 5.0  #: how long cancelled tasks are waited for
 
-Running = dict[Any, Task | None]  #: by Ray's generator, the longest unheard first; None once it has told its last
+Running = dict[Any, Step | None]  #: by Ray's generator, the longest unheard first; None once it has told its last
 
 
 class RayEngine:
@@ -53,48 +54,49 @@ class RayEngine:
             cargo = ray.put(ray_worker.pack(bakery))
             if not here:
                 check_nodes(cargo, bakery.work)
-            yield from self._bake(Attempts(tasks, bakery.work), cargo)
+            yield from self._bake(Attempts(tasks, bakery, self.workers), cargo)
 
     def _bake(self, attempts: Attempts, cargo: Any) -> Generator[Progress | Done | Warned]:
         bake = ray.remote(num_cpus=1, num_returns="streaming", max_retries=0)(ray_worker.bake)
         running: Running = {}
         try:
             while True:
-                while len(running) < self.workers and (task := attempts.take()) is not None:
-                    running[bake.remote(task, cargo)] = task
+                while len(running) < self.workers and (step := attempts.take()) is not None:
+                    running[bake.remote(step, cargo)] = step
                 if not running:
                     return
                 yield from _listen(running, attempts)
         finally:
             _cancel(running)
+            attempts.close()
 
 
 def _listen(running: Running, attempts: Attempts) -> list[Progress | Done | Warned]:
-    """Wait until one of the tasks has something to tell, and take it out if it is over.
+    """Wait until one of the steps has something to tell, and take it out if it is over.
 
     Raises:
-        WdsremuxError: what the task told, if that is an error.
+        WdsremuxError: what the step told, if that is an error.
         WorkerError: if workers keep dying at it, or Ray itself failed.
     """
     [stream], _ = ray.wait(list(running), num_returns=1)
-    task = running[stream]
-    if task is None:
+    step = running[stream]
+    if step is None:
         _end(stream, time.monotonic() + _STOP_AFTER_S)
         del running[stream]
         return []
     try:
-        message = attempts.tally(ray.get(next(stream)))
+        message = ray.get(next(stream))
     except _LOSSES as loss:
         del running[stream]
-        return list(attempts.lost(task, type(loss).__name__))
+        return attempts.lost(step, type(loss).__name__)
     except RayError as error:
         raise WorkerError(
-            f"Ray failed on task {task.number}: {type(error).__name__}: {first_line(error)}. "
+            f"Ray failed on task {task_of(step).number}: {type(error).__name__}: {first_line(error)}. "
             "Run the same command again to resume"
         ) from error
     del running[stream]
-    running[stream] = task if isinstance(message, Progress) else None
-    return [message]
+    running[stream] = step if isinstance(message, Progress) else None
+    return attempts.tally(step, message)
 
 
 def _end(stream: Any, deadline_s: float) -> None:

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wdsremux.conversion.bake import Bakery
     from wdsremux.conversion.engines.attempts import Message
-    from wdsremux.conversion.plan import Task
+    from wdsremux.conversion.portions import Step
 
 _VARIABLES = ("HF_", "HUGGINGFACE_", "DATASETS_")  #: what names the Hub, its cache and its token begins so
 
 
 @dataclass(frozen=True, slots=True)
 class Cargo:
-    """What a worker needs beside its task. Lies once in Ray's object store."""
+    """What a worker needs beside its step. Lies once in Ray's object store."""
 
     bakery: bytes  #: pickled, so that it is opened only where what it needs can be found
     environment: Mapping[str, Any]  #: that the worker must have
@@ -60,8 +60,8 @@ def look(cargo: Cargo, token: Path) -> tuple[str | None, str]:
     return content, _difference(cargo)
 
 
-def bake(task: Task, cargo: Cargo) -> Iterator[Message]:
-    """One attempt at a task: its progress, and last Done or the error that ended it."""
+def bake(step: Step, cargo: Cargo) -> Iterator[Message]:
+    """One attempt at a step: its progress, and last what ended it."""
     _adopt_paths(cargo)
     if changed := _difference(cargo):  # a node that came after the others were looked at
         from wdsremux.errors import WorkerError
@@ -69,7 +69,7 @@ def bake(task: Task, cargo: Cargo) -> Iterator[Message]:
         yield WorkerError(differs(socket.gethostname(), changed))
         return
     told: queue.SimpleQueue[Message] = queue.SimpleQueue()
-    threading.Thread(target=_carry_out, args=(task, cargo, told), name="wdsremux-task", daemon=True).start()
+    threading.Thread(target=_carry_out, args=(step, cargo, told), name="wdsremux-task", daemon=True).start()
     while _goes_on(message := told.get()):
         yield message
     yield message
@@ -89,14 +89,14 @@ def _goes_on(message: Message) -> bool:
     return isinstance(message, Progress)
 
 
-def _carry_out(task: Task, cargo: Cargo, told: queue.SimpleQueue[Message]) -> None:
+def _carry_out(step: Step, cargo: Cargo, told: queue.SimpleQueue[Message]) -> None:
     """Runs in a thread: what is baked reports by calls, and Ray wants a generator."""
     import torch
 
     from wdsremux.conversion.engines.attempts import carry_out
 
     torch.set_num_threads(1)  # Ray shares the cores out among its workers
-    carry_out(task, cargo.bakery, told.put)
+    carry_out(step, cargo.bakery, told.put)
 
 
 def _adopt_paths(cargo: Cargo) -> None:

@@ -10,6 +10,7 @@
     labels.py      values of the label column -> numbers; numbering.py: which number each class has
     kept_values.py values of the kept columns, exactly; arrow_values.py: others out of Arrow
     rows.py        Source: the rows of a fragment
+    bookmark.py    where the reading of a fragment stopped, to go on from there
     image_files.py images of which the rows hold only the path
     hub_files.py   files of a commit on the Hub, every answer checked
     retry.py       a reading that a fault of the network cut short goes on where it stopped
@@ -20,6 +21,7 @@ is handed the open `Source` (it pickles to a few kilobytes) and reads single fra
 """
 
 from wdsremux.conversion.source.base import Fault, Fragment, Rows, SourceReader
+from wdsremux.conversion.source.bookmark import Bookmark
 from wdsremux.conversion.source.rows import Source
 
-__all__ = ["Fault", "Fragment", "Rows", "Source", "SourceReader"]
+__all__ = ["Bookmark", "Fault", "Fragment", "Rows", "Source", "SourceReader"]

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow.compute
 
 from wdsremux.conversion.source import retry
 from wdsremux.conversion.source.base import Fault, Fragment, Piece, Rows, SourceReader
+from wdsremux.conversion.source.bookmark import Bookmark
 from wdsremux.conversion.source.columns import Columns
 from wdsremux.conversion.source.image_files import Files
 from wdsremux.conversion.source.labels import Labels
@@ -69,49 +71,71 @@ class Source:
         """This source, ready to travel: what is large in it lies in a file in `folder`."""
         return replace(self, reader=self.reader.stored(folder), local_files=())
 
-    def rows(self, number: int, batch_rows: int, limit: int | None = None) -> Iterator[Rows]:
+    def rows(
+        self, number: int, batch_rows: int, stop: int | None = None, first: int = 0, bookmark: Bookmark | None = None
+    ) -> Iterator[Rows]:
         """The rows of one fragment, in order, `batch_rows` at a time.
 
         Args:
             number: of the fragment.
             batch_rows: the last batch has fewer.
-            limit: stop after so many rows.
+            stop: before this row; None: at the end.
+            first: begin with this row, a multiple of `batch_rows`; those before it are passed over.
+            bookmark: goes on where it lies, and lies afterwards where this ends.
 
         Raises:
             SourceError: if it cannot be read, or has another number of rows than it was said to have.
         """
-        given, promised = 0, self.fragments[number].rows
-        if promised == 0 or limit == 0:
+        given, promised = first, self.fragments[number].rows
+        if promised == 0 or stop == first:
             return
-        if limit == promised:
-            limit = None  # so that rows past the promised ones are noticed
-        for rows in retry.read(lambda first: self._read(number, batch_rows, first), self.faults, self.where(number)):
-            left = len(rows) if limit is None else min(len(rows), limit - given)
+        if stop == promised:
+            stop = None  # so that rows past the promised ones are noticed
+        place = bookmark or Bookmark()
+        read = partial(self._read, number, batch_rows, place)
+        for rows in retry.read(lambda read_rows: read(first + read_rows), self.faults, self.where(number)):
+            left = len(rows) if stop is None else min(len(rows), stop - given)
             given += left
             yield rows if left == len(rows) else rows.head(left)
-            if given == limit:
+            if given == stop:
                 return
-        if promised is not None and given != promised:
+        self._check_count(number, given)
+
+    def _check_count(self, number: int, count: int) -> None:
+        """
+        Raises:
+            SourceError: if a fragment should have another number of rows.
+        """
+        promised = self.fragments[number].rows
+        if promised is not None and count != promised:
             raise SourceError(
-                f"{self.where(number)} contains {counted(given, 'row')}, not {promised:,} as recorded. "
+                f"{self.where(number)} contains {counted(count, 'row')}, not {promised:,} as recorded. "
                 "The source changed or is damaged. Download it again"
             )
 
-    def _read(self, number: int, batch_rows: int, first: int) -> Iterator[Rows]:
+    def _read(self, number: int, batch_rows: int, bookmark: Bookmark, first: int) -> Iterator[Rows]:
         """The rows from `first` on, the beginning of a batch."""
-        at = 0
+        fragment = self.fragments[number]
         try:
-            for piece in self.reader.pieces(self.fragments[number], self.columns.names, batch_rows):
+            begin = partial(self.reader.pieces, fragment, self.columns.names, batch_rows)
+            for at, piece in bookmark.pieces((number, batch_rows), first, begin):
+                if at < first < at + len(piece.table):
+                    raise SourceError(
+                        f"{self.where(number)} is not read {batch_rows:,} rows at a time, so that several workers "
+                        "cannot share it. Use --workers 1, or a smaller --batch-size"
+                    )
                 if at >= first:
                     yield self._rows(number, at, piece)
-                at += len(piece.table)
-        except _UNFIT as error:
-            if isinstance(error, self.faults.kinds):
+        except Exception as error:  # whatever ends it lets go of what is open
+            bookmark.close()
+            if not isinstance(error, _UNFIT) or isinstance(error, self.faults.kinds):
                 raise  # an ArrowInvalid is a ValueError, too
             where = self.where(number)
             raise SourceError(
                 f"{where} contains values that cannot be read: {one_line(error)}. Download it again"
             ) from error
+        if bookmark.at < first:
+            self._check_count(number, bookmark.at)
 
     def _rows(self, number: int, first: int, piece: Piece) -> Rows:
         table = piece.table
