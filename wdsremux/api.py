@@ -91,7 +91,7 @@ def convert(
         container: what the samples are written to: "tar" (WebDataset shards) or "parquet". All splits in one folder
             have the same.
         samples_per_shard: number of samples in each shard. By default 2,000, and fewer for a small source.
-        samples_per_task: number of rows that one worker shuffles together. By default 8,192.
+        samples_per_task: number of rows that are shuffled together. By default 8,192.
         shuffle: whether to shuffle the rows of the source; False keeps their order.
         seed: seed of the shuffle and of random transforms in your own recipe.
         workers: number of worker processes. By default one per CPU core.

@@ -103,7 +103,7 @@ def convert(
     ] = None,
     samples_per_task: Annotated[
         int | None,
-        typer.Option(help="Number of rows that one worker shuffles together. By default 8,192."),
+        typer.Option(help="Number of rows that are shuffled together. By default 8,192."),
     ] = None,
     shuffle: Annotated[
         bool, typer.Option("--shuffle/--no-shuffle", help="Shuffle the rows of the source, or keep their order.")
