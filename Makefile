@@ -102,6 +102,7 @@ bench: $(INSTALLED_DEV) $(PEERS)
 	-$(VENV_PYTHON) benchmarks/bench_load.py --json build/bench-load.json --large-source build/bench-convert/whole-large
 	-$(VENV_PYTHON) benchmarks/bench_containers.py build/bench-containers --page docs/containers.md
 	-$(VENV_PYTHON) benchmarks/bench_sizes.py build/bench-sizes --page docs/benchmarks.md
+	-$(VENV_PYTHON) benchmarks/bench_scale.py build/bench-scale --page docs/benchmarks.md
 	.venv-peers/bin/python benchmarks/bench_readme.py build/bench-convert.json build/bench-load.json docs/benchmarks.md
 
 # Lines of wdsremux/ that `make test test-system` reaches, in all their processes. Lines for a GPU count as missed here.

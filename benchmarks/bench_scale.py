@@ -63,9 +63,11 @@ class Cost:
     seconds: float | None = None  #: None: it was ended
     memory_bytes: int = 0  #: more than after the imports, at its peak, without the page cache
     ended: str = ""  #: why
+    cpu_seconds: float | None = None  #: less than `seconds` where other work or the disk is waited for
 
     def __str__(self) -> str:
-        return self.ended or f"{_time(self.seconds or 0.0)}, {self.memory_bytes / 1e6:,.0f} MB"
+        memory = f"{self.memory_bytes / 1e6:,.0f} MB" if self.memory_bytes >= 1e6 else "under 1 MB"
+        return self.ended or f"{_time(self.seconds or 0.0)}, {memory}"
 
 
 def _time(seconds: float) -> str:
@@ -108,7 +110,8 @@ class Watch:
                 self.costs[told["begins"]] = Cost()
                 self._now = told["begins"]
             else:
-                self.costs[told["ended"]].seconds = told["seconds"]
+                cost = self.costs[told["ended"]]
+                cost.seconds, cost.cpu_seconds = told["seconds"], told["cpu_seconds"]
                 self._now = ""
 
     def _look(self) -> None:
@@ -170,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sizes", default=",".join(f"{n}:{shards}" for n, shards in SIZES.items()))
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds of a step, at most")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds of a step, at most")
     parser.add_argument("--memory", type=float, default=6.0, help="GB of a step, at most")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--json", type=Path)

@@ -49,14 +49,14 @@ ENVIRONMENT = {"wdsremux": wdsremux.__version__}
 def step(name: str) -> Iterator[None]:
     """Say when a step begins and how long it took."""
     print(json.dumps({"begins": name, "anonymous_bytes": anonymous_bytes()}), flush=True)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     yield
-    ended(name, time.perf_counter() - start)
+    ended(name, time.perf_counter() - start, time.process_time() - cpu)
 
 
-def ended(name: str, seconds: float) -> None:
+def ended(name: str, seconds: float, cpu_seconds: float) -> None:
     """Say how long a step took."""
-    print(json.dumps({"ended": name, "seconds": seconds}), flush=True)
+    print(json.dumps({"ended": name, "seconds": seconds, "cpu_seconds": cpu_seconds}), flush=True)
 
 
 def anonymous_bytes() -> int:
@@ -217,7 +217,7 @@ def load_chain(nsamples: int, nshards: int, folder: Path) -> None:
             raise SystemExit("the loader's first ids are not those of its order")
     with step("step_ids"):
         epoch[deal(todo[0], 1, 0, 1)]
-    ended("step_ids", statistics.median(times))
+    ended("step_ids", statistics.median(times), statistics.median(times))
 
 
 def verify_chain(nsamples: int, nshards: int, folder: Path) -> None:

@@ -213,10 +213,14 @@ def _written(head: dict[str, Any], tasks: Sequence[Task]) -> Iterator[str]:
     """
     yield json.dumps(head, indent=1).removesuffix("\n}") + ',\n "tasks": ['
     for place, task in enumerate(tasks):
-        reads = ",".join(_OF_READ % (read.fragment, json.dumps(read.rows)) for read in task.reads)
+        reads = ",".join(_OF_READ % (read.fragment, _known(read.rows)) for read in task.reads)
         blocks = ",".join(_OF_BLOCK % (block.rows, block.first_shard, block.shards) for block in task.blocks)
-        yield ("," if place else "") + _OF_TASK % (task.number, reads, blocks, json.dumps(task.limit))
+        yield ("," if place else "") + _OF_TASK % (task.number, reads, blocks, _known(task.limit))
     yield "\n ]\n}" if tasks else "]\n}"
+
+
+def _known(count: int | None) -> int | str:
+    return "null" if count is None else count
 
 
 def _saved(work: Path) -> dict[str, Any] | None:
