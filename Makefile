@@ -96,7 +96,7 @@ $(PEERS): benchmarks/peers.txt
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers.txt
 	@touch $(PEERS)
 
-# An hour and a quarter on two cores that nothing else uses. Then docs/benchmarks.md.
+# An hour and a half on two cores that nothing else uses. Then docs/benchmarks.md.
 bench: $(INSTALLED_DEV) $(PEERS)
 	-$(VENV_PYTHON) benchmarks/bench_convert.py --json build/bench-convert.json
 	-$(VENV_PYTHON) benchmarks/bench_load.py --json build/bench-load.json --large-source build/bench-convert/whole-large
