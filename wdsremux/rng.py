@@ -19,6 +19,7 @@ _SHIFT32 = np.uint64(32)
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_PIECE = 2**16  #: numbers of a permutation that are drawn at once: each takes some 150 bytes meanwhile
 
 
 def key(seed: int, purpose: str) -> int:
@@ -85,9 +86,12 @@ def uniform(key_: int, ids: ArrayLike, group: int, count: int) -> NDArray[np.flo
 
 def permutation(key_: int, size: int, group: int = 0) -> NDArray[np.int64]:
     """A permutation of range(size), int64 [size], the same with every numpy version; O(size log size)."""
-    high, low = words(key_, np.arange(size), group, 2)
+    drawn = np.empty(size, np.uint64)
+    for first in range(0, size, _PIECE):
+        high, low = words(key_, np.arange(first, min(first + _PIECE, size)), group, 2)
+        drawn[first : first + _PIECE] = (high << _SHIFT32) | low
     # A stable sort of 64-bit keys: ties (one in 2**64) keep their order, so the result is defined.
-    order: NDArray[np.int64] = np.argsort((high << _SHIFT32) | low, kind="stable").astype(np.int64)
+    order: NDArray[np.int64] = np.argsort(drawn, kind="stable").astype(np.int64, copy=False)
     return order
 
 

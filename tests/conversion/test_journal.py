@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import wdsremux
 from tests.conftest import WriteSource, tiny_jpeg
 from tests.support.reading import digests
 from wdsremux import files
-from wdsremux.conversion import folder
+from wdsremux.conversion import folder, journal
+from wdsremux.conversion.plan import Extent, make_plan
 from wdsremux.errors import OutputError
 
 
@@ -102,3 +104,12 @@ def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileExistsError):
         files.make_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize("limit", [None, 25])
+@pytest.mark.parametrize("rows", [[], [3, 40, 0, 7], [5, None, 9]])
+def test_a_plan_is_written_as_json_would_write_it(rows: list[int | None], limit: int | None) -> None:
+    plan = make_plan([Extent(count, 90_000) for count in rows], 0, 4, 8, limit=limit)
+    head = {"version": 2, "source": {"name": "é", "tasks": []}, "options": {}, "classes": None}
+    whole = head | {"tasks": [asdict(task) for task in plan.tasks]}
+    assert "".join(journal._written(head, plan.tasks)) == json.dumps(whole, indent=1)

@@ -107,7 +107,7 @@ def agree(saved: Plan, remade: Plan) -> bool:
 
     A saved plan that lost or doubled rows would make a set that lacks or repeats them, and nobody would notice.
     """
-    return _reads(saved) == _reads(remade) and _fits(saved)
+    return (saved.tasks == remade.tasks or _reads(saved) == _reads(remade)) and _fits(saved)
 
 
 def _reads(plan: Plan) -> list[tuple[int, int]]:
@@ -157,7 +157,7 @@ def make_plan(
         blocks = _blocks(limit, _whole_shards(per_task, per_shard), per_shard, 0)
         return Plan((Task(0, tuple(reads), blocks, limit),), per_shard, per_task)
     if shuffle:
-        reads = [reads[int(i)] for i in rng.permutation(rng.key(seed, "plan"), len(reads))]
+        reads = [reads[i] for i in rng.permutation(rng.key(seed, "plan"), len(reads)).data]
     reads = [read for read in reads if read.rows != 0]
     tasks: list[Task] = []
     shard = 0
@@ -213,29 +213,42 @@ def _deal(reads: list[Read], per_task: int) -> list[list[Read]]:
     small = [read for read in reads if read.rows is not None and read.rows <= per_task]
     large = [read for read in reads if read.rows is not None and read.rows > per_task]
     unknown = [read for read in reads if read.rows is None]
-    rows = _rows(small)
-    tasks: list[list[Read]] = [[] for _ in range(-(-rows // per_task))]
-    dealt = 0
-    for read in small:
-        # A fragment goes where its middle falls, so that tasks differ by less than one fragment.
-        tasks[(2 * dealt + _rows([read])) * len(tasks) // (2 * rows)].append(read)
-        dealt += _rows([read])
-    return [task for task in tasks if task] + [[read] for read in large + unknown]
+    return _equal_runs(small, per_task) + [[read] for read in large + unknown]
+
+
+def _equal_runs(reads: list[Read], per_task: int) -> list[list[Read]]:
+    """A fragment goes to the task where its middle falls, so that tasks differ by less than one fragment."""
+    twice_total = 2 * _rows(reads)
+    count = -(-twice_total // (2 * per_task))  # each is to have a `count`-th of the rows
+    runs: list[list[Read]] = []
+    first = twice_dealt = end = 0  # of the run; `end` is where the next one begins, in half rows
+    for place, read in enumerate(reads):
+        rows = read.rows or 0
+        middle = twice_dealt + rows
+        if middle >= end:
+            runs.append(reads[first:place])
+            first, end = place, -(-twice_total * (middle * count // twice_total + 1) // count)
+        twice_dealt += 2 * rows
+    runs.append(reads[first:])
+    return [run for run in runs if run]
 
 
 def _deal_in_order(reads: list[Read], per_task: int) -> list[list[Read]]:
     """Runs of about `per_task` rows that keep the order; a large fragment, or one of unknown rows, stands alone."""
     tasks: list[list[Read]] = []
     run: list[Read] = []
+    in_run = 0
     for read in reads:
-        alone = read.rows is None or read.rows > per_task
-        if run and (alone or _rows([*run, read]) > per_task):
+        rows = read.rows or 0
+        alone = read.rows is None or rows > per_task
+        if run and (alone or in_run + rows > per_task):
             tasks.append(run)
-            run = []
+            run, in_run = [], 0
         run.append(read)
+        in_run += rows
         if alone:
             tasks.append(run)
-            run = []
+            run, in_run = [], 0
     return tasks + ([run] if run else [])
 
 

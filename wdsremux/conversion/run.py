@@ -24,7 +24,7 @@ from wdsremux.conversion.spool import Form
 from wdsremux.errors import OutputError, counted
 from wdsremux.format import manifest, samples
 from wdsremux.format.containers import SampleColumns, container
-from wdsremux.format.manifest import Manifest
+from wdsremux.format.manifest import Manifest, Shard
 from wdsremux.format.samples import NO_LABEL
 
 Tell = Callable[[Event], None]
@@ -163,8 +163,14 @@ class Run:
     def _assemble(self) -> tuple[Manifest, int]:
         """Put the journal's records together: the sample table, the rejects, and last the manifest."""
         folder, begun, request = self.spec.folder, self.begun, self.request
-        shards = [shard for record in begun.records() for shard in record.shards]
-        unlabelled = 0
+        shards: list[Shard] = []
+        unlabelled = nrejects = ndropped = 0
+        with files.atomic(folder / manifest.REJECTS) as file:
+            for record in begun.records():
+                shards += record.shards
+                nrejects += len(record.rejects)
+                ndropped += record.ndropped
+                file.write(record.rejected())
 
         def counted() -> Iterator[samples.Table]:
             nonlocal unlabelled
@@ -175,14 +181,11 @@ class Run:
         nsamples = sum(shard.nsamples for shard in shards)
         with files.atomic(folder / samples.NAME) as file:
             samples.write(file, counted(), nsamples)
-        with files.atomic(folder / manifest.REJECTS) as file:
-            for record in begun.records():
-                file.write(record.rejected())
         result = Manifest(
             split=self.spec.selection.split,
             nsamples=nsamples,
-            nrejects=sum(len(record.rejects) for record in begun.records()),
-            ndropped=sum(record.ndropped for record in begun.records()),
+            nrejects=nrejects,
+            ndropped=ndropped,
             classes=self.source.classes,
             source=request.source,
             recipe=request.recipe,

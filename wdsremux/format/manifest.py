@@ -94,14 +94,20 @@ class Manifest:
         """The file's content."""
         values: dict[str, Any] = {"format": FORMAT, "version": VERSION}
         values |= {field.name: getattr(self, field.name) for field in fields(self)}
-        values["shards"] = [
-            {field.name: value for field in fields(shard) if (value := getattr(shard, field.name)) is not None}
-            for shard in self.shards
-        ]
         if self.container == containers.DEFAULT:  # not named, so that sets made before there were others stay the same
             del values["container"]
-        body = "{\n" + "".join(f"{_json(name)}: {_json(value)},\n" for name, value in values.items())
-        return f'{body}"sha256": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'.encode()
+        texts = {name: self._shard_lines() if name == "shards" else _json(value) for name, value in values.items()}
+        body = b"".join([b"{\n", *(f"{_json(name)}: {text},\n".encode() for name, text in texts.items())])
+        return body + f'"sha256": "{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode()
+
+    def _shard_lines(self) -> str:
+        """One shard a line: diffs stay readable."""
+        names = [field.name for field in fields(Shard)]
+        lines = (
+            _json({name: value for name in names if (value := getattr(shard, name)) is not None})
+            for shard in self.shards
+        )
+        return "[\n" + ",\n".join(lines) + "\n]" if self.shards else "[]"
 
 
 def loads(content: bytes, where: str = NAME) -> Manifest:
@@ -228,6 +234,4 @@ def read_all(out: Path) -> list[Manifest]:
 
 
 def _json(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "[\n" + ",\n".join(_json(item) for item in value) + "\n]"  # one shard a line: diffs stay readable
     return json.dumps(value, ensure_ascii=True)

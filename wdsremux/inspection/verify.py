@@ -12,8 +12,9 @@ import bisect
 import itertools
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from wdsremux.inspection.records import Places, check_rejects, open_table, read_
 
 _WAITING = 4  #: threads beyond one per core, which wait for the disk
 _MOST_THREADS = 32  #: walking over a tar holds the interpreter for a tenth of the time that its pictures take
+_AHEAD = 4 * _MOST_THREADS  #: shards handed to the threads before the first of them is done
 _STRAY = "is not part of the split. Move it away or delete it"
 
 
@@ -109,6 +111,21 @@ def check(
 def threads() -> int:
     """One for each core, and some that wait for the disk. Hashing and decoding both leave the interpreter free."""
     return min(_MOST_THREADS, math.ceil(machine.cores()) + _WAITING)
+
+
+def _mapped(
+    pool: ThreadPoolExecutor,
+    check: Callable[[shard_check.Expected], list[shard_check.Finding]],
+    jobs: Iterator[shard_check.Expected],
+) -> Iterator[list[shard_check.Finding]]:
+    """`pool.map`, but for its taking all jobs at once: those of a million shards take a gigabyte."""
+    waiting: deque[Future[list[shard_check.Finding]]] = deque()
+    for job in jobs:
+        waiting.append(pool.submit(check, job))
+        if len(waiting) >= _AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _size(named: tuple[Path, str]) -> int:
@@ -197,7 +214,7 @@ class _Split:
         trusted = samples.NAME in sound
         table = self._table(trusted)
         jobs = self._expected(table, trusted)
-        for shard, findings in zip(self.manifest.shards, pool.map(self._shard, jobs), strict=True):
+        for shard, findings in zip(self.manifest.shards, _mapped(pool, self._shard, jobs), strict=True):
             for file, what in findings:
                 self.found.setdefault(file, what)
             count.add(shard.size_bytes)
