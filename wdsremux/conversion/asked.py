@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from wdsremux.errors import FormatError
 from wdsremux.format import card, manifest
 from wdsremux.format.underway import ASKED, WORK
 
+LOGGER = logging.getLogger("wdsremux")
 _ENTRIES = 5_000  #: of a source's folder, at most: a look at each takes 10 us or more
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError)  #: what comes of reading a note that is none
 
@@ -100,19 +102,25 @@ def noting(asked: Question | None, tell: Callable[[Event], None]) -> Callable[[E
     """Write the note when the end is told. It was asked before the source was read: what changed since is noticed."""
 
     def told(event: Event) -> None:
-        if isinstance(event, Finished) and asked is not None:
-            said = {
-                "question": asked.sha256,
-                "manifest": _manifest_sha256(asked),
-                "bytes_source": event.bytes_source,
-                "cards": [name for name in card.NAMES if (asked.folder.parent / name).exists()],
-            }
-            if os.access(asked.note.parent, os.W_OK):
-                with files.atomic(asked.note) as file:
-                    file.write(json.dumps(said).encode())
+        if isinstance(event, Finished) and asked is not None and os.access(asked.note.parent, os.W_OK):
+            try:
+                _note(asked, event)
+            except OSError as error:  # a full disk: the set is whole, and is only asked for more slowly
+                LOGGER.info("%s cannot be written: %s", asked.note, error.strerror)
         tell(event)
 
     return told
+
+
+def _note(asked: Question, finished: Finished) -> None:
+    said = {
+        "question": asked.sha256,
+        "manifest": _manifest_sha256(asked),
+        "bytes_source": finished.bytes_source,
+        "cards": [name for name in card.NAMES if (asked.folder.parent / name).exists()],
+    }
+    with files.atomic(asked.note) as file:
+        file.write(json.dumps(said).encode())
 
 
 def _manifest_sha256(asked: Question) -> str:
