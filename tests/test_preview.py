@@ -20,17 +20,6 @@ from wdsremux.showing.shown import EPOCHS, gather
 needs("matplotlib", "matplotlib")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fonts() -> None:
-    """matplotlib keeps those open that it has used, which is no leak."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure: Any = Figure()
-    figure.text(0, 0, "a 猫 $x$")
-    FigureCanvasAgg(figure).print_png(io.BytesIO())  # type: ignore[no-untyped-call]
-
-
 EVERYTHING = Augment(jitter=0.8, grayscale=0.5, blur=0.5, degrees=20, erasing=0.5)
 
 

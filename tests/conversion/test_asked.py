@@ -111,13 +111,28 @@ def another_version(source: Path, out: Path) -> None:
     note.write_text(json.dumps(json.loads(note.read_text()) | {"question": "0" * 64}))
 
 
+def leave_a_partial_file(source: Path, out: Path) -> None:
+    """As a run does that is killed."""
+    (out / "train" / ".samples.npy.partial").touch()
+
+
 def without_a_card(source: Path, out: Path) -> None:
     (out / "README.md").unlink()
 
 
 @pytest.mark.parametrize(
     "change",
-    [add_file, touch, edit_in_place, link_a_folder, forget, garble, another_version, without_a_card],
+    [
+        add_file,
+        touch,
+        edit_in_place,
+        link_a_folder,
+        leave_a_partial_file,
+        forget,
+        garble,
+        another_version,
+        without_a_card,
+    ],
     ids=lambda change: change.__name__,
 )
 def test_whatever_changed_is_looked_at(
@@ -130,6 +145,7 @@ def test_whatever_changed_is_looked_at(
     opened.clear()
     assert convert(source, out).already
     assert opened == [source]
+    assert sorted(os.listdir(out / "train")) == sorted(os.listdir(tmp_path / "before" / "train"))
     assert (out / "README.md").read_bytes() == (tmp_path / "before" / "README.md").read_bytes()
 
 

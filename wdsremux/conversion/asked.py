@@ -1,6 +1,7 @@
 """A finished split that is asked for again is told so at once, by a note of what was asked when it was finished.
 
-    OUT/SPLIT/.wdsremux/asked.json   {"question": SHA-256, "manifest": SHA-256, "bytes_source": N, "cards": [NAME, …]}
+    OUT/SPLIT/.wdsremux/asked.json   {"question": SHA-256, "manifest": SHA-256, "bytes_source": N,
+                                      "cards": [NAME, …], "names": SHA-256}
 
 The question is every option and, of every entry of the source's folder, its name, size and times. Where it is another,
 or there is no note, the source is opened and compared, which takes the second or more that `datasets` takes to load.
@@ -83,6 +84,7 @@ def answer(asked: Question | None) -> Finished | None:
         note = json.loads(asked.note.read_bytes())
         known = note["question"] == asked.sha256 and note["manifest"] == _manifest_sha256(asked)
         known = known and all((asked.folder.parent / name).exists() for name in note["cards"])
+        known = known and note["names"] == _names(asked)  # else there are files of others, or of a run that was killed
         size = None if note["bytes_source"] is None else int(note["bytes_source"])
     except _DAMAGE:
         return None
@@ -118,6 +120,7 @@ def _note(asked: Question, finished: Finished) -> None:
         "manifest": _manifest_sha256(asked),
         "bytes_source": finished.bytes_source,
         "cards": [name for name in card.NAMES if (asked.folder.parent / name).exists()],
+        "names": _names(asked),
     }
     with files.atomic(asked.note) as file:
         file.write(json.dumps(said).encode())
@@ -125,6 +128,14 @@ def _note(asked: Question, finished: Finished) -> None:
 
 def _manifest_sha256(asked: Question) -> str:
     return files.sha256(asked.folder / manifest.NAME)
+
+
+def _names(asked: Question) -> str:
+    """SHA-256 of the names of all that is in OUT/SPLIT and in its folder of plan and journal, but for the note."""
+    listed = [sorted(os.listdir(folder)) for folder in (asked.folder, asked.note.parent)]
+    return hashlib.sha256(
+        json.dumps([name for names in listed for name in names if name != ASKED]).encode()
+    ).hexdigest()
 
 
 def _entries(folder: str) -> Iterator[str]:
