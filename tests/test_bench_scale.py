@@ -12,6 +12,7 @@ from bench_scale import BEGIN, CHAINS, END, STEPS, Bounds, Cost
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux counts it")
 
 
+@pytest.mark.system
 def test_every_step_is_measured_and_written_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
@@ -28,6 +29,7 @@ def test_every_step_is_measured_and_written_to_the_page(tmp_path: Path, monkeypa
     assert not list((tmp_path / "sets").iterdir())
 
 
+@pytest.mark.system
 def test_a_step_that_takes_too_much_is_ended(tmp_path: Path) -> None:
     found = bench_scale.measured("plan", 3_000_000, 10, tmp_path, Bounds(60.0, 1e6))
     assert str(found["plan"]) == "over 0 GB"

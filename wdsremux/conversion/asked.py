@@ -132,10 +132,8 @@ def _manifest_sha256(asked: Question) -> str:
 
 def _names(asked: Question) -> str:
     """SHA-256 of the names of all that is in OUT/SPLIT and in its folder of plan and journal, but for the note."""
-    listed = [sorted(os.listdir(folder)) for folder in (asked.folder, asked.note.parent)]
-    return hashlib.sha256(
-        json.dumps([name for names in listed for name in names if name != ASKED]).encode()
-    ).hexdigest()
+    listed = [sorted(set(os.listdir(folder)) - {ASKED}) for folder in (asked.folder, asked.note.parent)]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _entries(folder: str) -> Iterator[str]:
