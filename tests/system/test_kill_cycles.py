@@ -30,7 +30,10 @@ KILLS = {"local": 140, "hub": 80, "mending": 60} if soaking() else {"local": 3, 
 #: Who dies: all processes, mostly; the first one alone; a worker; the one that workers are forked from.
 VICTIMS = ["all"] * 7 + ["parent", "worker", "server"]
 #: What may stand there when a run was killed, beside files that are whole.
-UNFINISHED = re.compile(r"(?:.*/)?\.[^/]*\.partial|train/\.wdsremux/task-\d{6}-[^/]+/.*|(?:train/\.wdsremux/|\.)lock")
+UNFINISHED = re.compile(
+    r"(?:.*/)?\.[^/]*\.partial|train/\.wdsremux/task-\d{6}-[^/]+/.*|(?:train/\.wdsremux/|\.)lock"
+    r"|train/\.wdsremux/asked\.json"  # it says where OUT is
+)
 JOURNAL = re.compile(r"train/\.wdsremux/")
 BETWEEN = "SIGKILL between writing a file and renaming it"
 MENDING = "SIGKILL while a finished split is repaired, or removed by --overwrite"
