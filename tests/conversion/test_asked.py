@@ -217,3 +217,10 @@ def test_what_depends_on_more_is_never_answered_so(
 @pytest.mark.parametrize("options", [{"limit": object()}, {"split": 3}, {"recipe": 7}])
 def test_options_that_are_none_are_left_to_others(source: Path, tmp_path: Path, options: Any) -> None:
     assert asked.question(source, tmp_path, OPTIONS | options) is None
+
+
+def test_a_card_that_says_where_the_data_is_is_read(source: Path, tmp_path: Path) -> None:
+    """It may be in another folder, whose files nobody has looked at here."""
+    assert asked.question(source, tmp_path, {"recipe": "copy"}) is not None
+    (source / "README.md").write_text("---\nconfigs:\n- config_name: a\n  data_files: ../elsewhere/*.parquet\n---\n")
+    assert asked.question(source, tmp_path, {"recipe": "copy"}) is None

@@ -30,6 +30,7 @@ from wdsremux.format import card, manifest
 from wdsremux.format.underway import ASKED, WORK
 
 LOGGER = logging.getLogger("wdsremux")
+_CARDS, _DATA_FILES = ("README.md", ".huggingface.yaml"), b"data_files"  #: as `datasets` looks for them
 _ENTRIES = 5_000  #: of a source's folder, at most: a look at each takes 10 us or more
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError)  #: what comes of reading a note that is none
 
@@ -58,7 +59,7 @@ def question(source: str | os.PathLike[str], out: str | os.PathLike[str], option
         folder = Path(out).expanduser().absolute() / split
         if options.get("overwrite") or not isinstance(recipe, str) or not BUILT_IN.fullmatch(recipe):
             return None
-        if not os.path.isdir(place) or (isinstance(named, str) and os.path.exists(named)):
+        if not os.path.isdir(place) or (isinstance(named, str) and os.path.exists(named)) or _points_elsewhere(place):
             return None
         digest = hashlib.sha256(given.encode())
         for number, entry in enumerate(_entries(place)):
@@ -124,6 +125,12 @@ def _note(asked: Question, finished: Finished) -> None:
     }
     with files.atomic(asked.note) as file:
         file.write(json.dumps(said).encode())
+
+
+def _points_elsewhere(folder: str) -> bool:
+    """Whether a dataset card says where the data is: that may be in another folder, or on a server."""
+    cards = [Path(folder, name) for name in _CARDS]
+    return any(_DATA_FILES in path.read_bytes() for path in cards if path.exists())
 
 
 def _manifest_sha256(asked: Question) -> str:
