@@ -149,6 +149,7 @@ ALLOWED: dict[str, set[str]] = {
     "wdsremux.stopping": {"wdsremux.errors"},
     "wdsremux.display": {f"{CONVERSION}.events", "wdsremux.errors", "wdsremux.format", "wdsremux.terminal"},
     "wdsremux.python_names": {"wdsremux.errors", f"{CONVERSION}.convert_options"},
+    "wdsremux.forecast": COMMON | {CONVERSION, f"{LOADING}.bench", f"{LOADING}.output"},
     "wdsremux.showing": COMMON | {INSPECTION, f"{LOADING}.augment", f"{LOADING}.draws"},
     "wdsremux.reports": {INSPECTION, f"{LOADING}.bench", "wdsremux.errors", "wdsremux.format"},
     "wdsremux.api": {
@@ -162,6 +163,13 @@ ALLOWED: dict[str, set[str]] = {
         f"{LOADING}.augment",
         "wdsremux.showing",
     },
+    "wdsremux.planning": {
+        CONVERSION,
+        "wdsremux.arguments",
+        "wdsremux.forecast",
+        "wdsremux.python_names",
+        "wdsremux.terminal",
+    },
     "wdsremux.convert_command": {
         "wdsremux.api",
         "wdsremux.display",
@@ -170,7 +178,15 @@ ALLOWED: dict[str, set[str]] = {
         f"{CONVERSION}.convert_options",
         f"{CONVERSION}.events",
     },
+    "wdsremux.plan_command": {
+        "wdsremux.planning",
+        "wdsremux.convert_command",
+        "wdsremux.stopping",
+        "wdsremux.terminal",
+        f"{CONVERSION}.convert_options",
+    },
     "wdsremux.commands": {
+        "wdsremux.plan_command",
         "wdsremux.convert_command",
         "wdsremux.reports",
         "wdsremux.stopping",

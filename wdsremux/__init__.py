@@ -4,10 +4,12 @@
     wdsremux.DataLoader(out, batch_size=256)   use in place of torch.utils.data.DataLoader
     wdsremux.manifest(out)                     read what a converted split contains
     wdsremux.verify(out)                       check that its files are undamaged
+    wdsremux.plan(source)                      estimate what a conversion would cost, before it is begun
     wdsremux.preview(out)                      show what a converted split contains, in one image
     @wdsremux.recipe(images="tensor")          decorate a recipe of your own that needs tensors
 
-Results: Manifest, Damage, Preview, Stats. Events: Planned, Progress, Noted, Warned, Finished (an Event is any of them).
+Results: Manifest, Damage, Forecast, Preview, Stats.
+Events: Planned, Progress, Noted, Warned, Finished (an Event is any of them).
 Errors: WdsremuxError is the base class of all errors.
 
 The import is fast: torch, DALI and datasets are loaded when they are first used.
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
     from wdsremux.conversion.events import Event, Finished, Noted, Planned, Progress, Warned
     from wdsremux.conversion.recipes.decorator import recipe
     from wdsremux.errors import ConversionWarning, WdsremuxError
+    from wdsremux.forecast.report import Forecast
     from wdsremux.format.manifest import Manifest
     from wdsremux.inspection.verify import Damage
     from wdsremux.loading.augment import Augment
     from wdsremux.loading.loader import DataLoader
     from wdsremux.loading.stats import Stats
+    from wdsremux.planning import plan
     from wdsremux.showing.png import Preview
 
 __version__ = "0.2.0"
@@ -40,6 +44,7 @@ __all__ = [
     "DataLoader",
     "Event",
     "Finished",
+    "Forecast",
     "Manifest",
     "Noted",
     "Planned",
@@ -51,6 +56,7 @@ __all__ = [
     "__version__",
     "convert",
     "manifest",
+    "plan",
     "preview",
     "recipe",
     "verify",
@@ -60,6 +66,7 @@ _EVENTS = ("Event", "Finished", "Noted", "Planned", "Progress", "Warned")
 _HOMES = {
     "convert": "wdsremux.api",
     "manifest": "wdsremux.api",
+    "plan": "wdsremux.planning",
     "preview": "wdsremux.api",
     "verify": "wdsremux.api",
     "recipe": "wdsremux.conversion.recipes.decorator",
@@ -68,6 +75,7 @@ _HOMES = {
     "DataLoader": "wdsremux.loading.loader",
     "Stats": "wdsremux.loading.stats",
     "Manifest": "wdsremux.format.manifest",
+    "Forecast": "wdsremux.forecast.report",
     "Damage": "wdsremux.inspection.verify",
     "Preview": "wdsremux.showing.png",
     "ConversionWarning": "wdsremux.errors",

@@ -14,6 +14,7 @@ import typer
 from wdsremux import __version__, stopping
 from wdsremux.convert_command import Quiet, Verbose, check_loudness, convert
 from wdsremux.errors import counted, printable
+from wdsremux.plan_command import plan
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -33,6 +34,7 @@ app = typer.Typer(
     epilog=_EXIT_CODES,
 )
 app.command(short_help="Convert a data set, or resume it.")(convert)
+app.command(short_help="Estimate what a conversion would cost and give.")(plan)
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder of a converted set.")]
 #: Of the commands that are called for what they print.

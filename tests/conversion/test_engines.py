@@ -44,11 +44,11 @@ def arrows_allocator() -> dict[str, Any]:
 def test_arrow_shares_the_c_heap_of_the_workers() -> None:
     """An allocator of its own kept 20 MB a worker, beside what the heap keeps."""
     wanted = os.environ.get("ARROW_DEFAULT_MEMORY_POOL", "system")
-    assert local._asked(arrows_allocator) == {"name": wanted}
+    assert local.answered(arrows_allocator) == {"name": wanted}
 
 
 def test_a_first_worker_that_dies() -> None:
     with pytest.raises(
         WorkerError, match=r"no worker process could be started: the first one died with exit code 3\. Run the"
     ):
-        local._asked(partial(os._exit, 3))
+        local.answered(partial(os._exit, 3))

@@ -43,7 +43,7 @@ class _Job:
     @property
     def bytes_source(self) -> int | None:
         """Of what is converted of the source; None where that is not known."""
-        return bytes_read(self.plan, _extents(self.source))
+        return bytes_read(self.plan, extents(self.source))
 
 
 def convert_split(spec: Spec, tell: Tell) -> Manifest:
@@ -56,7 +56,23 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
     Raises:
         WdsremuxError: one sentence; what is finished stays, and the same call goes on from there.
     """
-    job = _prepared(spec)
+    overlap.check_places(spec.selection.source, spec.out, spec.folder)
+    card.check_ours(spec.out)
+    engine = make_engine(spec.engine, spec.workers)
+    recipe = make_recipe(spec.recipe, spec.settings)
+    source = open_for(spec)
+    overlap.check_files(spec.selection.source, source.local_files, spec.out, spec.folder)
+    return _convert(_job(spec, engine, recipe, source), tell)
+
+
+def convert_source(spec: Spec, source: Source, tell: Tell) -> Manifest:
+    """Convert a source that is open already, whatever `spec` calls it; else as `convert_split`."""
+    engine = make_engine(spec.engine, spec.workers)
+    return _convert(_job(spec, engine, make_recipe(spec.recipe, spec.settings), source), tell)
+
+
+def _convert(job: _Job, tell: Tell) -> Manifest:
+    spec = job.spec
     with space.disk_faults(spec.folder), situation.held(spec.folder, spec.overwrite) as found:
         match found:
             case ReadOnly(done):
@@ -74,15 +90,9 @@ def convert_split(spec: Spec, tell: Tell) -> Manifest:
     return finished.manifest
 
 
-def _prepared(spec: Spec) -> _Job:
-    """Look at the source and plan; nothing is written."""
-    overlap.check_places(spec.selection.source, spec.out, spec.folder)
-    card.check_ours(spec.out)
-    engine = make_engine(spec.engine, spec.workers)
-    recipe = make_recipe(spec.recipe, spec.settings)
-    source = _open(spec)
-    overlap.check_files(spec.selection.source, source.local_files, spec.out, spec.folder)
-    plan = _plan(spec, source)
+def _job(spec: Spec, engine: Engine, recipe: Recipe, source: Source) -> _Job:
+    """Plan; nothing is written."""
+    plan = plan_for(spec, source)
     request = Request(source.description, recipe.identity, spec.shaping(source.columns, plan), spec.seed)
     return _Job(spec, engine, recipe, source, plan, request)
 
@@ -160,7 +170,7 @@ def _settled(spec: Spec, source: Source) -> Source:
     return classes.settle(source, spec.folder, own, classes.of_others(spec.out, spec.selection.split))
 
 
-def _open(spec: Spec) -> Source:
+def open_for(spec: Spec) -> Source:
     """The source; where an earlier run of the same has pinned its commit, at that one."""
     recipe_makes = not (isinstance(spec.recipe, str) and BUILT_IN.fullmatch(spec.recipe))
     return open_source(spec.selection, Settled(_commit_before(spec), _classes_before(spec)), recipe_makes)
@@ -185,9 +195,10 @@ def _classes_before(spec: Spec) -> tuple[str, ...] | None:
     return found[0] if found else None
 
 
-def _plan(spec: Spec, source: Source) -> Plan:
+def plan_for(spec: Spec, source: Source) -> Plan:
+    """All tasks of what is asked for."""
     return make_plan(
-        _extents(source),
+        extents(source),
         spec.seed,
         spec.samples_per_shard,
         spec.samples_per_task,
@@ -196,5 +207,6 @@ def _plan(spec: Spec, source: Source) -> Plan:
     )
 
 
-def _extents(source: Source) -> list[Extent]:
+def extents(source: Source) -> list[Extent]:
+    """Of its fragments."""
     return [Extent(fragment.rows, fragment.size_bytes) for fragment in source.fragments]

@@ -146,6 +146,28 @@ def measure(
         return Outcome(way=way, failure=str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class LoaderSpeed:
+    """How quickly a loader with its own choice of backend reads a split."""
+
+    images_per_s: tuple[float, ...]  #: in equal slices of the time
+    decoder: str  #: what decodes, as `stats()` says it
+
+
+def speed(out: str | os.PathLike[str], split: str, seconds: float, slices: int = 5) -> LoaderSpeed:
+    """Read a split as `DataLoader` does unless it is told otherwise.
+
+    Raises:
+        WdsremuxError: if the split is missing or damaged.
+    """
+    with DataLoader(out, split=split, rank=0, world_size=1, tail="even") as loader:
+        stream = _endless(loader)
+        for _ in range(1 + _SETTLED):
+            next(stream)
+        rates = tuple(_rate(loader, stream, seconds / slices) for _ in range(slices))
+        return LoaderSpeed(rates, loader.stats().decoder or "")
+
+
 def _timed(loader: DataLoader, way: Way, begun: float, seconds: float) -> Outcome:
     stream = _endless(loader)
     next(stream)
@@ -155,24 +177,29 @@ def _timed(loader: DataLoader, way: Way, begun: float, seconds: float) -> Outcom
         return Outcome(way=way, failure=reason)
     for _ in range(_SETTLED):
         next(stream)
-    _finish(loader)
-    images, start = 0, time.perf_counter()
-    while (passed_s := time.perf_counter() - start) < seconds:
-        images += next(stream)
-    _finish(loader)
-    passed_s = time.perf_counter() - start
+    images_per_s = _rate(loader, stream, seconds)
     stats = loader.stats()
     spent = stats.total
     work_s = max(spent.read_s + spent.decode_s + spent.copy_s, 1e-9)
     return Outcome(
         way=way,
-        images_per_s=images / passed_s,
+        images_per_s=images_per_s,
         decoder=stats.decoder or "",
         first_s=first_s,
         read=spent.read_s / work_s,
         decode=spent.decode_s / work_s,
         copy=spent.copy_s / work_s,
     )
+
+
+def _rate(loader: DataLoader, stream: Iterator[int], seconds: float) -> float:
+    """Images a second, for about so long."""
+    _finish(loader)
+    images, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        images += next(stream)
+    _finish(loader)
+    return images / (time.perf_counter() - start)
 
 
 def _endless(loader: DataLoader) -> Iterator[int]:

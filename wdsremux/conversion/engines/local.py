@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery
@@ -34,6 +34,7 @@ from wdsremux.conversion.plan import Task
 from wdsremux.conversion.portions import Step
 from wdsremux.errors import WorkerError
 
+T = TypeVar("T")
 _STOP_AFTER_S = 5.0  #: how long a worker may take to end before it is killed
 
 
@@ -63,7 +64,7 @@ class LocalEngine:
 
     def environment(self) -> dict[str, Any]:
         """See `Engine.environment`."""
-        return _asked(environment.describe)
+        return answered(environment.describe)
 
     def map(self, tasks: Sequence[Task], bakery: Bakery) -> Generator[Progress | Done | Warned]:
         """See `Engine.map`."""
@@ -104,15 +105,18 @@ def _feed(workers: list[_Worker], attempts: Attempts) -> None:
                 _give(worker, worker.step)
 
 
-def _asked(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def answered(question: Callable[[], T]) -> T:
     """A worker's answer: this process itself does not load what workers bake with.
+
+    Args:
+        question: travels to the worker, and back comes what it returns.
 
     Raises:
         WorkerError: if it died without one.
     """
     worker = _started(_answer, question)
     try:
-        answer: dict[str, Any] = worker.pipe.recv()
+        answer: T = worker.pipe.recv()
     except (EOFError, OSError) as error:
         _end(worker)
         raise WorkerError(
@@ -123,7 +127,7 @@ def _asked(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return answer
 
 
-def _answer(pipe: Connection, question: Callable[[], dict[str, Any]]) -> None:
+def _answer(pipe: Connection, question: Callable[[], Any]) -> None:
     pipe.send(question())
 
 

@@ -22,6 +22,6 @@ is handed the open `Source` (it pickles to a few kilobytes) and reads single fra
 
 from wdsremux.conversion.source.base import Fault, Fragment, Rows, SourceReader
 from wdsremux.conversion.source.bookmark import Bookmark
-from wdsremux.conversion.source.rows import Source
+from wdsremux.conversion.source.rows import Finding, Source
 
-__all__ = ["Bookmark", "Fault", "Fragment", "Rows", "Source", "SourceReader"]
+__all__ = ["Bookmark", "Fault", "Finding", "Fragment", "Rows", "Source", "SourceReader"]

@@ -177,6 +177,31 @@ def _label_column(
     return chosen[0], about
 
 
+def image_how(columns: Mapping[str, Column], chosen: Columns, selection: Selection) -> str:
+    """Why `choose` took that column for the image, in words that go on after its name."""
+    if selection.image_column is not None:
+        return "as asked"
+    feature = columns[chosen.image].feature
+    if isinstance(feature, datasets.Image):
+        return "the only Image column"
+    if features.is_struct(feature):
+        return "the only struct of bytes and path"
+    binaries = [name for name, column in columns.items() if features.is_binary(column.feature)]
+    return "the only binary column" if len(binaries) == 1 else "the only binary column with the name of an image"
+
+
+def label_how(columns: Mapping[str, Column], chosen: Columns, selection: Selection) -> str:
+    """Why `choose` took that column for the label, in words that go on after its name; or why none is."""
+    if selection.label_column is not None:
+        return "as asked"
+    if chosen.label is None:
+        return "no column looks like one"
+    feature = columns[chosen.label].feature
+    return (
+        "the only ClassLabel" if isinstance(feature, datasets.ClassLabel) else f"{features.word(feature)}, by its name"
+    )
+
+
 def _several(source: str, names: Sequence[str]) -> SourceError:
     return SourceError(
         f"{source} has {len(names)} label columns: {', '.join(names)}. Choose one with --label-column, "

@@ -30,6 +30,7 @@ class Kind:
     extensions: tuple[str, ...]  #: of its files, in lower case
     packaged: str  #: the module of `datasets` that reads such files
     are_images: bool = False  #: whether a file is one image; else it holds many
+    by_row: bool = False  #: whether a row is read without those before it in its fragment
 
     def built(self, builder: DatasetBuilder) -> bool:
         """Whether it is what a builder of `datasets` reads."""
@@ -42,9 +43,17 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("parquet", f"{_ROOM}.parquet", "parquet files", (".parquet",), "parquet"),
-        Kind("arrow", f"{_ROOM}.arrow", "Arrow files", (".arrow",), "arrow"),
+        Kind("arrow", f"{_ROOM}.arrow", "Arrow files", (".arrow",), "arrow", by_row=True),
         Kind("tars", f"{_ROOM}.tars", "tars", _TARS, "webdataset"),
-        Kind(IMAGES, f"{_ROOM}.images", "images", tuple(ImageFolder.EXTENSIONS), "imagefolder", are_images=True),
+        Kind(
+            IMAGES,
+            f"{_ROOM}.images",
+            "images",
+            tuple(ImageFolder.EXTENSIONS),
+            "imagefolder",
+            are_images=True,
+            by_row=True,
+        ),
     )
 }
 DATA = {kind.name: kind for kind in KINDS.values() if not kind.are_images}  #: those of one file for many images

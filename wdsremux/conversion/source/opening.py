@@ -16,11 +16,11 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, Repositor
 from wdsremux.conversion import datasets_quirks
 from wdsremux.conversion.source import columns, hub_files, numbering, retry
 from wdsremux.conversion.source.base import Opened, Survey
-from wdsremux.conversion.source.file_kinds import source_kind
+from wdsremux.conversion.source.file_kinds import KINDS, source_kind
 from wdsremux.conversion.source.finding import builder, given, listing
 from wdsremux.conversion.source.image_files import Files
 from wdsremux.conversion.source.labels import Labels
-from wdsremux.conversion.source.rows import Source
+from wdsremux.conversion.source.rows import Finding, Source
 from wdsremux.conversion.source.selection import Selection, Settled
 from wdsremux.conversion.source.stamp import stamp
 from wdsremux.errors import SourceError
@@ -64,6 +64,17 @@ def open_source(selection: Selection, settled: Settled, recipe_makes: bool) -> S
         stamp=None if opened.remote else stamp(opened.files),
         notes=_notes(opened, found, chosen.names),
         warnings=(*found.warnings, *warnings),
+        finding=_finding(opened, found, chosen, selection),
+    )
+
+
+def _finding(opened: Opened, found: Survey, chosen: columns.Columns, selection: Selection) -> Finding:
+    return Finding(
+        splits=tuple(split for split, files in opened.splits.items() if files),
+        splits_how=opened.how,
+        image_how=columns.image_how(found.columns, chosen, selection),
+        label_how=columns.label_how(found.columns, chosen, selection),
+        by_row=KINDS[opened.kind].by_row,
     )
 
 

@@ -26,6 +26,17 @@ _AT_ONCE = 4  #: fragments of a remote source, for each worker
 _UNFIT = (ValueError, TypeError, KeyError, zlib.error, zipfile.BadZipFile)  #: what libraries raise on odd content
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How a source was made out, for people."""
+
+    splits: tuple[str, ...]  #: all that it has
+    splits_how: str  #: in words that go on after "by"; empty where nothing tells them apart
+    image_how: str  #: why that column is the image, in words
+    label_how: str  #: why that one is the label, or why there is none
+    by_row: bool  #: whether a row is read without those before it in its fragment
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """An opened split of a source."""
@@ -42,6 +53,7 @@ class Source:
     faults: retry.Faults  #: which errors are worth another try, and for how long
     notes: tuple[str, ...] = ()  #: what was not taken of the source, each in a line
     warnings: tuple[str, ...] = ()  #: what the user should know of it, though it can be read
+    finding: Finding | None = field(default=None, repr=False)  #: None in a worker
 
     @property
     def classes(self) -> list[str] | None:
@@ -69,7 +81,7 @@ class Source:
 
     def stored(self, folder: Path) -> Source:
         """This source, ready to travel: what is large in it lies in a file in `folder`."""
-        return replace(self, reader=self.reader.stored(folder), local_files=())
+        return replace(self, reader=self.reader.stored(folder), local_files=(), finding=None)
 
     def rows(
         self, number: int, batch_rows: int, stop: int | None = None, first: int = 0, bookmark: Bookmark | None = None

@@ -65,6 +65,9 @@ class ArrowReader:
     def stored(self, folder: Path) -> ArrowReader:
         return self
 
+    def sparing(self) -> ArrowReader:
+        return self
+
 
 def survey(opened: Opened, faults: retry.Faults) -> Survey:
     """Count the rows of all files, by the headers of their record batches.

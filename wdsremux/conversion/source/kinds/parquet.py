@@ -30,6 +30,7 @@ from wdsremux.errors import SourceError, one_line
 _WHOLE_BYTES = 8 * 2**20  #: of a row group; 100 photographs of 80 KB. pandas puts a million rows into one
 _BUFFER_BYTES = 2**20  #: of a larger one, so that memory does not grow with it
 _REMOTE_BUFFER_BYTES = 8 * 2**20  #: likewise, where each read is a request of a tenth of a second
+_PAGE_BYTES = 2**16  #: what a page's header needs; the rest of a page is asked for by its size
 _FOOTERS_AT_ONCE = 16  #: each is two or three requests of a tenth of a second
 
 
@@ -40,6 +41,7 @@ class ParquetReader:
     files: tuple[str | HubFile, ...]
     names: tuple[str, ...]  #: of the files, for people
     partitions: Mapping[str, pa.DataType] = field(default_factory=dict)  #: columns that the paths state
+    spares: bool = False  #: whether no more than a page is read ahead, however small the row group
 
     def pieces(self, fragment: Fragment, names: Sequence[str], batch_rows: int) -> Iterator[Piece]:
         file = self.files[fragment.file]
@@ -62,6 +64,8 @@ class ParquetReader:
 
     def _buffer_bytes(self, fragment: Fragment) -> int:
         """How much of a column is read at once; 0: all of it, which is quickest where that is not much."""
+        if self.spares:
+            return _PAGE_BYTES
         if fragment.size_bytes <= _WHOLE_BYTES:
             return 0
         return _REMOTE_BUFFER_BYTES if isinstance(self.files[fragment.file], HubFile) else _BUFFER_BYTES
@@ -95,6 +99,9 @@ class ParquetReader:
 
     def stored(self, folder: Path) -> ParquetReader:
         return self
+
+    def sparing(self) -> ParquetReader:
+        return replace(self, spares=True)
 
 
 @functools.lru_cache(maxsize=256)

@@ -67,6 +67,9 @@ class ImagesReader:
             writer.write_table(self.listing)
         return replace(self, listing=None, stored_in=folder / STORED)
 
+    def sparing(self) -> ImagesReader:
+        return self
+
     def _listing(self) -> pa.Table:
         return _mapped(self.stored_in) if self.listing is None else self.listing
 

@@ -59,6 +59,9 @@ class TarReader:
     def stored(self, folder: Path) -> TarReader:
         return self
 
+    def sparing(self) -> TarReader:
+        return self
+
     def _batches(self, number: int, names: Sequence[str], count: int) -> Iterator[list[TarSample]]:
         """The samples of a tar, `count` at a time."""
         name, stream, batch = self.files.names[number], number in self.streams, []

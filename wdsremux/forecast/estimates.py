@@ -1,0 +1,87 @@
+"""What was seen at some places -> what all of the source comes to, with intervals. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wdsremux.conversion.plan import Extent
+from wdsremux.forecast import interval
+from wdsremux.forecast.interval import Interval
+
+_MEMBER_BYTES = 512 + 256  #: what a tar adds to an image: a header, and on average half a block (POSIX.1-2017, pax)
+_LABEL_BYTES = 1_024  #: likewise for a file with the label
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the places stand for: a source of so many units, be they rows or, where nobody knows the rows, bytes."""
+
+    units: float
+    a_row: NDArray[np.float64]  #: float64 [P], units that a row takes at each place
+    taken: float  #: share of the units that was looked at, 0 to 1
+    counts_rows: bool  #: whether units are rows
+
+    @property
+    def rows(self) -> Interval:
+        return Interval.exact(self.units) if self.counts_rows else self.total(np.ones(len(self.a_row)))
+
+    def total(self, each: ArrayLike) -> Interval:
+        """Over all rows of the source, of something that is never negative.
+
+        Args:
+            each: of a row at each place, on average, float [P].
+        """
+        found = interval.mean(np.asarray(each) / self.a_row, self.taken).map(lambda value: max(0.0, value))
+        return found.map(lambda value: value * self.units)
+
+    def count(self, of_sort: int, looked_at: int) -> Interval:
+        """How many rows are of some sort, by how many are of those that were looked at."""
+        return interval.share(of_sort, looked_at, self.taken) * self.rows
+
+
+def frame(
+    extents: Sequence[Extent], rows_at: Sequence[int], bytes_at: Sequence[int], labelled: bool, limit: int | None
+) -> Frame:
+    """The frame of a sample.
+
+    Args:
+        extents: of the source's fragments.
+        rows_at: of each place.
+        bytes_at: of the images at each place.
+        labelled: whether there are labels beside them.
+        limit: rows that are converted at most; None: all.
+    """
+    ones, rows = np.ones(len(rows_at)), sum(rows_at)
+    known = [extent.rows for extent in extents]
+    total = None if None in known else sum(count or 0 for count in known)
+    if total is not None or limit is not None:
+        units = min(count for count in (total, limit) if count is not None)
+        return Frame(units, ones, 0.0 if total is None else rows / max(1, total), counts_rows=True)
+    beside = _MEMBER_BYTES + _LABEL_BYTES * labelled
+    a_row = np.asarray(bytes_at) / np.maximum(1, rows_at) + beside
+    size_bytes = sum(extent.size_bytes for extent in extents)
+    return Frame(size_bytes, a_row, min(1.0, float((a_row * rows_at).sum()) / max(1, size_bytes)), counts_rows=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long conversions of the sample took."""
+
+    fixed_s: float  #: whatever the rows
+    a_row_s: float
+
+    @staticmethod
+    def of(shorter: tuple[int, float], longer: tuple[int, float]) -> Pace:
+        """By two conversions: (rows, seconds) of each. What is common to both is fixed."""
+        rows, seconds = longer
+        more_rows, more_s = rows - shorter[0], seconds - shorter[1]
+        a_row_s = more_s / more_rows if more_rows > 0 and more_s > 0 else seconds / rows
+        return Pace(max(0.0, seconds - a_row_s * rows), a_row_s)
+
+    def other(self, rows: int, seconds: float) -> float:
+        """Seconds a row of another way to convert."""
+        return max(seconds - self.fixed_s, 0.1 * seconds) / rows

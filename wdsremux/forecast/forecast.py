@@ -1,0 +1,255 @@
+"""`wdsremux plan`: look at a source here and there, try a few ways to convert it, and say what each would cost.
+
+source ── places ──> rows ── looks, trials, probes, loaders, today ──> costs ── advice ──> Forecast
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wdsremux import machine
+from wdsremux.conversion.convert_options import ConvertOptions
+from wdsremux.conversion.engines import local, make_engine
+from wdsremux.conversion.job import extents, open_for, plan_for
+from wdsremux.conversion.recipes.making import make_recipe
+from wdsremux.conversion.recipes.names import COPY
+from wdsremux.conversion.source import Source
+from wdsremux.conversion.spec import Spec, make_spec
+from wdsremux.errors import ConversionError, counted
+from wdsremux.forecast import interval, looks, places, sampled, taking, trials
+from wdsremux.forecast.advice import advise
+from wdsremux.forecast.choices import Choice, choices
+from wdsremux.forecast.estimates import Frame, Pace, frame
+from wdsremux.forecast.findings import Asked, Costs, Looked, Outlook
+from wdsremux.forecast.interval import Interval
+from wdsremux.forecast.probes import BakingTimes, Quality, finest
+from wdsremux.forecast.report import Forecast
+from wdsremux.forecast.trials import Trial
+
+Told = Callable[[str, float], None]  #: called with what is being done, and with the share of all that is done
+
+LEAST_ROWS, MOST_ROWS = 400, 1_000  #: to look at
+LEAST_PLACES, LOCAL_PLACES = 32, 128  #: where rows are not read by themselves; the latter on this machine
+MOST_SHARE, MOST_BYTES = 0.01, 500 * 10**6  #: of the source, to read beyond the least rows
+_TASKS_A_WORKER = 4  #: from so many tasks on, none is shared by workers
+_LONGER_S, _SHORTER_S = 2.0, 0.7  #: of baking in a trial, about; rows are repeated for it
+_MOST_REPEATED = 32_768  #: rows of a trial
+_PROBED_S, _PROBED_PLACES = 3.0, 64  #: of baking at some places, one after the other; so many places at least
+_QUALITY_PLACES = 32
+_LOADED_S = 1.5  #: of a loader, once it is under way
+_TODAY_IMAGES = 256
+_PARTS = (0.0, 0.05, 0.25, 0.9, 1.0)  #: of all the time, when: the source is open, read, tried, compared
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """A source that was looked at, and what trials of it have in common."""
+
+    spec: Spec
+    options: ConvertOptions
+    sample: Source
+    frame: Frame
+    tasks: int
+    samples_per_shard: int
+    scratch: Path
+
+    def times(self, a_row_s: float, seconds: float) -> int:
+        """How often the sample is converted, so that it takes about so long."""
+        rows = sum(fragment.rows or 0 for fragment in self.sample.fragments)
+        wanted = round(seconds * self.workers / max(a_row_s * rows, 1e-6))
+        return max(1, min(wanted, _MOST_REPEATED // rows))
+
+    @property
+    def workers(self) -> int:
+        """Of a trial: those of this machine stand for those of a cluster."""
+        return self.spec.workers if self.spec.engine == "local" else min(self.spec.workers, int(machine.cores()) or 1)
+
+    def spec_of(self, choice: Choice, name: str) -> Spec:
+        """That of the real conversion."""
+        options: dict[str, Any] = {**self.options, **choice.changes}
+        return make_spec(self.spec.selection.source, self.scratch / name, **options)
+
+    def convert(self, spec: Spec, times: int) -> Trial:
+        """A conversion of the sample, its rows so many times."""
+        sample = sampled.repeated(self.sample, times)
+        rows = sum(fragment.rows or 0 for fragment in sample.fragments)
+        small = replace(
+            spec,
+            engine="local",
+            workers=self.workers,
+            samples_per_shard=self.samples_per_shard,
+            samples_per_task=-(-rows // self.tasks),
+            limit=None,
+            max_rejects="100%",
+            strict=False,
+            overwrite=True,
+        )
+        return trials.convert(small, sample, len(self.sample.fragments))
+
+
+def forecast(
+    source: str | os.PathLike[str],
+    options: ConvertOptions,
+    train_speed: float | None,
+    epochs: int | None,
+    told: Told,
+    begun_s: float,
+) -> Forecast:
+    """Plan a conversion. All that is written lies in a temporary folder, which is removed.
+
+    Args:
+        source: see `wdsremux.convert`.
+        options: likewise.
+        train_speed: images a second that the model takes; None: not known.
+        epochs: to be trained; None: not known.
+        told: hears of progress.
+        begun_s: when the program began, by `time.perf_counter`: a conversion takes as long until it bakes.
+
+    Raises:
+        WdsremuxError: as a conversion would; or if nothing of the sample can be converted.
+    """
+    with tempfile.TemporaryDirectory(prefix="wdsremux-plan-") as scratch:
+        told("reading the source", _PARTS[0])
+        spec = make_spec(source, Path(scratch) / "out", **options)
+        make_recipe(spec.recipe, spec.settings)  # what is wrong with it is said before anything is read
+        opened = open_for(spec)
+        plan = plan_for(spec, opened)
+        make_engine("local", spec.workers).environment()
+        ready_s = time.perf_counter() - begun_s
+        taken = taking.take(opened, _places(spec, opened), lambda part: told("reading rows", _at(1, part)))
+        sample = sampled.sampled(opened, taken).stored(Path(scratch))
+        rows_at = [place.rows for place in taken.places]
+        labelled = opened.columns.label is not None
+        stands_for = frame(extents(opened), rows_at, taken.image_bytes, labelled, spec.limit)
+        tasks = min(len(plan.tasks), _TASKS_A_WORKER * spec.workers)
+        study = _Study(spec, options, sample, stands_for, tasks, plan.samples_per_shard, Path(scratch))
+        from wdsremux.forecast import today  # loads torch, which a conversion leaves to its workers
+
+        looked = looks.look(spec, opened, sample, taken, stands_for)
+        costs = Costs(
+            looked=looked,
+            asked=Asked(workers=spec.workers, engine=spec.engine, train_images_per_s=train_speed, epochs=epochs),
+            expected=_expected(study, looked, ready_s, taken.rows / taken.wall_s if looked.remote else None, told),
+            today=today.measure(looks.images(sample, _TODAY_IMAGES), max(1, int(machine.cores()))),
+            network_images_per_s=taken.rows / taken.wall_s if looked.remote else None,
+        )
+        return Forecast(costs, advise(costs))
+
+
+def _at(part: int, share: float) -> float:
+    return _PARTS[part] + share * (_PARTS[part + 1] - _PARTS[part])
+
+
+def _places(spec: Spec, source: Source) -> list[places.SampledPlace]:
+    """Where to look: 400 rows, and more of a large source as long as that is little of it."""
+    found = extents(source)
+    rows = sum(extent.rows or 0 for extent in found)
+    budget = min(MOST_BYTES, int(MOST_SHARE * source.size_bytes))
+    a_row = source.size_bytes / rows if rows and source.size_bytes else None
+    more = int(budget / a_row) if a_row else int(MOST_SHARE * rows)
+    by_row = source.finding is not None and source.finding.by_row
+    count = LEAST_PLACES if source.files.remote else LOCAL_PLACES
+    reach_bytes = (budget if source.files.remote else 2 * MOST_BYTES) // count
+    wanted = places.Wanted(max(LEAST_ROWS, min(MOST_ROWS, more)), count, by_row, reach_bytes)
+    return places.places(found, wanted, spec.seed)
+
+
+def _expected(study: _Study, looked: Looked, ready_s: float, network: float | None, told: Told) -> tuple[Outlook, ...]:
+    """Of what is asked for, and of what differs from it in one thing."""
+    ways = choices(study.spec, looks.short_side(looked), looks.jpegs(looked))
+    told(f"trying {ways[0].name}", _PARTS[2])
+    spec = study.spec_of(ways[0], "0")
+    shorter = study.convert(spec, 1)
+    if not shorter.nsamples:
+        reason = next(iter(shorter.reasons), "the recipe dropped them")
+        raise ConversionError(
+            f"none of the {counted(shorter.rows, 'row')} of {looked.name} that were looked at can be converted: "
+            f"{reason}. Choose other columns or another recipe"
+        )
+    baking = _baking(study, spec, shorter)
+    times = study.times(baking.value, _LONGER_S)
+    longer = study.convert(spec, max(2, times))
+    pace = Pace.of((shorter.rows, shorter.seconds), (longer.rows, longer.seconds))
+    base = _Base(longer.beside_bytes, pace, baking.map(lambda value: value / baking.value), ready_s, network)
+    found = [_one(study, ways[0], spec, longer, base)]
+    for number, way in enumerate(ways[1:], 1):
+        told(f"trying {way.name} ({number + 1} of {len(ways)})", _at(2, number / len(ways)))
+        spec = study.spec_of(way, str(number))
+        trial = study.convert(spec, study.times(baking.value, _SHORTER_S))
+        same = spec.container == study.spec.container
+        other = replace(
+            base,
+            beside_bytes=base.beside_bytes if same else trial.beside_bytes,
+            pace=Pace(pace.fixed_s, pace.other(trial.rows, trial.seconds)),
+        )
+        found.append(_one(study, way, spec, trial, other))
+    told("comparing with training from the source", _PARTS[3])
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What a choice is reckoned from, beside its own trial."""
+
+    beside_bytes: float  #: that a sample takes on the disk beside its image
+    pace: Pace
+    varying: Interval  #: the cost of a row, by the places that were timed; 1 on average
+    ready_s: float  #: before the first worker can begin, as it was here
+    network: float | None  #: rows a second that come; None of a source on this machine
+
+    def seconds(self, rows: Interval) -> Interval:
+        """Of the whole conversion."""
+        baking = (rows * self.varying).map(lambda value: value * self.pace.a_row_s)
+        coming = None if self.network is None else rows.map(lambda value: value / (self.network or 1.0))
+        work = baking if coming is None or coming.value < baking.value else coming
+        return work.map(lambda value: value + self.pace.fixed_s + self.ready_s)
+
+
+def _baking(study: _Study, spec: Spec, shorter: Trial) -> Interval:
+    """Seconds that a row takes in one worker, by the places of the sample."""
+    one_worker_s = shorter.seconds * study.workers
+    fit = int(len(study.sample.fragments) * _PROBED_S / max(one_worker_s, _PROBED_S))
+    sample = sampled.thinned(study.sample, max(_PROBED_PLACES, fit))
+    recipe = make_recipe(spec.recipe, spec.settings)
+    return interval.mean(local.answered(BakingTimes(sample, recipe)), study.frame.taken)
+
+
+def _one(study: _Study, way: Choice, spec: Spec, trial: Trial, base: _Base) -> Outlook:
+    """What comes of a choice, by its trial; which is removed."""
+    from wdsremux.loading import bench
+
+    on_disk = (trial.bytes_at + base.beside_bytes * trial.samples_at) / trial.rows_at
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a sample that is small or has few classes
+        speed = bench.speed(spec.out, spec.selection.split, _LOADED_S)
+    shutil.rmtree(spec.out)
+    rows = int(trial.rows_at.sum())
+    return Outlook(
+        name=way.name,
+        changes=way.changes,
+        samples=study.frame.total(trial.samples_at / trial.rows_at),
+        rejects=study.frame.count(min(rows, int(trial.rejects_at.sum())), rows),
+        reasons=trial.reasons,
+        size_bytes=study.frame.total(on_disk),
+        seconds=base.seconds(study.frame.rows),
+        loader_images_per_s=interval.mean(speed.images_per_s),
+        decoder=speed.decoder,
+        psnr_db=_quality(study, spec),
+    )
+
+
+def _quality(study: _Study, spec: Spec) -> Interval | None:
+    if spec.recipe == COPY:
+        return None
+    finer = finest(spec)
+    recipe = make_recipe(finer.recipe, finer.settings)
+    found = local.answered(Quality(sampled.thinned(study.sample, _QUALITY_PLACES), recipe, spec.encoding))
+    return interval.mean(found) if found else None

@@ -1,0 +1,60 @@
+"""Figures as people read them, no more of each than the sample can tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from wdsremux.forecast.interval import Interval
+
+_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB"), (1.0, "bytes"))
+_TIMES = ((3600.0, "h"), (60.0, "min"), (0.0, "s"))
+
+
+def bytes_text(size: Interval | float) -> str:
+    """A size, such as "1.2 GB (1.1 to 1.3)"."""
+    return _scaled(size, _BYTES)
+
+
+def time_text(seconds: Interval | float) -> str:
+    """A duration, such as "3.4 h (3.1 to 3.7)"."""
+    return _scaled(seconds, _TIMES)
+
+
+def rate_text(rate: Interval) -> str:
+    """Images a second."""
+    return f"{rounded(rate.value)} images/s"
+
+
+def count_text(count: Interval) -> str:
+    """A number of things."""
+    return f"{count.value:,.0f}{_range(count, lambda value: f'{value:,.0f}')}"
+
+
+def psnr_text(psnr: Interval | None) -> str:
+    """In dB; a dash where nothing is lost."""
+    return "-" if psnr is None else f"{psnr.value:.1f} dB"
+
+
+def rounded(value: float) -> str:
+    """To two digits or three: 2,400; 1.3; 0.04."""
+    if not math.isfinite(value):
+        return "unknown"
+    if value <= 0:
+        return "0"
+    digits = 1 - math.floor(math.log10(value)) + (value < 10 ** (math.floor(math.log10(value))) * 2)
+    return f"{round(value, digits):,.{max(0, digits)}f}"
+
+
+def _scaled(amount: Interval | float, units: tuple[tuple[float, str], ...]) -> str:
+    value = amount.value if isinstance(amount, Interval) else amount
+    scale, unit = next((each for each in units if value >= each[0]), units[-1])
+    scale = scale or 1.0
+    said = f"{rounded(value / scale)} {unit}"
+    return f"{said}{_range(amount, lambda each: rounded(each / scale))}" if isinstance(amount, Interval) else said
+
+
+def _range(amount: Interval, text: Callable[[float], str]) -> str:
+    """The interval, where it says more than the value."""
+    low, high = text(max(0.0, amount.low)), text(amount.high)
+    return "" if amount.is_exact or low == high else f" ({low} to {high})"
