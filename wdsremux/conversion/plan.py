@@ -188,7 +188,7 @@ def _limited(reads: list[Read], limit: int) -> list[Read]:
     """
     chosen: list[Read] = []
     rows = 0
-    for number in _spread(len(reads)):
+    for number in spread(len(reads)):
         read = reads[number]
         if rows == limit:
             break
@@ -197,11 +197,11 @@ def _limited(reads: list[Read], limit: int) -> list[Read]:
             rows += read.rows or 0
         chosen.append(read)
     if any(read.rows is None for read in reads):
-        return [reads[number] for number in _spread(len(reads))]
+        return [reads[number] for number in spread(len(reads))]
     return sorted(chosen, key=lambda read: read.fragment)
 
 
-def _spread(count: int) -> list[int]:
+def spread(count: int) -> list[int]:
     """0 … count-1 so that every beginning lies evenly over them: bits reversed (van der Corput's sequence, base 2)."""
     bits = (count - 1).bit_length()
     reversed_ = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits))

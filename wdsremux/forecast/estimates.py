@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,10 @@ class Frame:
     @property
     def rows(self) -> Interval:
         return Interval.exact(self.units) if self.counts_rows else self.total(np.ones(len(self.a_row)))
+
+    def at(self, chosen: NDArray[np.int64]) -> Frame:
+        """What some of the places stand for: all of the source, too."""
+        return replace(self, a_row=self.a_row[chosen], taken=self.taken * len(chosen) / len(self.a_row))
 
     def total(self, each: ArrayLike) -> Interval:
         """Over all rows of the source, of something that is never negative.
@@ -65,6 +69,21 @@ def frame(
     a_row = np.asarray(bytes_at) / np.maximum(1, rows_at) + beside
     size_bytes = sum(extent.size_bytes for extent in extents)
     return Frame(size_bytes, a_row, min(1.0, float((a_row * rows_at).sum()) / max(1, size_bytes)), counts_rows=False)
+
+
+def ratio(known: ArrayLike, other: ArrayLike, taken: float) -> Interval:
+    """How a second quantity compares to a first one, by both at the same places (W. G. Cochran, Sampling Techniques,
+    1977, chapter 6): what makes both larger at a place is no error.
+
+    Args:
+        known: the first, float [P], not all zero.
+        other: the second, likewise.
+        taken: share of the source that the places hold, 0 to 1.
+    """
+    first, second = np.asarray(known, np.float64), np.asarray(other, np.float64)
+    value = float(second.sum() / first.sum())
+    off = interval.mean((second - value * first) / first.mean(), taken)
+    return Interval(value, max(0.0, value + off.low), value + off.high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wdsremux import machine
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.engines import local, make_engine
@@ -24,14 +27,15 @@ from wdsremux.conversion.recipes.names import COPY
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.spec import Spec, make_spec
 from wdsremux.errors import ConversionError, counted
-from wdsremux.forecast import interval, looks, places, sampled, taking, trials
+from wdsremux.forecast import interval, looks, places, taking, trials
 from wdsremux.forecast.advice import advise
 from wdsremux.forecast.choices import Choice, choices
-from wdsremux.forecast.estimates import Frame, Pace, frame
+from wdsremux.forecast.estimates import Frame, Pace, frame, ratio
 from wdsremux.forecast.findings import Asked, Costs, Looked, Outlook
 from wdsremux.forecast.interval import Interval
 from wdsremux.forecast.probes import BakingTimes, Quality, finest
 from wdsremux.forecast.report import Forecast
+from wdsremux.forecast.sampled import Sample
 from wdsremux.forecast.trials import Trial
 
 Told = Callable[[str, float], None]  #: called with what is being done, and with the share of all that is done
@@ -42,10 +46,13 @@ MOST_SHARE, MOST_BYTES = 0.01, 500 * 10**6  #: of the source, to read beyond the
 _TASKS_A_WORKER = 4  #: from so many tasks on, none is shared by workers
 _LONGER_S, _SHORTER_S = 2.0, 0.7  #: of baking in a trial, about; rows are repeated for it
 _MOST_REPEATED = 32_768  #: rows of a trial
+_LEAST_FITTED = 64  #: places of a trial that would take longer
+_ROUNDING = 0.005  #: of a size: padding, and a manifest that names more shards
 _PROBED_S, _PROBED_PLACES = 3.0, 64  #: of baking at some places, one after the other; so many places at least
 _QUALITY_PLACES = 32
 _LOADED_S = 1.5  #: of a loader, once it is under way
-_TODAY_IMAGES = 256
+_TODAY_IMAGES = 64
+_BATCH, _BATCH_OF_LARGE, _LARGE_BYTES = 256, 32, 50_000  #: samples of a loader's batch; of an image on average
 _PARTS = (0.0, 0.05, 0.25, 0.9, 1.0)  #: of all the time, when: the source is open, read, tried, compared
 
 
@@ -55,44 +62,44 @@ class _Study:
 
     spec: Spec
     options: ConvertOptions
-    sample: Source
+    sample: Sample
     frame: Frame
     tasks: int
     samples_per_shard: int
     scratch: Path
-
-    def times(self, a_row_s: float, seconds: float) -> int:
-        """How often the sample is converted, so that it takes about so long."""
-        rows = sum(fragment.rows or 0 for fragment in self.sample.fragments)
-        wanted = round(seconds * self.workers / max(a_row_s * rows, 1e-6))
-        return max(1, min(wanted, _MOST_REPEATED // rows))
 
     @property
     def workers(self) -> int:
         """Of a trial: those of this machine stand for those of a cluster."""
         return self.spec.workers if self.spec.engine == "local" else min(self.spec.workers, int(machine.cores()) or 1)
 
-    def spec_of(self, choice: Choice, name: str) -> Spec:
+    def spec_of(self, choice: Choice) -> Spec:
         """That of the real conversion."""
         options: dict[str, Any] = {**self.options, **choice.changes}
-        return make_spec(self.spec.selection.source, self.scratch / name, **options)
+        return make_spec(self.spec.selection.source, self.spec.out, **options)
 
-    def convert(self, spec: Spec, times: int) -> Trial:
-        """A conversion of the sample, its rows so many times."""
-        sample = sampled.repeated(self.sample, times)
-        rows = sum(fragment.rows or 0 for fragment in sample.fragments)
+    def convert(self, spec: Spec, sample: Sample, times: int) -> Trial:
+        """A small conversion."""
         small = replace(
             spec,
             engine="local",
             workers=self.workers,
             samples_per_shard=self.samples_per_shard,
-            samples_per_task=-(-rows // self.tasks),
+            samples_per_task=-(-sample.rows * times // self.tasks),
             limit=None,
             max_rejects="100%",
             strict=False,
             overwrite=True,
         )
-        return trials.convert(small, sample, len(self.sample.fragments))
+        return trials.convert(small, sample, times)
+
+    def fitted(self, a_row_s: float, seconds: float) -> tuple[Sample, NDArray[np.int64], int]:
+        """As much of the sample as is baked in about so long: its rows, the places that they are of, and how often
+        they are to come."""
+        rows, places = self.sample.rows, len(self.sample.rows_at)
+        wanted = seconds * self.workers / max(a_row_s, 1e-6)
+        sample, chosen = self.sample.thinned(max(_LEAST_FITTED, int(places * wanted / rows)))
+        return sample, chosen, max(1, min(round(wanted / rows), _MOST_REPEATED // rows))
 
 
 def forecast(
@@ -125,20 +132,18 @@ def forecast(
         make_engine("local", spec.workers).environment()
         ready_s = time.perf_counter() - begun_s
         taken = taking.take(opened, _places(spec, opened), lambda part: told("reading rows", _at(1, part)))
-        sample = sampled.sampled(opened, taken).stored(Path(scratch))
-        rows_at = [place.rows for place in taken.places]
-        labelled = opened.columns.label is not None
-        stands_for = frame(extents(opened), rows_at, taken.image_bytes, labelled, spec.limit)
+        sample, labelled = Sample.of(opened, taken), opened.columns.label is not None
+        stands_for = frame(extents(opened), sample.rows_at, taken.image_bytes, labelled, spec.limit)
         tasks = min(len(plan.tasks), _TASKS_A_WORKER * spec.workers)
         study = _Study(spec, options, sample, stands_for, tasks, plan.samples_per_shard, Path(scratch))
         from wdsremux.forecast import today  # loads torch, which a conversion leaves to its workers
 
-        looked = looks.look(spec, opened, sample, taken, stands_for)
+        looked = looks.look(spec, opened, sample.by_place(), taken, stands_for)
         costs = Costs(
             looked=looked,
             asked=Asked(workers=spec.workers, engine=spec.engine, train_images_per_s=train_speed, epochs=epochs),
-            expected=_expected(study, looked, ready_s, taken.rows / taken.wall_s if looked.remote else None, told),
-            today=today.measure(looks.images(sample, _TODAY_IMAGES), max(1, int(machine.cores()))),
+            expected=_outlooks(study, looked, ready_s, taken.rows / taken.wall_s if looked.remote else None, told),
+            today=today.measure(looks.images(sample.by_place(), _TODAY_IMAGES), max(1, int(machine.cores()))),
             network_images_per_s=taken.rows / taken.wall_s if looked.remote else None,
         )
         return Forecast(costs, advise(costs))
@@ -157,40 +162,37 @@ def _places(spec: Spec, source: Source) -> list[places.SampledPlace]:
     more = int(budget / a_row) if a_row else int(MOST_SHARE * rows)
     by_row = source.finding is not None and source.finding.by_row
     count = LEAST_PLACES if source.files.remote else LOCAL_PLACES
-    reach_bytes = (budget if source.files.remote else 2 * MOST_BYTES) // count
+    # What lies before a place is read, too; of places in one fragment, only once.
+    reach_bytes = (budget if source.files.remote else 2 * MOST_BYTES) // min(count, len(found))
     wanted = places.Wanted(max(LEAST_ROWS, min(MOST_ROWS, more)), count, by_row, reach_bytes)
     return places.places(found, wanted, spec.seed)
 
 
-def _expected(study: _Study, looked: Looked, ready_s: float, network: float | None, told: Told) -> tuple[Outlook, ...]:
+def _outlooks(study: _Study, looked: Looked, ready_s: float, network: float | None, told: Told) -> tuple[Outlook, ...]:
     """Of what is asked for, and of what differs from it in one thing."""
     ways = choices(study.spec, looks.short_side(looked), looks.jpegs(looked))
     told(f"trying {ways[0].name}", _PARTS[2])
-    spec = study.spec_of(ways[0], "0")
-    shorter = study.convert(spec, 1)
-    if not shorter.nsamples:
+    spec = study.spec_of(ways[0])
+    baking = _baking(study, spec)
+    half, _, times = study.fitted(baking.value, _LONGER_S / 2)
+    shorter = study.convert(spec, half, 1)
+    if not shorter.samples_at.any():
         reason = next(iter(shorter.reasons), "the recipe dropped them")
         raise ConversionError(
             f"none of the {counted(shorter.rows, 'row')} of {looked.name} that were looked at can be converted: "
             f"{reason}. Choose other columns or another recipe"
         )
-    baking = _baking(study, spec, shorter)
-    times = study.times(baking.value, _LONGER_S)
-    longer = study.convert(spec, max(2, times))
+    longer = study.convert(spec, study.sample, 2 * times)
     pace = Pace.of((shorter.rows, shorter.seconds), (longer.rows, longer.seconds))
-    base = _Base(longer.beside_bytes, pace, baking.map(lambda value: value / baking.value), ready_s, network)
-    found = [_one(study, ways[0], spec, longer, base)]
+    base = _Base(longer, pace, baking.map(lambda value: value / baking.value), ready_s, network)
+    every = np.arange(len(study.sample.rows_at))
+    found = [_one(study, ways[0], spec, longer, every, base)]
     for number, way in enumerate(ways[1:], 1):
         told(f"trying {way.name} ({number + 1} of {len(ways)})", _at(2, number / len(ways)))
-        spec = study.spec_of(way, str(number))
-        trial = study.convert(spec, study.times(baking.value, _SHORTER_S))
-        same = spec.container == study.spec.container
-        other = replace(
-            base,
-            beside_bytes=base.beside_bytes if same else trial.beside_bytes,
-            pace=Pace(pace.fixed_s, pace.other(trial.rows, trial.seconds)),
-        )
-        found.append(_one(study, way, spec, trial, other))
+        spec = study.spec_of(way)
+        some, chosen, times = study.fitted(baking.value, _SHORTER_S)
+        trial = study.convert(spec, some, times)
+        found.append(_one(study, way, spec, trial, chosen, base))
     told("comparing with training from the source", _PARTS[3])
     return tuple(found)
 
@@ -199,51 +201,68 @@ def _expected(study: _Study, looked: Looked, ready_s: float, network: float | No
 class _Base:
     """What a choice is reckoned from, beside its own trial."""
 
-    beside_bytes: float  #: that a sample takes on the disk beside its image
-    pace: Pace
+    asked: Trial  #: of what is asked for
+    pace: Pace  #: likewise
     varying: Interval  #: the cost of a row, by the places that were timed; 1 on average
     ready_s: float  #: before the first worker can begin, as it was here
     network: float | None  #: rows a second that come; None of a source on this machine
 
-    def seconds(self, rows: Interval) -> Interval:
+    def seconds(self, rows: Interval, a_row_s: float) -> Interval:
         """Of the whole conversion."""
-        baking = (rows * self.varying).map(lambda value: value * self.pace.a_row_s)
+        baking = (rows * self.varying).map(lambda value: value * a_row_s)
         coming = None if self.network is None else rows.map(lambda value: value / (self.network or 1.0))
         work = baking if coming is None or coming.value < baking.value else coming
         return work.map(lambda value: value + self.pace.fixed_s + self.ready_s)
 
 
-def _baking(study: _Study, spec: Spec, shorter: Trial) -> Interval:
+def _baking(study: _Study, spec: Spec) -> Interval:
     """Seconds that a row takes in one worker, by the places of the sample."""
-    one_worker_s = shorter.seconds * study.workers
-    fit = int(len(study.sample.fragments) * _PROBED_S / max(one_worker_s, _PROBED_S))
-    sample = sampled.thinned(study.sample, max(_PROBED_PLACES, fit))
-    recipe = make_recipe(spec.recipe, spec.settings)
-    return interval.mean(local.answered(BakingTimes(sample, recipe)), study.frame.taken)
+    source, recipe = study.sample.by_place().stored(study.scratch), make_recipe(spec.recipe, spec.settings)
+    found = local.answered(BakingTimes(source, recipe, _PROBED_S, _PROBED_PLACES))
+    taken = study.frame.taken * len(found) / len(study.sample.rows_at)
+    return interval.mean([seconds for _, seconds in found], taken)
 
 
-def _one(study: _Study, way: Choice, spec: Spec, trial: Trial, base: _Base) -> Outlook:
+def _one(study: _Study, way: Choice, spec: Spec, trial: Trial, chosen: NDArray[np.int64], base: _Base) -> Outlook:
     """What comes of a choice, by its trial; which is removed."""
-    from wdsremux.loading import bench
-
-    on_disk = (trial.bytes_at + base.beside_bytes * trial.samples_at) / trial.rows_at
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a sample that is small or has few classes
-        speed = bench.speed(spec.out, spec.selection.split, _LOADED_S)
+        from wdsremux.loading import bench
+
+        large = trial.bytes_at.sum() > _LARGE_BYTES * trial.samples_at.sum()
+        batch_size = _BATCH_OF_LARGE if large else _BATCH
+        speed = bench.speed(spec.out, spec.selection.split, batch_size, _LOADED_S)
     shutil.rmtree(spec.out)
+    stands_for, asked = study.frame.at(chosen), base.asked
+    same = spec.container == study.spec.container
+    size = stands_for.total(_on_disk(trial, asked.beside_bytes if same else trial.beside_bytes))
+    a_row_s = base.pace.a_row_s
+    if trial is not asked:
+        before = _on_disk(asked, asked.beside_bytes)
+        now = _on_disk(trial, asked.beside_bytes if same else trial.beside_bytes)
+        size = study.frame.total(before) * ratio(before[chosen], now, stands_for.taken)
+        a_row_s = base.pace.other(trial.rows, trial.seconds)
     rows = int(trial.rows_at.sum())
     return Outlook(
         name=way.name,
         changes=way.changes,
-        samples=study.frame.total(trial.samples_at / trial.rows_at),
-        rejects=study.frame.count(min(rows, int(trial.rejects_at.sum())), rows),
+        samples=stands_for.total(trial.samples_at / trial.rows_at),
+        rejects=stands_for.count(min(rows, trial.nrejects), rows),
         reasons=trial.reasons,
-        size_bytes=study.frame.total(on_disk),
-        seconds=base.seconds(study.frame.rows),
+        size_bytes=Interval(size.value, size.low * (1 - _ROUNDING), size.high * (1 + _ROUNDING)).map(
+            lambda value: value + asked.other_bytes
+        ),
+        seconds=base.seconds(study.frame.rows, a_row_s),
         loader_images_per_s=interval.mean(speed.images_per_s),
         decoder=speed.decoder,
         psnr_db=_quality(study, spec),
     )
+
+
+def _on_disk(trial: Trial, beside_bytes: float) -> NDArray[np.float64]:
+    """Bytes a row at each place, float64 [P]."""
+    found: NDArray[np.float64] = (trial.bytes_at + beside_bytes * trial.samples_at) / trial.rows_at
+    return found
 
 
 def _quality(study: _Study, spec: Spec) -> Interval | None:
@@ -251,5 +270,6 @@ def _quality(study: _Study, spec: Spec) -> Interval | None:
         return None
     finer = finest(spec)
     recipe = make_recipe(finer.recipe, finer.settings)
-    found = local.answered(Quality(sampled.thinned(study.sample, _QUALITY_PLACES), recipe, spec.encoding))
+    some, _ = study.sample.thinned(_QUALITY_PLACES)
+    found = local.answered(Quality(some.by_place().stored(study.scratch), recipe, spec.encoding))
     return interval.mean(found) if found else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wdsremux import codec
+from wdsremux.conversion.plan import spread
 from wdsremux.conversion.recipes.base import Recipe, Sample
 from wdsremux.conversion.source import Source
 from wdsremux.conversion.spec import Spec
@@ -20,16 +21,23 @@ _PEAK = 255.0
 class BakingTimes:
     """Asks how long a recipe takes for the rows of each place, in one worker. It travels to the worker."""
 
-    source: Source
+    source: Source  #: its fragments are places
     recipe: Recipe
+    seconds: float  #: after which no further place is timed
+    least: int  #: places to time in any case
 
-    def __call__(self) -> list[float]:
-        """Seconds a row, float [P]."""
+    def __call__(self) -> list[tuple[int, float]]:
+        """(place, seconds a row) of places that are spread over all, in their order."""
         import torch
 
         torch.set_num_threads(1)  # as in a worker that bakes
         self._baked(0)  # what is loaded at the first call is nobody's cost
-        return [self._baked(number) for number in range(len(self.source.fragments))]
+        found, begun = dict[int, float](), time.perf_counter()
+        for number in spread(len(self.source.fragments)):
+            if len(found) >= self.least and time.perf_counter() - begun > self.seconds:
+                break
+            found[number] = self._baked(number)
+        return sorted(found.items())
 
     def _baked(self, number: int) -> float:
         begun, count = time.perf_counter(), 0

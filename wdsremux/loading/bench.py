@@ -154,13 +154,13 @@ class LoaderSpeed:
     decoder: str  #: what decodes, as `stats()` says it
 
 
-def speed(out: str | os.PathLike[str], split: str, seconds: float, slices: int = 5) -> LoaderSpeed:
+def speed(out: str | os.PathLike[str], split: str, batch_size: int, seconds: float, slices: int = 5) -> LoaderSpeed:
     """Read a split as `DataLoader` does unless it is told otherwise.
 
     Raises:
         WdsremuxError: if the split is missing or damaged.
     """
-    with DataLoader(out, split=split, rank=0, world_size=1, tail="even") as loader:
+    with DataLoader(out, batch_size, split=split, rank=0, world_size=1, tail="even") as loader:
         stream = _endless(loader)
         for _ in range(1 + _SETTLED):
             next(stream)

@@ -32,7 +32,7 @@ from wdsremux.conversion.engines.base import Done
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
 from wdsremux.conversion.portions import Step
-from wdsremux.errors import WorkerError
+from wdsremux.errors import WdsremuxError, WorkerError
 
 T = TypeVar("T")
 _STOP_AFTER_S = 5.0  #: how long a worker may take to end before it is killed
@@ -109,14 +109,15 @@ def answered(question: Callable[[], T]) -> T:
     """A worker's answer: this process itself does not load what workers bake with.
 
     Args:
-        question: travels to the worker, and back comes what it returns.
+        question: travels to the worker, and back comes what it returns or raises.
 
     Raises:
+        WdsremuxError: that it raised.
         WorkerError: if it died without one.
     """
     worker = _started(_answer, question)
     try:
-        answer: T = worker.pipe.recv()
+        answer, fault = worker.pipe.recv()
     except (EOFError, OSError) as error:
         _end(worker)
         raise WorkerError(
@@ -124,11 +125,18 @@ def answered(question: Callable[[], T]) -> T:
             "Run the same command again; if memory ran out, use fewer workers (--workers)"
         ) from error
     _end(worker)
-    return answer
+    if fault is not None:
+        raise fault
+    return cast("T", answer)
 
 
 def _answer(pipe: Connection, question: Callable[[], Any]) -> None:
-    pipe.send(question())
+    fault = answer = None
+    try:
+        answer = question()
+    except WdsremuxError as error:
+        fault = error
+    pipe.send((answer, fault))
 
 
 def _start(cargo: bytes) -> _Worker:
