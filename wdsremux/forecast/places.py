@@ -54,10 +54,10 @@ def places(extents: Sequence[Extent], wanted: Wanted, seed: int) -> list[Sampled
         return _by_bytes(extents, wanted, seed)
     counts = np.array(rows, np.int64)
     total = int(counts.sum())
-    if total <= wanted.rows:
-        return [SampledPlace(number, 0, int(count)) for number, count in enumerate(counts) if count]
     strata = wanted.rows if wanted.by_row else wanted.places
     each = -(-wanted.rows // strata)
+    if total <= strata * each:
+        return [SampledPlace(number, 0, int(count)) for number, count in enumerate(counts) if count]
     ends = np.cumsum(counts)
     found = []
     for position in _drawn(total, strata, each, seed):
