@@ -20,7 +20,7 @@ _MOSTLY = 0.5  #: share of JPEGs from which on copying them is worth a thought
 class Choice:
     """One way to convert."""
 
-    name: str  #: as options of the command line
+    name: str  #: the recipe, or the option that differs
     changes: Mapping[str, Any] = field(default_factory=dict)  #: options that differ from what is asked for
 
 
@@ -39,20 +39,20 @@ def choices(spec: Spec, short_side: float, jpegs: float) -> list[Choice]:
         form, asked = recipe.partition(":")[0], int(sized[0].partition(":")[2])
         found += [Choice(f"{form}:{side}", {"recipe": f"{form}:{side}"}) for side in _sides(asked, short_side)]
         if asked < short_side:  # or nothing is made smaller, and nothing is gained
-            found.append(Choice("without --fast", {"fast": False}) if spec.fast else Choice("--fast", {"fast": True}))
+            found.append(Choice("not fast", {"fast": False}) if spec.fast else Choice("fast", {"fast": True}))
     if recipe != COPY or jpegs < 1:
         quality = _LESS if spec.encoding.quality >= _QUALITY else _QUALITY
-        found.append(Choice(f"--quality {quality}", {"quality": quality}))
+        found.append(Choice(f"quality {quality}", {"quality": quality}))
     if recipe != COPY and sized and jpegs >= _MOSTLY:
         found.append(Choice("copy", {"recipe": COPY, "fast": False, "restart_rows": False}))
     others = [name for name in CONTAINERS if name != spec.container]
-    return [*found, *(Choice(f"--container {name}", {"container": name}) for name in others)]
+    return [*found, *(Choice(f"container {name}", {"container": name}) for name in others)]
 
 
 def _asked(spec: Spec, recipe: str) -> str:
-    extra = " --fast" if spec.fast else ""
-    extra += f" --quality {spec.encoding.quality}" if spec.encoding.quality != _QUALITY and recipe != COPY else ""
-    extra += f" --container {spec.container}" if spec.container != DEFAULT else ""
+    extra = ", fast" if spec.fast else ""
+    extra += f", quality {spec.encoding.quality}" if spec.encoding.quality != _QUALITY and recipe != COPY else ""
+    extra += f", container {spec.container}" if spec.container != DEFAULT else ""
     return f"{recipe}{extra}"
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from wdsremux.conversion.plan import Extent
 from wdsremux.forecast import interval
 from wdsremux.forecast.interval import Interval
+from wdsremux.forecast.places import SampledPlace
 
 _MEMBER_BYTES = 512 + 256  #: what a tar adds to an image: a header, and on average half a block (POSIX.1-2017, pax)
 _LABEL_BYTES = 1_024  #: likewise for a file with the label
@@ -22,6 +23,7 @@ class Frame:
 
     units: float
     a_row: NDArray[np.float64]  #: float64 [P], units that a row takes at each place
+    parts: NDArray[np.float64]  #: float64 [P], for how much of the source each place stands
     taken: float  #: share of the units that was looked at, 0 to 1
     counts_rows: bool  #: whether units are rows
 
@@ -31,7 +33,9 @@ class Frame:
 
     def at(self, chosen: NDArray[np.int64]) -> Frame:
         """What some of the places stand for: all of the source, too."""
-        return replace(self, a_row=self.a_row[chosen], taken=self.taken * len(chosen) / len(self.a_row))
+        return replace(
+            self, a_row=self.a_row[chosen], parts=self.parts[chosen], taken=self.taken * len(chosen) / len(self.a_row)
+        )
 
     def total(self, each: ArrayLike) -> Interval:
         """Over all rows of the source, of something that is never negative.
@@ -39,7 +43,7 @@ class Frame:
         Args:
             each: of a row at each place, on average, float [P].
         """
-        found = interval.mean(np.asarray(each) / self.a_row, self.taken).map(lambda value: max(0.0, value))
+        found = interval.mean(np.asarray(each) / self.a_row, self.taken, self.parts).map(lambda value: max(0.0, value))
         return found.map(lambda value: value * self.units)
 
     def count(self, of_sort: int, looked_at: int) -> Interval:
@@ -48,41 +52,49 @@ class Frame:
 
 
 def frame(
-    extents: Sequence[Extent], rows_at: Sequence[int], bytes_at: Sequence[int], labelled: bool, limit: int | None
+    extents: Sequence[Extent],
+    places: Sequence[SampledPlace],
+    bytes_at: Sequence[int],
+    labelled: bool,
+    limit: int | None,
 ) -> Frame:
     """The frame of a sample.
 
     Args:
         extents: of the source's fragments.
-        rows_at: of each place.
+        places: that were looked at, with as many rows as there were.
         bytes_at: of the images at each place.
         labelled: whether there are labels beside them.
         limit: rows that are converted at most; None: all.
     """
-    ones, rows = np.ones(len(rows_at)), sum(rows_at)
+    rows_at, parts = [place.rows for place in places], np.array([place.parts for place in places], np.float64)
+    ones, rows = np.ones(len(places)), sum(rows_at)
     known = [extent.rows for extent in extents]
     total = None if None in known else sum(count or 0 for count in known)
     if total is not None or limit is not None:
         units = min(count for count in (total, limit) if count is not None)
-        return Frame(units, ones, 0.0 if total is None else rows / max(1, total), counts_rows=True)
+        return Frame(units, ones, parts, 0.0 if total is None else rows / max(1, total), counts_rows=True)
     beside = _MEMBER_BYTES + _LABEL_BYTES * labelled
     a_row = np.asarray(bytes_at) / np.maximum(1, rows_at) + beside
     size_bytes = sum(extent.size_bytes for extent in extents)
-    return Frame(size_bytes, a_row, min(1.0, float((a_row * rows_at).sum()) / max(1, size_bytes)), counts_rows=False)
+    return Frame(
+        size_bytes, a_row, parts, min(1.0, float((a_row * rows_at).sum()) / max(1, size_bytes)), counts_rows=False
+    )
 
 
-def ratio(known: ArrayLike, other: ArrayLike, taken: float) -> Interval:
+def ratio(known: ArrayLike, other: ArrayLike, stands_for: Frame) -> Interval:
     """How a second quantity compares to a first one, by both at the same places (W. G. Cochran, Sampling Techniques,
     1977, chapter 6): what makes both larger at a place is no error.
 
     Args:
         known: the first, float [P], not all zero.
         other: the second, likewise.
-        taken: share of the source that the places hold, 0 to 1.
+        stands_for: what the places stand for.
     """
     first, second = np.asarray(known, np.float64), np.asarray(other, np.float64)
-    value = float(second.sum() / first.sum())
-    off = interval.mean((second - value * first) / first.mean(), taken)
+    parts = stands_for.parts / stands_for.parts.sum()
+    value = float((second * parts).sum() / (first * parts).sum())
+    off = interval.mean((second - value * first) / (first * parts).sum(), stands_for.taken, parts)
     return Interval(value, max(0.0, value + off.low), value + off.high)
 
 

@@ -43,7 +43,7 @@ class Looked:
 class Outlook:
     """What comes of one way to convert."""
 
-    name: str  #: as options of the command line
+    name: str  #: the recipe, or the option that differs
     changes: Mapping[str, Any]  #: options that differ from what is asked for
     samples: Interval
     rejects: Interval

@@ -43,6 +43,8 @@ Told = Callable[[str, float], None]  #: called with what is being done, and with
 LEAST_ROWS, MOST_ROWS = 400, 1_000  #: to look at
 LEAST_PLACES, LOCAL_PLACES = 32, 128  #: where rows are not read by themselves; the latter on this machine
 MOST_SHARE, MOST_BYTES = 0.01, 500 * 10**6  #: of the source, to read beyond the least rows
+LEAST_BYTES = 16 * 10**6  #: likewise, of a small source
+WHOLE_BYTES = 200 * 10**6  #: a source that is read to its end, where rows lie at the end of a fragment
 _TASKS_A_WORKER = 4  #: from so many tasks on, none is shared by workers
 _LONGER_S, _SHORTER_S = 2.0, 0.7  #: of baking in a trial, about; rows are repeated for it
 _MOST_REPEATED = 32_768  #: rows of a trial
@@ -133,7 +135,7 @@ def forecast(
         ready_s = time.perf_counter() - begun_s
         taken = taking.take(opened, _places(spec, opened), lambda part: told("reading rows", _at(1, part)))
         sample, labelled = Sample.of(opened, taken), opened.columns.label is not None
-        stands_for = frame(extents(opened), sample.rows_at, taken.image_bytes, labelled, spec.limit)
+        stands_for = frame(extents(opened), taken.places, taken.image_bytes, labelled, spec.limit)
         tasks = min(len(plan.tasks), _TASKS_A_WORKER * spec.workers)
         study = _Study(spec, options, sample, stands_for, tasks, plan.samples_per_shard, Path(scratch))
         from wdsremux.forecast import today  # loads torch, which a conversion leaves to its workers
@@ -157,14 +159,16 @@ def _places(spec: Spec, source: Source) -> list[places.SampledPlace]:
     """Where to look: 400 rows, and more of a large source as long as that is little of it."""
     found = extents(source)
     rows = sum(extent.rows or 0 for extent in found)
-    budget = min(MOST_BYTES, int(MOST_SHARE * source.size_bytes))
+    budget = max(LEAST_BYTES, min(MOST_BYTES, int(MOST_SHARE * source.size_bytes)))
     a_row = source.size_bytes / rows if rows and source.size_bytes else None
-    more = int(budget / a_row) if a_row else int(MOST_SHARE * rows)
+    more = int(min(MOST_BYTES, MOST_SHARE * source.size_bytes) / a_row) if a_row else int(MOST_SHARE * rows)
     by_row = source.finding is not None and source.finding.by_row
     count = LEAST_PLACES if source.files.remote else LOCAL_PLACES
     # What lies before a place is read, too; of places in one fragment, only once.
-    reach_bytes = (budget if source.files.remote else 2 * MOST_BYTES) // min(count, len(found))
-    wanted = places.Wanted(max(LEAST_ROWS, min(MOST_ROWS, more)), count, by_row, reach_bytes)
+    passed = budget if source.files.remote else 2 * MOST_BYTES
+    reach_bytes = (source.size_bytes if source.size_bytes <= WHOLE_BYTES else passed) // min(count, len(found))
+    most = LEAST_ROWS if source.files.remote and not by_row else MOST_ROWS  # pages are read there, not rows
+    wanted = places.Wanted(max(LEAST_ROWS, min(most, more)), count, by_row, reach_bytes)
     return places.places(found, wanted, spec.seed)
 
 
@@ -240,7 +244,7 @@ def _one(study: _Study, way: Choice, spec: Spec, trial: Trial, chosen: NDArray[n
     if trial is not asked:
         before = _on_disk(asked, asked.beside_bytes)
         now = _on_disk(trial, asked.beside_bytes if same else trial.beside_bytes)
-        size = study.frame.total(before) * ratio(before[chosen], now, stands_for.taken)
+        size = study.frame.total(before) * ratio(before[chosen], now, stands_for)
         a_row_s = base.pace.other(trial.rows, trial.seconds)
     rows = int(trial.rows_at.sum())
     return Outlook(

@@ -48,7 +48,7 @@ class Interval:
         return abs(edge - self.value) / self.value if self.value else 0.0
 
 
-def mean(values: ArrayLike, taken: float = 0.0) -> Interval:
+def mean(values: ArrayLike, taken: float = 0.0, weights: ArrayLike | None = None) -> Interval:
     """The mean of a source, by the values at places that are spread over it.
 
     Neighbours are compared with each other, not with the mean: a source that is sorted by class or by size is then
@@ -58,15 +58,18 @@ def mean(values: ArrayLike, taken: float = 0.0) -> Interval:
     Args:
         values: of the places, in the source's order, float [P], P > 0.
         taken: share of the source that the places hold, 0 to 1; of all of it the mean is known.
+        weights: for how much of the source each place stands, float [P]; None: all for as much.
     """
     found = np.asarray(values, np.float64).reshape(-1)
-    centre, count = float(found.mean()), len(found)
+    shares = np.ones(len(found)) if weights is None else np.asarray(weights, np.float64)
+    shares = shares / shares.sum()
+    centre, count = float((found * shares).sum()), len(found)
     if taken >= 1:
         return Interval.exact(centre)
     if count == 1:
         return Interval(centre, -math.inf, math.inf)
     variance = float((np.diff(found) ** 2).sum()) / (2 * (count - 1))
-    half = _student(count - 1) * math.sqrt((1 - taken) * variance / count)
+    half = _student(count - 1) * math.sqrt((1 - taken) * variance * float((shares**2).sum()))
     return Interval(centre, centre - half, centre + half)
 
 

@@ -5,7 +5,7 @@
     places      ▪▪     ▪▪   ▪▪       ▪▪   ▪▪    ▪▪       ▪▪   ▪▪     one in each, drawn by the seed
 
 Where a row can be read by itself, a place is one row. Else it is some rows, and those before them in their fragment are
-read, too: so that this does not go over all of a fragment as large as its file, a place then lies near its beginning.
+read, too: of a fragment that is too large for that, only the beginning is read, as one place.
 Fragments of unknown rows (remote tars) are drawn by their bytes, and read from their beginning.
 """
 
@@ -29,6 +29,7 @@ class SampledPlace:
     fragment: int
     first: int  #: row of the fragment
     rows: int
+    parts: int = 1  #: for how many of the equal parts of the source it stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Wanted:
     rows: int  #: in all
     places: int  #: at least so many, where rows are not read by themselves
     by_row: bool  #: whether they are
-    reach_bytes: int  #: of a fragment: a place ends before, where it can
+    reach_bytes: int  #: of a larger fragment, only the beginning is read
 
 
 def places(extents: Sequence[Extent], wanted: Wanted, seed: int) -> list[SampledPlace]:
@@ -59,13 +60,16 @@ def places(extents: Sequence[Extent], wanted: Wanted, seed: int) -> list[Sampled
     if total <= strata * each:
         return [SampledPlace(number, 0, int(count)) for number, count in enumerate(counts) if count]
     ends = np.cumsum(counts)
-    found = []
-    for position in _drawn(total, strata, each, seed):
-        number = int(np.searchsorted(ends, position, "right"))
-        first, count = int(position - ends[number] + counts[number]), int(counts[number])
+    found = list[SampledPlace]()
+    drawn = np.array(_drawn(total, strata, each, seed), np.int64)
+    numbers = np.searchsorted(ends, drawn, "right")
+    for number, turns in sorted(Counter(numbers.tolist()).items()):
+        count = int(counts[number])
         if not wanted.by_row and extents[number].size_bytes > wanted.reach_bytes:
-            first = first * wanted.reach_bytes // extents[number].size_bytes
-        found.append(SampledPlace(number, max(0, min(first, count - each)), min(each, count)))
+            found.append(SampledPlace(number, 0, min(each * turns, count), turns))
+            continue
+        firsts = (drawn[numbers == number] - ends[number] + count).tolist()
+        found += [SampledPlace(number, max(0, min(first, count - each)), min(each, count)) for first in firsts]
     return found
 
 
@@ -74,7 +78,7 @@ def _by_bytes(extents: Sequence[Extent], wanted: Wanted, seed: int) -> list[Samp
     ends = np.cumsum([max(1, extent.size_bytes) for extent in extents])
     drawn = np.searchsorted(ends, _drawn(int(ends[-1]), wanted.places, 1, seed), "right")
     each, counts = -(-wanted.rows // wanted.places), Counter(drawn.tolist())
-    return [SampledPlace(number, turn * each, each) for number in sorted(counts) for turn in range(counts[number])]
+    return [SampledPlace(number, 0, each * turns, turns) for number, turns in sorted(counts.items())]
 
 
 def _drawn(total: int, strata: int, width: int, seed: int) -> list[int]:

@@ -52,7 +52,7 @@ class SampleReader:
             writer.write_table(self.table)
         return replace(self, table=None, stored_in=folder / STORED)
 
-    def sparing(self) -> SampleReader:
+    def sparing(self, rows: int) -> SampleReader:
         return self
 
 

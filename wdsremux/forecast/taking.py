@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from wdsremux.conversion.source import Fault, Source, SourceReader
+from wdsremux.conversion.source import Fault, Source
 from wdsremux.conversion.source.base import Piece
 from wdsremux.conversion.source.retry import call
 from wdsremux.errors import SourceError
@@ -46,14 +46,13 @@ def take(source: Source, places: Sequence[SampledPlace], told: Callable[[float],
     Raises:
         SourceError: if a fragment cannot be read.
     """
-    reader = source.reader.sparing()
     runs = [list(run) for _, run in itertools.groupby(places, key=lambda place: place.fragment)]
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     found: list[tuple[SampledPlace, Piece]] = []
 
     def taken(run: Sequence[SampledPlace]) -> list[tuple[SampledPlace, Piece]]:
         where = source.where(run[0].fragment)
-        return call(lambda: list(_filled(source, _read(source, reader, run))), source.faults, where)
+        return call(lambda: list(_filled(source, _read(source, run))), source.faults, where)
 
     with ThreadPoolExecutor(_AT_ONCE if source.files.remote else 1, "wdsremux-look") as pool:
         for number, each in enumerate(pool.map(taken, runs)):
@@ -67,11 +66,12 @@ def take(source: Source, places: Sequence[SampledPlace], told: Callable[[float],
     return Taken(tuple(place for place, _ in found), tuple(pieces), tuple(sizes), wall_s, cpu_s)
 
 
-def _read(source: Source, reader: SourceReader, run: Sequence[SampledPlace]) -> Iterator[tuple[SampledPlace, Piece]]:
+def _read(source: Source, run: Sequence[SampledPlace]) -> Iterator[tuple[SampledPlace, Piece]]:
     """The places of one fragment, as the reader gives their rows."""
     fragment, names = source.fragments[run[0].fragment], source.columns.names
     by_row = source.finding is not None and source.finding.by_row
     at, held = 0, list[tuple[int, Piece]]()
+    reader = source.reader.sparing(max(place.first + place.rows for place in run))
     pieces = reader.pieces(fragment, names, 1 if by_row else _ROWS_AT_ONCE)
     for place in run:
         while at < place.first + place.rows and (piece := next(pieces, None)) is not None:

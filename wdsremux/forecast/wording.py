@@ -36,22 +36,35 @@ def psnr_text(psnr: Interval | None) -> str:
     return "-" if psnr is None else f"{psnr.value:.1f} dB"
 
 
-def rounded(value: float) -> str:
-    """To two digits or three: 2,400; 1.3; 0.04."""
+def rounded(value: float, digits: int | None = None) -> str:
+    """A number to two digits, or to three if the first is 1: 2,400; 1.34; 0.04.
+
+    Args:
+        value: what to write.
+        digits: behind the point, where another number says it; negative before it.
+    """
     if not math.isfinite(value):
         return "unknown"
-    if value <= 0:
-        return "0"
-    digits = 1 - math.floor(math.log10(value)) + (value < 10 ** (math.floor(math.log10(value))) * 2)
+    digits = _digits(value) if digits is None else digits
     return f"{round(value, digits):,.{max(0, digits)}f}"
+
+
+def _digits(value: float) -> int:
+    if value <= 0 or not math.isfinite(value):
+        return 0
+    first = math.floor(math.log10(value))
+    return 1 - first + (value < 2 * 10.0**first)
 
 
 def _scaled(amount: Interval | float, units: tuple[tuple[float, str], ...]) -> str:
     value = amount.value if isinstance(amount, Interval) else amount
     scale, unit = next((each for each in units if value >= each[0]), units[-1])
     scale = scale or 1.0
+    digits = _digits(value / scale)
     said = f"{rounded(value / scale)} {unit}"
-    return f"{said}{_range(amount, lambda each: rounded(each / scale))}" if isinstance(amount, Interval) else said
+    if not isinstance(amount, Interval):
+        return said
+    return f"{said}{_range(amount, lambda each: rounded(each / scale, digits))}"
 
 
 def _range(amount: Interval, text: Callable[[float], str]) -> str:

@@ -123,8 +123,8 @@ class SourceReader(Protocol):
     def stored(self, folder: Path) -> SourceReader:
         """This reader with what is large in it moved to a file in `folder`, which all workers see."""
 
-    def sparing(self) -> SourceReader:
-        """This reader for who wants the first rows of a fragment only: as little as can be is read ahead."""
+    def sparing(self, rows: int) -> SourceReader:
+        """This reader for who wants only the first rows of a fragment, about so many: little else is read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,12 +147,13 @@ def content(address: str, faults: retry.Faults) -> bytes | None:
 class RangeFile(io.RawIOBase):
     """A file of known size, to be read anywhere. All of it is of one version."""
 
-    def __init__(self, file: HubFile) -> None:
+    def __init__(self, file: HubFile, most_bytes: int | None = None) -> None:
         """
         Args:
             file: with its size; without a tag, that of the first answer holds for all others.
+            most_bytes: of each read, that are asked for; zeros stand for what lies behind them. None: all.
         """
-        self.file = file
+        self.file, self._most_bytes = file, most_bytes
         self._size_bytes, self._at = file.size_bytes or 0, 0
         self._first, self._held = 0, b""  #: what was read last, and from where
 
@@ -178,11 +179,12 @@ class RangeFile(io.RawIOBase):
         end = self._size_bytes if size is None or size < 0 else min(first + size, self._size_bytes)
         if first == end:
             return b""
-        if first < self._first or end > self._first + len(self._held):
-            self._held, self.file = self.file.part(first, min(end + _AHEAD_BYTES, self._size_bytes))
+        known = end if self._most_bytes is None else min(end, first + self._most_bytes)
+        if first < self._first or known > self._first + len(self._held):
+            self._held, self.file = self.file.part(first, min(known + _AHEAD_BYTES, self._size_bytes))
             self._first = first
         self._at = end
-        return self._held[first - self._first : end - self._first]
+        return self._held[first - self._first : known - self._first] + bytes(end - known)
 
 
 class Stream:

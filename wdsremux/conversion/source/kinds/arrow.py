@@ -65,7 +65,7 @@ class ArrowReader:
     def stored(self, folder: Path) -> ArrowReader:
         return self
 
-    def sparing(self) -> ArrowReader:
+    def sparing(self, rows: int) -> ArrowReader:
         return self
 
 

@@ -31,6 +31,8 @@ _WHOLE_BYTES = 8 * 2**20  #: of a row group; 100 photographs of 80 KB. pandas pu
 _BUFFER_BYTES = 2**20  #: of a larger one, so that memory does not grow with it
 _REMOTE_BUFFER_BYTES = 8 * 2**20  #: likewise, where each read is a request of a tenth of a second
 _PAGE_BYTES = 2**16  #: what a page's header needs; the rest of a page is asked for by its size
+_HEAD_BYTES = 2**15  #: that may stand before the values of a page
+_SPARE = 1.5  #: times the bytes that rows have on average, to read of a page in part
 _FOOTERS_AT_ONCE = 16  #: each is two or three requests of a tenth of a second
 
 
@@ -41,16 +43,50 @@ class ParquetReader:
     files: tuple[str | HubFile, ...]
     names: tuple[str, ...]  #: of the files, for people
     partitions: Mapping[str, pa.DataType] = field(default_factory=dict)  #: columns that the paths state
-    spares: bool = False  #: whether no more than a page is read ahead, however small the row group
+    wanted: int | None = None  #: rows from the beginning of a row group; None: all of it
 
     def pieces(self, fragment: Fragment, names: Sequence[str], batch_rows: int) -> Iterator[Piece]:
+        given = 0
+        for piece in self._first_pieces(fragment, names, batch_rows):
+            given += len(piece.table)
+            yield piece
+        at = 0
+        for piece in self._pieces(fragment, names, batch_rows):
+            at += len(piece.table)
+            if at > given:
+                yield piece
+
+    def _first_pieces(self, fragment: Fragment, names: Sequence[str], batch_rows: int) -> Iterator[Piece]:
+        """Those for which the beginnings of pages on the Hub are enough; none of pages that have to be read whole.
+
+        Values of an uncompressed page follow each other (Parquet format, "Encodings": PLAIN), so that the first ones
+        can be had without the rest of a page, which is 1 MB.
+        """
+        file = self.files[fragment.file]
+        if self.wanted is None or not isinstance(file, HubFile):
+            return
+        rows = -(-self.wanted // batch_rows) * batch_rows
+        most_bytes = _HEAD_BYTES + int(_SPARE * rows * fragment.size_bytes / max(1, fragment.rows or 0))
+        if not _can_be_cut(_metadata(file).row_group(fragment.part), names, most_bytes):
+            return
+        used_bytes = [_HEAD_BYTES] * len(names)
+        for piece in self._pieces(fragment, names, batch_rows, most_bytes):
+            columns = zip(used_bytes, piece.table.columns, strict=True)
+            used_bytes = [used + column.nbytes for used, column in columns]  # with lengths of 4 bytes or more
+            if max(used_bytes) > most_bytes:
+                return
+            yield piece
+
+    def _pieces(
+        self, fragment: Fragment, names: Sequence[str], batch_rows: int, most_bytes: int | None = None
+    ) -> Iterator[Piece]:
         file = self.files[fragment.file]
         with _damage(file, self.where(fragment)):
             metadata = None if isinstance(file, str) else _metadata(file)
             buffer = self._buffer_bytes(fragment)
             # What is read ahead by column is all of a column, whatever the buffer.
             reading: dict[str, Any] = {"buffer_size": buffer, "pre_buffer": False} if buffer else {}
-            with _open(file) as opened, pq.ParquetFile(opened, metadata=metadata, **reading) as parquet:
+            with _open(file, most_bytes) as opened, pq.ParquetFile(opened, metadata=metadata, **reading) as parquet:
                 if fragment.part >= parquet.num_row_groups:
                     raise SourceError(
                         f"{self.where(fragment)} no longer exists. The source changed: start again with --overwrite"
@@ -64,7 +100,7 @@ class ParquetReader:
 
     def _buffer_bytes(self, fragment: Fragment) -> int:
         """How much of a column is read at once; 0: all of it, which is quickest where that is not much."""
-        if self.spares:
+        if self.wanted is not None:
             return _PAGE_BYTES
         if fragment.size_bytes <= _WHOLE_BYTES:
             return 0
@@ -100,8 +136,8 @@ class ParquetReader:
     def stored(self, folder: Path) -> ParquetReader:
         return self
 
-    def sparing(self) -> ParquetReader:
-        return replace(self, spares=True)
+    def sparing(self, rows: int) -> ParquetReader:
+        return replace(self, wanted=rows)
 
 
 @functools.lru_cache(maxsize=256)
@@ -207,9 +243,18 @@ def _damage(file: str | HubFile, where: str) -> Iterator[None]:
         raise SourceError(f"{where} cannot be read as parquet: {one_line(error)}. {advice}") from error
 
 
-def _open(file: str | HubFile) -> Any:
+def _can_be_cut(group: Any, names: Sequence[str], most_bytes: int) -> bool:
+    """Whether the first values of the columns can be read without the rest of their pages, where those are large."""
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    large = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names]
+    large = [chunk for chunk in large if chunk.total_compressed_size > most_bytes]
+    plain = [chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page for chunk in large]
+    return all(plain) and all({"PLAIN", "RLE"} >= set(chunk.encodings) for chunk in large)
+
+
+def _open(file: str | HubFile, most_bytes: int | None = None) -> Any:
     if isinstance(file, HubFile):
-        return RangeFile(file)
+        return RangeFile(file, most_bytes)
     return fsspec.open(file, "rb") if _is_address(file) else pa.OSFile(file, "rb")
 
 

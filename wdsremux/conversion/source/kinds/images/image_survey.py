@@ -67,7 +67,7 @@ class ImagesReader:
             writer.write_table(self.listing)
         return replace(self, listing=None, stored_in=folder / STORED)
 
-    def sparing(self) -> ImagesReader:
+    def sparing(self, rows: int) -> ImagesReader:
         return self
 
     def _listing(self) -> pa.Table:

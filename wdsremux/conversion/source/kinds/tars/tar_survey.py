@@ -59,7 +59,7 @@ class TarReader:
     def stored(self, folder: Path) -> TarReader:
         return self
 
-    def sparing(self) -> TarReader:
+    def sparing(self, rows: int) -> TarReader:
         return self
 
     def _batches(self, number: int, names: Sequence[str], count: int) -> Iterator[list[TarSample]]:
