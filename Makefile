@@ -86,6 +86,7 @@ $(INSTALLED_DOCS): $(INSTALLED)
 
 docs: convert $(INSTALLED_DOCS)
 	$(VENV_PYTHON) scripts/docs_cli.py docs/cli.md
+	$(VENV_PYTHON) scripts/docs_plan.py $(SAMPLE) docs/planning.md
 	$(VENV_PYTHON) -m wdsremux preview $(OUT) -n 6 -o docs/preview.png
 	$(VENV_PYTHON) -m mkdocs build --strict
 

@@ -64,6 +64,9 @@ def test_every_option_of_a_conversion_is_known() -> None:
 # What the package says
 
 
+_COMMAND_LINE = ("cli.py", "commands.py", "convert_command.py", "plan_command.py", "reports.py", "python_names.py")
+
+
 def _sentences() -> Iterator[tuple[Path, ast.Constant | ast.JoinedStr]]:
     """All texts in the package that are no docstrings, but those of the command line's own."""
     for path in sorted(Path(wdsremux.__file__).parent.rglob("*.py")):
@@ -72,11 +75,7 @@ def _sentences() -> Iterator[tuple[Path, ast.Constant | ast.JoinedStr]]:
         passed |= {id(each) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for each in node.values}
         for node in ast.walk(tree):
             text = isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-            if (
-                text
-                and id(node) not in passed
-                and path.name not in ("cli.py", "commands.py", "convert_command.py", "reports.py", "python_names.py")
-            ):
+            if text and id(node) not in passed and path.name not in _COMMAND_LINE:
                 assert isinstance(node, ast.Constant | ast.JoinedStr)
                 yield path, node
 

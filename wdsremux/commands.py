@@ -211,4 +211,5 @@ def info(out: Out, as_json: AsJson = False, quiet: QuietReport = False, verbose:
         typer.echo(json.dumps(found, indent=1))
     else:
         texts = [info_text(split, verbose=verbose) for split in splits]
-        typer.echo("\n\n".join([*texts, *map(underway_text, unfinished)]))
+        hint = f"`wdsremux preview {out}` shows its images. `wdsremux plan` estimates what other recipes would give."
+        typer.echo("\n\n".join([*texts, *map(underway_text, unfinished), *([printable(hint)] if splits else [])]))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from wdsremux import arguments
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.datasets_quirks import quiet
-from wdsremux.python_names import errors_in_python
+from wdsremux.python_names import errors_in_python, in_python
 
 if TYPE_CHECKING:
     from wdsremux.forecast.report import Forecast
@@ -54,7 +55,14 @@ def plan(
         def told(doing: str, share: float) -> None:
             line.fraction, line.facts = share, (doing,)
 
-        return planned(source, options, train_speed, epochs, told, time.perf_counter())
+        return _in_python(planned(source, options, train_speed, epochs, told, time.perf_counter()))
+
+
+def _in_python(found: Forecast) -> Forecast:
+    """With arguments of a call in place of options of the command line."""
+    looked = found.costs.looked
+    warnings, notes = tuple(map(in_python, looked.warnings)), tuple(map(in_python, looked.notes))
+    return replace(found, costs=replace(found.costs, looked=replace(looked, warnings=warnings, notes=notes)))
 
 
 def planned(

@@ -46,15 +46,21 @@ def _bound(costs: Costs) -> tuple[str, float]:
 
 
 def _choice(expected: Sequence[Outlook], model: float | None) -> Outlook:
-    """What is asked for, unless it is too slow for the model and another choice is much faster."""
+    """What is asked for, unless it is too slow for the model and smaller images are much faster."""
     asked = expected[0]
-    if model is None or asked.loader_images_per_s.value >= model:
+    if model is None or asked.loader_images_per_s.high >= model:
         return asked
-    enough = [each for each in expected if each.loader_images_per_s.value >= model]
+    smaller = [each for each in expected if each.size_bytes.value < asked.size_bytes.value and _baked(each)]
+    enough = [each for each in smaller if each.loader_images_per_s.value >= model]
     if enough:  # the one that keeps most of the images
         return max(enough, key=lambda each: each.size_bytes.value)
-    best = max(expected, key=lambda each: each.loader_images_per_s.value)
+    best = max((asked, *smaller), key=lambda each: each.loader_images_per_s.value)
     return best if best.loader_images_per_s.value > _FASTER * asked.loader_images_per_s.value else asked
+
+
+def _baked(choice: Outlook) -> bool:
+    """Whether a choice makes another image, and not only another file of the same."""
+    return bool({"recipe", "quality", "fast"} & set(choice.changes))
 
 
 def _today_text(costs: Costs, bound: str, rate: float) -> str:

@@ -35,7 +35,7 @@ from wdsremux.forecast.findings import Asked, Costs, Looked, Outlook
 from wdsremux.forecast.interval import Interval
 from wdsremux.forecast.probes import BakingTimes, Quality, finest
 from wdsremux.forecast.report import Forecast
-from wdsremux.forecast.sampled import Sample
+from wdsremux.forecast.sampled import TakenSample
 from wdsremux.forecast.trials import Trial
 
 Told = Callable[[str, float], None]  #: called with what is being done, and with the share of all that is done
@@ -53,7 +53,7 @@ _ROUNDING = 0.005  #: of a size: padding, and a manifest that names more shards
 _PROBED_S, _PROBED_PLACES = 3.0, 64  #: of baking at some places, one after the other; so many places at least
 _QUALITY_PLACES = 32
 _LOADED_S = 1.5  #: of a loader, once it is under way
-_TODAY_IMAGES = 64
+_TODAY_IMAGES, _TODAY_S = 64, 1.5
 _BATCH, _BATCH_OF_LARGE, _LARGE_BYTES = 256, 32, 50_000  #: samples of a loader's batch; of an image on average
 _PARTS = (0.0, 0.05, 0.25, 0.9, 1.0)  #: of all the time, when: the source is open, read, tried, compared
 
@@ -64,7 +64,7 @@ class _Study:
 
     spec: Spec
     options: ConvertOptions
-    sample: Sample
+    sample: TakenSample
     frame: Frame
     tasks: int
     samples_per_shard: int
@@ -80,7 +80,7 @@ class _Study:
         options: dict[str, Any] = {**self.options, **choice.changes}
         return make_spec(self.spec.selection.source, self.spec.out, **options)
 
-    def convert(self, spec: Spec, sample: Sample, times: int) -> Trial:
+    def convert(self, spec: Spec, sample: TakenSample, times: int) -> Trial:
         """A small conversion."""
         small = replace(
             spec,
@@ -95,7 +95,7 @@ class _Study:
         )
         return trials.convert(small, sample, times)
 
-    def fitted(self, a_row_s: float, seconds: float) -> tuple[Sample, NDArray[np.int64], int]:
+    def fitted(self, a_row_s: float, seconds: float) -> tuple[TakenSample, NDArray[np.int64], int]:
         """As much of the sample as is baked in about so long: its rows, the places that they are of, and how often
         they are to come."""
         rows, places = self.sample.rows, len(self.sample.rows_at)
@@ -133,19 +133,22 @@ def forecast(
         plan = plan_for(spec, opened)
         make_engine("local", spec.workers).environment()
         ready_s = time.perf_counter() - begun_s
-        taken = taking.take(opened, _places(spec, opened), lambda part: told("reading rows", _at(1, part)))
-        sample, labelled = Sample.of(opened, taken), opened.columns.label is not None
+        wanted = _wanted(opened)
+        where = places.places(extents(opened), wanted, spec.seed)
+        taken = taking.take(opened, where, lambda part: told("reading rows", _at(1, part)))
+        sample, labelled = TakenSample.of(opened, taken), opened.columns.label is not None
         stands_for = frame(extents(opened), taken.places, taken.image_bytes, labelled, spec.limit)
         tasks = min(len(plan.tasks), _TASKS_A_WORKER * spec.workers)
         study = _Study(spec, options, sample, stands_for, tasks, plan.samples_per_shard, Path(scratch))
         from wdsremux.forecast import today  # loads torch, which a conversion leaves to its workers
 
         looked = looks.look(spec, opened, sample.by_place(), taken, stands_for)
+        looked = replace(looked, warnings=(*looked.warnings, *_cautions(opened, taken, wanted)))
         costs = Costs(
             looked=looked,
             asked=Asked(workers=spec.workers, engine=spec.engine, train_images_per_s=train_speed, epochs=epochs),
             expected=_outlooks(study, looked, ready_s, taken.rows / taken.wall_s if looked.remote else None, told),
-            today=today.measure(looks.images(sample.by_place(), _TODAY_IMAGES), max(1, int(machine.cores()))),
+            today=today.measure(looks.images(sample.by_place(), _TODAY_IMAGES), max(1, int(machine.cores())), _TODAY_S),
             network_images_per_s=taken.rows / taken.wall_s if looked.remote else None,
         )
         return Forecast(costs, advise(costs))
@@ -155,8 +158,8 @@ def _at(part: int, share: float) -> float:
     return _PARTS[part] + share * (_PARTS[part + 1] - _PARTS[part])
 
 
-def _places(spec: Spec, source: Source) -> list[places.SampledPlace]:
-    """Where to look: 400 rows, and more of a large source as long as that is little of it."""
+def _wanted(source: Source) -> places.Wanted:
+    """How much to look at: 400 rows, and more of a large source as long as that is little of it."""
     found = extents(source)
     rows = sum(extent.rows or 0 for extent in found)
     budget = max(LEAST_BYTES, min(MOST_BYTES, int(MOST_SHARE * source.size_bytes)))
@@ -165,11 +168,24 @@ def _places(spec: Spec, source: Source) -> list[places.SampledPlace]:
     by_row = source.finding is not None and source.finding.by_row
     count = LEAST_PLACES if source.files.remote else LOCAL_PLACES
     # What lies before a place is read, too; of places in one fragment, only once.
-    passed = budget if source.files.remote else 2 * MOST_BYTES
-    reach_bytes = (source.size_bytes if source.size_bytes <= WHOLE_BYTES else passed) // min(count, len(found))
+    passed = (budget if source.files.remote else 2 * MOST_BYTES) // min(count, len(found))
+    reach_bytes = source.size_bytes if source.size_bytes <= WHOLE_BYTES else passed
     most = LEAST_ROWS if source.files.remote and not by_row else MOST_ROWS  # pages are read there, not rows
-    wanted = places.Wanted(max(LEAST_ROWS, min(most, more)), count, by_row, reach_bytes)
-    return places.places(found, wanted, spec.seed)
+    return places.Wanted(max(LEAST_ROWS, min(most, more)), count, by_row, reach_bytes)
+
+
+def _cautions(source: Source, taken: taking.Taken, wanted: places.Wanted) -> list[str]:
+    """What may make estimates wrong."""
+    if wanted.by_row:
+        return []
+    sizes = {place.fragment: source.fragments[place.fragment].size_bytes for place in taken.places}
+    large = sum(size > wanted.reach_bytes for size in sizes.values())
+    if not large:
+        return []
+    return [
+        f"{counted(large, 'fragment')} of the source (row groups or tar files) {'is' if large == 1 else 'are'} so "
+        "large that only the first rows were read. If rows are sorted within a fragment, the estimates may be off"
+    ]
 
 
 def _outlooks(study: _Study, looked: Looked, ready_s: float, network: float | None, told: Told) -> tuple[Outlook, ...]:

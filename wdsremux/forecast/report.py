@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,10 @@ from rich.table import Table
 from wdsremux.errors import counted, printable
 from wdsremux.forecast.findings import Advice, Costs, Looked, Outlook
 from wdsremux.forecast.interval import Interval
-from wdsremux.forecast.wording import bytes_text, count_text, psnr_text, rounded, time_text
+from wdsremux.forecast.wording import brief, bytes_text, count_text, psnr_text, rounded, time_text
 from wdsremux.html_table import html_table
 
-_COLUMNS = 100  #: of the table
+_COLUMNS = 80  #: of a report
 _REASONS = 3  #: of rejects that are listed
 
 
@@ -102,7 +103,12 @@ def text(forecast: Forecast) -> str:
     Console(file=file, width=_COLUMNS, color_system=None).print(_table(costs.expected, forecast.advice.choice))
     cautions = [f"warning: {each}" for each in costs.looked.warnings] + list(costs.looked.notes)
     table = [line.rstrip() for line in file.getvalue().splitlines()]
-    return "\n".join([*map(printable, lines), *table, "", *map(printable, [*forecast.advice.sentences, *cautions])])
+    said = [_wrapped(printable(each)) for each in (*forecast.advice.sentences, *cautions)]
+    return "\n".join([*(_wrapped(printable(line), " " * 10) for line in lines), *table, "", *said])
+
+
+def _wrapped(line: str, indent: str = "") -> str:
+    return textwrap.fill(line, _COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _source_lines(looked: Looked) -> list[str]:
@@ -151,9 +157,9 @@ def _table(expected: Sequence[Outlook], chosen: str) -> Table:
         mark = " *" if each.name == chosen else ""
         table.add_row(
             printable(each.name) + mark,
-            bytes_text(each.size_bytes),
-            time_text(each.seconds),
-            rounded(each.loader_images_per_s.value),
+            brief(bytes_text, each.size_bytes),
+            brief(time_text, each.seconds),
+            brief(rounded, each.loader_images_per_s),
             psnr_text(each.psnr_db),
         )
     return table

@@ -63,7 +63,7 @@ def _mapped(path: Path | None) -> pa.Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TakenSample:
     """The rows that were taken of a source, with its labels and kept columns."""
 
     source: Source  #: without fragments
@@ -73,7 +73,7 @@ class Sample:
     file_at: tuple[int, ...]  #: of the source: one that names its classes as that of the place does
 
     @staticmethod
-    def of(source: Source, taken: Taken) -> Sample:
+    def of(source: Source, taken: Taken) -> TakenSample:
         """All rows that were taken."""
         rows_at = tuple(place.rows for place in taken.places)
         faults = {
@@ -87,13 +87,13 @@ class Sample:
         files_ = [source.fragments[place.fragment].file for place in taken.places]
         file_at = tuple(alike.setdefault(names.get(file), file) for file in files_)
         bare = replace(source, fragments=(), local_files=(), stamp=None, finding=None, notes=(), warnings=())
-        return Sample(replace(bare, files=Files("", remote=False)), table, faults, rows_at, file_at)
+        return TakenSample(replace(bare, files=Files("", remote=False)), table, faults, rows_at, file_at)
 
     @property
     def rows(self) -> int:
         return sum(self.rows_at)
 
-    def thinned(self, count: int) -> tuple[Sample, NDArray[np.int64]]:
+    def thinned(self, count: int) -> tuple[TakenSample, NDArray[np.int64]]:
         """The rows of some places, spread evenly; and which places these are, int64 [C]."""
         places = len(self.rows_at)
         chosen = np.unique(np.linspace(0, places - 1, min(count, places)).astype(np.int64))
@@ -107,7 +107,7 @@ class Sample:
             if firsts[number] + at in self.faults
         }
         table = pa.concat_tables([self.table.slice(firsts[number], self.rows_at[number]) for number in chosen.tolist()])
-        return Sample(self.source, table, moved, rows_at, tuple(self.file_at[number] for number in chosen)), chosen
+        return TakenSample(self.source, table, moved, rows_at, tuple(self.file_at[number] for number in chosen)), chosen
 
     def by_place(self) -> Source:
         """A source of which each place is a fragment."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wdsremux.conversion.events import Event, Finished, Planned
 from wdsremux.conversion.job import convert_source
 from wdsremux.conversion.spec import Spec
-from wdsremux.forecast.sampled import Sample
+from wdsremux.forecast.sampled import TakenSample
 from wdsremux.format import manifest, samples
 
 _OTHERS = (manifest.NAME, manifest.REJECTS)  #: files that hardly grow with the samples
@@ -35,7 +35,7 @@ class Trial:
     seconds: float  #: from before the first worker is started to the finished split
 
 
-def convert(spec: Spec, sample: Sample, times: int) -> Trial:
+def convert(spec: Spec, sample: TakenSample, times: int) -> Trial:
     """Convert a sample.
 
     Args:

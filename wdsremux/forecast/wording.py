@@ -31,6 +31,14 @@ def count_text(count: Interval) -> str:
     return f"{count.value:,.0f}{_range(count, lambda value: f'{value:,.0f}')}"
 
 
+def brief(text: Callable[[float], str], amount: Interval) -> str:
+    """A figure with its interval in percent, for a table: "1.2 GB ±4%"."""
+    if not amount.value or not math.isfinite(amount.high):
+        return text(amount.value)
+    off = max(amount.high - amount.value, amount.value - amount.low) / amount.value
+    return f"{text(amount.value)} ±{off:.0%}" if off >= 0.005 else text(amount.value)
+
+
 def psnr_text(psnr: Interval | None) -> str:
     """In dB; a dash where nothing is lost."""
     return "-" if psnr is None else f"{psnr.value:.1f} dB"

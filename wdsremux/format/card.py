@@ -132,6 +132,8 @@ import datasets, wdsremux
 loader = wdsremux.DataLoader("this/folder", batch_size=256, split="{splits[0].split}")
 rows = datasets.load_dataset("this/folder", split="{splits[0].split}")
 ```
+
+`wdsremux preview this/folder` shows what it contains; `wdsremux plan` estimates what other recipes would give.
 {citation}"""
 
 
