@@ -64,7 +64,7 @@ def test_info_of_an_unfinished_split(
     code, printed, _ = run("info", out)
     assert code == 0
     assert printed.startswith("split     train\n")
-    assert printed.endswith(f"\n\nsplit     valid\n{state}\n")
+    assert f"\n\nsplit     valid\n{state}\n\n`wdsremux preview {out}` shows its images." in printed
     found = json.loads(run("info", out, "--json")[1])
     assert (found["train"]["finished"], found["train"]["nsamples"]) == (True, 3)
     assert found["valid"] == {

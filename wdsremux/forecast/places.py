@@ -29,7 +29,7 @@ class SampledPlace:
     fragment: int
     first: int  #: row of the fragment
     rows: int
-    parts: int = 1  #: for how many of the equal parts of the source it stands
+    parts: int = 1  #: for how many of the equal parts of the source it stands; of all of a source, each row is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def places(extents: Sequence[Extent], wanted: Wanted, seed: int) -> list[Sampled
     strata = wanted.rows if wanted.by_row else wanted.places
     each = -(-wanted.rows // strata)
     if total <= strata * each:
-        return [SampledPlace(number, 0, int(count)) for number, count in enumerate(counts) if count]
+        return [SampledPlace(number, 0, int(count), int(count)) for number, count in enumerate(counts) if count]
     ends = np.cumsum(counts)
     found = list[SampledPlace]()
     drawn = np.array(_drawn(total, strata, each, seed), np.int64)
