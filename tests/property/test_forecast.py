@@ -1,9 +1,11 @@
-"""The laws of a forecast: places lie in the source and spread over it, and intervals hold the truth as often as said."""
+"""The laws of a forecast: places are spread over the source, and intervals hold the truth as often as said."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +62,7 @@ def test_fragments_of_unknown_rows_are_drawn_by_their_bytes(sizes: list[int], se
         assert abs(place.parts - 32 * sizes[place.fragment] / sum(sizes)) <= 2
 
 
-ORDERS = {
+ORDERS: dict[str, Callable[[Any, Any], Any]] = {
     "as it comes": lambda values, rng: values,
     "sorted": lambda values, rng: np.sort(values),
     "by class": lambda values, rng: np.concatenate([values[i::10] * rng.uniform(0.5, 2) for i in range(10)]),

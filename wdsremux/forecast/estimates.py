@@ -99,20 +99,23 @@ def ratio(known: ArrayLike, other: ArrayLike, stands_for: Frame) -> Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How long conversions of the sample took."""
+class Line:
+    """What grows evenly: the seconds of conversions with their rows, say."""
 
-    fixed_s: float  #: whatever the rows
-    a_row_s: float
+    fixed: float
+    each: float
 
     @staticmethod
-    def of(shorter: tuple[int, float], longer: tuple[int, float]) -> Pace:
-        """By two conversions: (rows, seconds) of each. What is common to both is fixed."""
-        rows, seconds = longer
-        more_rows, more_s = rows - shorter[0], seconds - shorter[1]
-        a_row_s = more_s / more_rows if more_rows > 0 and more_s > 0 else seconds / rows
-        return Pace(max(0.0, seconds - a_row_s * rows), a_row_s)
+    def through(shorter: tuple[int, float], longer: tuple[int, float]) -> Line:
+        """By two trials: how much, and what came of it. Where they do not tell what is fixed, nothing is."""
+        count, value = longer
+        more, grown = count - shorter[0], value - shorter[1]
+        each = grown / more if more > 0 and grown > 0 else value / max(1, count)
+        return Line(max(0.0, value - each * count), each)
 
-    def other(self, rows: int, seconds: float) -> float:
-        """Seconds a row of another way to convert."""
-        return max(seconds - self.fixed_s, 0.1 * seconds) / rows
+    def at(self, count: float) -> float:
+        return self.fixed + self.each * count
+
+    def each_of(self, count: int, value: float) -> float:
+        """By one trial of something else, of which as much is fixed."""
+        return max(value - self.fixed, 0.1 * value) / count

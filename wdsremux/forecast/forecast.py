@@ -22,6 +22,7 @@ from wdsremux import machine
 from wdsremux.conversion.convert_options import ConvertOptions
 from wdsremux.conversion.engines import local, make_engine
 from wdsremux.conversion.job import extents, open_for, plan_for
+from wdsremux.conversion.plan import Plan
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.recipes.names import COPY
 from wdsremux.conversion.source import Source
@@ -30,7 +31,7 @@ from wdsremux.errors import ConversionError, counted
 from wdsremux.forecast import interval, looks, places, taking, trials
 from wdsremux.forecast.advice import advise
 from wdsremux.forecast.choices import Choice, choices
-from wdsremux.forecast.estimates import Frame, Pace, frame, ratio
+from wdsremux.forecast.estimates import Frame, Line, frame, ratio
 from wdsremux.forecast.findings import Asked, Costs, Looked, Outlook
 from wdsremux.forecast.interval import Interval
 from wdsremux.forecast.probes import BakingTimes, Quality, finest
@@ -47,7 +48,7 @@ LEAST_BYTES = 16 * 10**6  #: likewise, of a small source
 WHOLE_BYTES = 200 * 10**6  #: a source that is read to its end, where rows lie at the end of a fragment
 _TASKS_A_WORKER = 4  #: from so many tasks on, none is shared by workers
 _LONGER_S, _SHORTER_S = 2.0, 0.7  #: of baking in a trial, about; rows are repeated for it
-_MOST_REPEATED = 32_768  #: rows of a trial
+_MOST_REPEATED, _MOST_SHARDS = 32_768, 64  #: rows and shards of a trial, about: a file takes a while by itself
 _LEAST_FITTED = 64  #: places of a trial that would take longer
 _ROUNDING = 0.005  #: of a size: padding, and a manifest that names more shards
 _PROBED_S, _PROBED_PLACES = 3.0, 64  #: of baking at some places, one after the other; so many places at least
@@ -66,14 +67,18 @@ class _Study:
     options: ConvertOptions
     sample: TakenSample
     frame: Frame
-    tasks: int
-    samples_per_shard: int
+    plan: Plan
     scratch: Path
 
     @property
     def workers(self) -> int:
         """Of a trial: those of this machine stand for those of a cluster."""
         return self.spec.workers if self.spec.engine == "local" else min(self.spec.workers, int(machine.cores()) or 1)
+
+    @property
+    def nshards(self) -> int:
+        """Of the real conversion, as far as its rows are known."""
+        return sum(len(task.shards) for task in self.plan.tasks)
 
     def spec_of(self, choice: Choice) -> Spec:
         """That of the real conversion."""
@@ -82,12 +87,13 @@ class _Study:
 
     def convert(self, spec: Spec, sample: TakenSample, times: int) -> Trial:
         """A small conversion."""
+        tasks = min(len(self.plan.tasks), _TASKS_A_WORKER * self.workers)
         small = replace(
             spec,
             engine="local",
             workers=self.workers,
-            samples_per_shard=self.samples_per_shard,
-            samples_per_task=-(-sample.rows * times // self.tasks),
+            samples_per_shard=self.plan.samples_per_shard,
+            samples_per_task=-(-sample.rows * times // tasks),
             limit=None,
             max_rejects="100%",
             strict=False,
@@ -101,7 +107,8 @@ class _Study:
         rows, places = self.sample.rows, len(self.sample.rows_at)
         wanted = seconds * self.workers / max(a_row_s, 1e-6)
         sample, chosen = self.sample.thinned(max(_LEAST_FITTED, int(places * wanted / rows)))
-        return sample, chosen, max(1, min(round(wanted / rows), _MOST_REPEATED // rows))
+        most = min(_MOST_REPEATED, _MOST_SHARDS * self.plan.samples_per_shard) // rows
+        return sample, chosen, max(1, min(round(wanted / rows), most))
 
 
 def forecast(
@@ -138,8 +145,7 @@ def forecast(
         taken = taking.take(opened, where, lambda part: told("reading rows", _at(1, part)))
         sample, labelled = TakenSample.of(opened, taken), opened.columns.label is not None
         stands_for = frame(extents(opened), taken.places, taken.image_bytes, labelled, spec.limit)
-        tasks = min(len(plan.tasks), _TASKS_A_WORKER * spec.workers)
-        study = _Study(spec, options, sample, stands_for, tasks, plan.samples_per_shard, Path(scratch))
+        study = _Study(spec, options, sample, stands_for, plan, Path(scratch))
         from wdsremux.forecast import today  # loads torch, which a conversion leaves to its workers
 
         looked = looks.look(spec, opened, sample.by_place(), taken, stands_for)
@@ -203,8 +209,10 @@ def _outlooks(study: _Study, looked: Looked, ready_s: float, network: float | No
             f"{reason}. Choose other columns or another recipe"
         )
     longer = study.convert(spec, study.sample, 2 * times)
-    pace = Pace.of((shorter.rows, shorter.seconds), (longer.rows, longer.seconds))
-    base = _Base(longer, pace, baking.map(lambda value: value / baking.value), ready_s, network)
+    pace = Line.through((shorter.rows, shorter.seconds), (longer.rows, longer.seconds))
+    beside = Line.through((shorter.nshards, shorter.other_bytes), (longer.nshards, longer.other_bytes))
+    varying = baking.map(lambda value: value / baking.value)
+    base = _Base(longer, pace, varying, beside.at(study.nshards), ready_s, network)
     every = np.arange(len(study.sample.rows_at))
     found = [_one(study, ways[0], spec, longer, every, base)]
     for number, way in enumerate(ways[1:], 1):
@@ -222,8 +230,9 @@ class _Base:
     """What a choice is reckoned from, beside its own trial."""
 
     asked: Trial  #: of what is asked for
-    pace: Pace  #: likewise
+    pace: Line  #: likewise: seconds by rows
     varying: Interval  #: the cost of a row, by the places that were timed; 1 on average
+    other_bytes: float  #: of the files that hardly grow
     ready_s: float  #: before the first worker can begin, as it was here
     network: float | None  #: rows a second that come; None of a source on this machine
 
@@ -232,7 +241,7 @@ class _Base:
         baking = (rows * self.varying).map(lambda value: value * a_row_s)
         coming = None if self.network is None else rows.map(lambda value: value / (self.network or 1.0))
         work = baking if coming is None or coming.value < baking.value else coming
-        return work.map(lambda value: value + self.pace.fixed_s + self.ready_s)
+        return work.map(lambda value: value + self.pace.fixed + self.ready_s)
 
 
 def _baking(study: _Study, spec: Spec) -> Interval:
@@ -256,12 +265,12 @@ def _one(study: _Study, way: Choice, spec: Spec, trial: Trial, chosen: NDArray[n
     stands_for, asked = study.frame.at(chosen), base.asked
     same = spec.container == study.spec.container
     size = stands_for.total(_on_disk(trial, asked.beside_bytes if same else trial.beside_bytes))
-    a_row_s = base.pace.a_row_s
+    a_row_s = base.pace.each
     if trial is not asked:
         before = _on_disk(asked, asked.beside_bytes)
         now = _on_disk(trial, asked.beside_bytes if same else trial.beside_bytes)
         size = study.frame.total(before) * ratio(before[chosen], now, stands_for)
-        a_row_s = base.pace.other(trial.rows, trial.seconds)
+        a_row_s = base.pace.each_of(trial.rows, trial.seconds)
     rows = int(trial.rows_at.sum())
     return Outlook(
         name=way.name,
@@ -270,7 +279,7 @@ def _one(study: _Study, way: Choice, spec: Spec, trial: Trial, chosen: NDArray[n
         rejects=stands_for.count(min(rows, trial.nrejects), rows),
         reasons=trial.reasons,
         size_bytes=Interval(size.value, size.low * (1 - _ROUNDING), size.high * (1 + _ROUNDING)).map(
-            lambda value: value + asked.other_bytes
+            lambda value: value + base.other_bytes
         ),
         seconds=base.seconds(study.frame.rows, a_row_s),
         loader_images_per_s=interval.mean(speed.images_per_s),

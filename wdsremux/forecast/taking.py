@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from wdsremux.conversion.datasets_quirks import tidied
 from wdsremux.conversion.source import Fault, Source
 from wdsremux.conversion.source.base import Piece
 from wdsremux.conversion.source.retry import call
@@ -54,7 +55,7 @@ def take(source: Source, places: Sequence[SampledPlace], told: Callable[[float],
         where = source.where(run[0].fragment)
         return call(lambda: list(_filled(source, _read(source, run))), source.faults, where)
 
-    with ThreadPoolExecutor(_AT_ONCE if source.files.remote else 1, "wdsremux-look") as pool:
+    with tidied(), ThreadPoolExecutor(_AT_ONCE if source.files.remote else 1, "wdsremux-look") as pool:
         for number, each in enumerate(pool.map(taken, runs)):
             found += each
             told((number + 1) / len(runs))

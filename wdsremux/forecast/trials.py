@@ -32,6 +32,7 @@ class Trial:
     reasons: Mapping[str, int]  #: of the rejects of all repetitions: how often each came
     beside_bytes: float  #: that a sample takes on the disk beside its image
     other_bytes: int  #: of the files that hardly grow
+    nshards: int
     seconds: float  #: from before the first worker is started to the finished split
 
 
@@ -70,5 +71,6 @@ def convert(spec: Spec, sample: TakenSample, times: int) -> Trial:
         reasons=Counter(str(line["reason"]) for line in lines),
         beside_bytes=beside_bytes / split.nsamples if split.nsamples else 0.0,
         other_bytes=other_bytes,
+        nshards=len(split.shards),
         seconds=at[Finished] - at[Planned],
     )
