@@ -16,13 +16,17 @@ import wdsremux
 from tests.conftest import WriteSource, jpeg, tiny_jpeg
 from wdsremux.conversion.engines import forkserver
 from wdsremux.errors import ConversionError, OptionError, SourceError
-from wdsremux.forecast import choices, forecast
+from wdsremux.forecast import choices, forecast, outlooks, places, study
 from wdsremux.forecast.report import Forecast
 
 QUICK: dict[str, Any] = {
-    "_LONGER_S": 0.2, "_SHORTER_S": 0.1, "_PROBED_S": 0.1, "_PROBED_PLACES": 8, "_LEAST_FITTED": 8, "_LOADED_S": 0.1,
-    "_TODAY_S": 0.1, "_QUALITY_PLACES": 4,
-}  # fmt: skip
+    "LONGER_S": 0.2,
+    "SHORTER_S": 0.1,
+    "PROBED_S": 0.1,
+    "PROBED_PLACES": 8,
+    "LOADED_S": 0.1,
+    "QUALITY_PLACES": 4,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,13 +40,15 @@ def server() -> Iterator[None]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured for long: figures of speed mean nothing here."""
     for name, value in QUICK.items():
-        monkeypatch.setattr(forecast, name, value)
+        monkeypatch.setattr(outlooks, name, value)
+    monkeypatch.setattr(study, "LEAST_FITTED", 8)
+    monkeypatch.setattr(forecast, "TODAY_S", 0.1)
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the first other choice is looked at."""
-    monkeypatch.setattr(forecast, "choices", lambda *given: choices.choices(*given)[:2])
+    monkeypatch.setattr(outlooks, "choices", lambda *given: choices.choices(*given)[:2])
 
 
 def bytes_of(out: Path) -> int:
@@ -55,9 +61,9 @@ def test_the_size_is_that_of_the_conversion(
     container: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a quarter of the rows, sorted by class; each choice as well as what is asked for."""
-    monkeypatch.setattr(forecast, "LEAST_ROWS", 80)
-    monkeypatch.setattr(forecast, "MOST_ROWS", 80)
-    monkeypatch.setattr(forecast, "LOCAL_PLACES", 40)
+    monkeypatch.setattr(places, "LEAST_ROWS", 80)
+    monkeypatch.setattr(places, "MOST_ROWS", 80)
+    monkeypatch.setattr(places, "LOCAL_PLACES", 40)
     options: dict[str, Any] = {"recipe": "resize:96", "container": container, "workers": 2}
     figures = wdsremux.plan(sample, **options).json()
     assert figures["source"]["rows"] == 300

@@ -26,11 +26,11 @@ FILES, COPIES = 10, 40  #: copies of 300 images in each file
 PLAN = """
 import json, sys
 import wdsremux
-from wdsremux.forecast import choices, forecast
+from wdsremux.forecast import choices, outlooks
 
-for name in ("_LONGER_S", "_SHORTER_S", "_PROBED_S", "_LOADED_S", "_TODAY_S"):
-    setattr(forecast, name, 0.2)
-forecast.choices = lambda *given: choices.choices(*given)[:1]
+for name in ("LONGER_S", "SHORTER_S", "PROBED_S", "LOADED_S"):
+    setattr(outlooks, name, 0.2)
+outlooks.choices = lambda *given: choices.choices(*given)[:1]
 print(json.dumps(wdsremux.plan(**json.loads(sys.argv[1])).json()))
 """
 

@@ -21,6 +21,12 @@ import numpy as np
 from wdsremux import rng
 from wdsremux.conversion.plan import Extent
 
+LEAST_ROWS, MOST_ROWS = 400, 1_000  #: to look at
+LEAST_PLACES, LOCAL_PLACES = 32, 128  #: where rows are not read by themselves; the latter on this machine
+MOST_SHARE, MOST_BYTES = 0.01, 500 * 10**6  #: of the source, to read beyond the least rows
+LEAST_BYTES = 16 * 10**6  #: likewise, of a small source
+WHOLE_BYTES = 200 * 10**6  #: a source that is read to its end, where rows lie at the end of a fragment
+
 
 @dataclass(frozen=True, slots=True)
 class SampledPlace:
@@ -40,6 +46,25 @@ class Wanted:
     places: int  #: at least so many, where rows are not read by themselves
     by_row: bool  #: whether they are
     reach_bytes: int  #: of a larger fragment, only the beginning is read
+
+
+def wanted(extents: Sequence[Extent], *, remote: bool, by_row: bool) -> Wanted:
+    """How much to look at: 400 rows, and more of a large source as long as that is little of it.
+
+    Args:
+        extents: of the source's fragments.
+        remote: whether it is read over the network.
+        by_row: whether a row is read without those before it in its fragment.
+    """
+    rows, size_bytes = sum(extent.rows or 0 for extent in extents), sum(extent.size_bytes for extent in extents)
+    little_bytes = min(MOST_BYTES, int(MOST_SHARE * size_bytes))
+    more = int(little_bytes * rows / size_bytes) if rows and size_bytes else int(MOST_SHARE * rows)
+    most = LEAST_ROWS if remote and not by_row else MOST_ROWS  # pages are read there, not rows
+    count = LEAST_PLACES if remote else LOCAL_PLACES
+    # What lies before a place is read, too; of places in one fragment, only once.
+    passed_bytes = (max(LEAST_BYTES, little_bytes) if remote else 2 * MOST_BYTES) // min(count, len(extents))
+    reach_bytes = size_bytes if size_bytes <= WHOLE_BYTES else passed_bytes
+    return Wanted(max(LEAST_ROWS, min(most, more)), count, by_row, reach_bytes)
 
 
 def places(extents: Sequence[Extent], wanted: Wanted, seed: int) -> list[SampledPlace]:
