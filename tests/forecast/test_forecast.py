@@ -132,11 +132,16 @@ def test_labels(classes: list[str] | None, labels: Any, line: str, write_source:
 @pytest.mark.usefixtures("few")
 def test_rejects_are_expected(write_source: WriteSource) -> None:
     images = [b"no image" if number % 10 == 3 else tiny_jpeg(number) for number in range(60)]
-    found = wdsremux.plan(write_source(images, range(60)), workers=1, recipe="resize:8")
+    source = write_source(images, range(60))
+    found = wdsremux.plan(source, workers=1, recipe="resize:8")
     asked = found.costs.expected[0]
     assert (asked.rejects.value, asked.samples.value) == (6, 54)
     assert found.costs.looked.formats == {"JPEG": 0.9, "unreadable": 0.1}
     assert "rejects   about 6: not an image of any known format" in str(found)
+    assert found.costs.looked.warnings == ()  # any share allows 10
+    strict = wdsremux.plan(source, workers=1, recipe="resize:8", max_rejects=5)
+    assert "about 6 rows would be rejected, and the conversion stops at 6. Find" in strict.costs.looked.warnings[0]
+    assert "max_rejects=" in strict.costs.looked.warnings[0]
 
 
 @pytest.mark.usefixtures("few")

@@ -16,7 +16,7 @@ from wdsremux.forecast.interval import Interval
 from wdsremux.forecast.wording import brief, bytes_text, rounded, time_text
 
 
-def names(short_side: float, jpegs: float = 1.0, **options: Any) -> list[str]:
+def names(short_side: int, jpegs: float = 1.0, **options: Any) -> list[str]:
     return [each.name for each in choices(make_spec("photos", "out", **options), short_side, jpegs)]
 
 
@@ -51,13 +51,14 @@ def about(value: float) -> Interval:
     return Interval(value, 0.9 * value, 1.1 * value)
 
 
-def outlook(name: str, gigabytes: float, images_per_s: float, **changes: Any) -> Outlook:
+def outlook(name: str, gigabytes: float, images_per_s: float, short_side: int = 256, **changes: Any) -> Outlook:
     return Outlook(
         name=name,
         changes=changes,
         samples=Interval.exact(100_000),
         rejects=Interval(0, 0, 9),
         reasons={},
+        short_side=short_side,
         size_bytes=about(gigabytes * 1e9),
         seconds=about(200),
         loader_images_per_s=about(images_per_s),
@@ -70,13 +71,14 @@ LOOKED = Looked(
     name="photos", split="train", splits=("train",), splits_how="", remote=False, rows=Interval.exact(100_000),
     fragments=9, size_bytes=10**10, rows_looked_at=400, places=400, bytes_looked_at=10**7, image_column="image",
     image_how="", label_column=None, label_how="", classes=None, classes_seen=0, unlabelled=Interval.exact(100_000),
-    formats={"JPEG": 1.0}, width=(1, 2, 3), height=(1, 2, 3), image_bytes=about(10**5), warnings=(), notes=(),
+    formats={"JPEG": 1.0}, width=(300, 500, 900), height=(200, 400, 900), image_bytes=about(10**5), warnings=(), notes=(),
 )  # fmt: skip
 COSTS = Costs(
     looked=LOOKED,
     asked=Asked(workers=2, engine="local", train_images_per_s=None, epochs=None),
     today=Today(about(500), 0.7, 2),
     network_images_per_s=None,
+    size=224,
     expected=(
         outlook("resize:256", 1.5, 3_000),
         outlook("resize:224", 1.2, 3_600, recipe="resize:224"),
@@ -108,6 +110,15 @@ def test_what_to_choose(given: Costs, bound: str, choice: str) -> None:
     found = advise(given)
     assert (found.bound, found.choice) == (bound, choice)
     assert all(sentence.endswith(".") and "  " not in sentence for sentence in found.sentences)
+
+
+def test_images_are_not_to_be_enlarged() -> None:
+    small = replace(LOOKED, width=(28, 28, 28), height=(28, 28, 28))
+    own = outlook("resize:28", 0.2, 9_000, 28, recipe="resize:28")
+    found = advise(costs(looked=small, expected=(COSTS.expected[0], own)))
+    assert found.choice == "resize:28"
+    assert "resize:256, which was asked for, enlarges most images" in found.sentences[1]
+    assert advise(costs(looked=small, expected=(own,))).choice == "resize:28"
 
 
 def test_when_it_has_paid_for_itself() -> None:

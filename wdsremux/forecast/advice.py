@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from wdsremux.errors import counted
 from wdsremux.forecast.findings import Advice, Costs, Outlook
@@ -16,14 +15,14 @@ def advise(costs: Costs) -> Advice:
     """Put the figures in words."""
     asked, model = costs.expected[0], costs.asked.train_images_per_s
     bound, today = _bound(costs)
-    chosen = _choice(costs.expected, model)
+    chosen = _choice(costs)
     after = min(chosen.loader_images_per_s.value, model or math.inf)
     # Per epoch; what is dropped or rejected is not trained on, and so not compared.
     saved_s = chosen.samples.value / today - chosen.samples.value / after if today and after else 0.0
     epochs = chosen.seconds.value / saved_s if saved_s > 0 else None
     sentences = [
         _today_text(costs, bound, today),
-        _choice_text(asked, chosen, model, today),
+        _choice_text(costs, chosen, today),
         f"Cost: {time_text(chosen.seconds)} of conversion with {counted(costs.asked.workers, 'worker')}, and "
         f"{bytes_text(chosen.size_bytes)} on the disk.",
         _paid_text(costs, chosen, epochs, today, after),
@@ -45,9 +44,11 @@ def _bound(costs: Costs) -> tuple[str, float]:
     return slowest, stages[slowest]
 
 
-def _choice(expected: Sequence[Outlook], model: float | None) -> Outlook:
-    """What is asked for, unless it is too slow for the model and smaller images are much faster."""
-    asked = expected[0]
+def _choice(costs: Costs) -> Outlook:
+    """What is asked for, unless it enlarges images, or is too slow for the model and smaller ones are much faster."""
+    asked, expected, model = costs.expected[0], costs.expected, costs.asked.train_images_per_s
+    if (kept := _not_enlarged(costs)) is not None:
+        return kept
     if model is None or asked.loader_images_per_s.high >= model:
         return asked
     smaller = [each for each in expected if each.size_bytes.value < asked.size_bytes.value and _baked(each)]
@@ -56,6 +57,16 @@ def _choice(expected: Sequence[Outlook], model: float | None) -> Outlook:
         return max(enough, key=lambda each: each.size_bytes.value)
     best = max((asked, *smaller), key=lambda each: each.loader_images_per_s.value)
     return best if best.loader_images_per_s.value > _FASTER * asked.loader_images_per_s.value else asked
+
+
+def _not_enlarged(costs: Costs) -> Outlook | None:
+    """The choice that keeps images at their own size, where what is asked for enlarges most of them."""
+    asked, own = costs.expected[0], costs.looked.short_side
+    if asked.short_side <= own:
+        return None
+    return next(
+        (each for each in costs.expected if "recipe" in each.changes and each.short_side < asked.short_side), None
+    )
 
 
 def _baked(choice: Outlook) -> bool:
@@ -68,7 +79,7 @@ def _today_text(costs: Costs, bound: str, rate: float) -> str:
         return "Training from the source: none of the images that were looked at can be decoded."
     share = costs.today.decode
     cpu = (
-        f"Pillow and torchvision prepare {rate_text(costs.today.images_per_s)} on "
+        f"Pillow and torchvision prepare {rate_text(costs.today.images_per_s)} of {costs.size} px on "
         f"{counted(costs.today.cores, 'core')} ({share:.0%} of it decoding, {1 - share:.0%} augmentation)"
     )
     network = costs.network_images_per_s
@@ -80,10 +91,12 @@ def _today_text(costs: Costs, bound: str, rate: float) -> str:
     return f"{said}{comes}{takes}{waits}."
 
 
-def _choice_text(asked: Outlook, chosen: Outlook, model: float | None, today: float) -> str:
-    loader = chosen.loader_images_per_s
+def _choice_text(costs: Costs, chosen: Outlook, today: float) -> str:
+    asked, model, loader = costs.expected[0], costs.asked.train_images_per_s, chosen.loader_images_per_s
     gains = f", {loader.value / today:,.1f} times as many" if today and loader.value > today else ""
     said = f"Choose {chosen.name}: wdsremux.DataLoader gives {rate_text(loader)} from it ({chosen.decoder}){gains}."
+    if chosen is _not_enlarged(costs):
+        return f"{said} {asked.name}, which was asked for, enlarges most images, which adds nothing but bytes."
     if chosen is not asked:
         speed = rate_text(asked.loader_images_per_s)
         return f"{said} {asked.name}, which was asked for, gives {speed}, less than the model takes."

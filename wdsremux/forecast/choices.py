@@ -24,7 +24,7 @@ class Choice:
     changes: Mapping[str, Any] = field(default_factory=dict)  #: options that differ from what is asked for
 
 
-def choices(spec: Spec, short_side: float, jpegs: float) -> list[Choice]:
+def choices(spec: Spec, short_side: int, jpegs: float) -> list[Choice]:
     """What is asked for, and after it what differs from that in one thing.
 
     Args:
@@ -56,7 +56,7 @@ def _asked(spec: Spec, recipe: str) -> str:
     return f"{recipe}{extra}"
 
 
-def _sides(asked: int, short_side: float) -> list[int]:
+def _sides(asked: int, short_side: int) -> list[int]:
     """The next smaller size, and the next larger one that images are not enlarged to; their own, where asked is."""
     smaller = _SIDES[: bisect.bisect_left(_SIDES, asked)][-1:]
     if asked > short_side:

@@ -38,6 +38,16 @@ class Looked:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def short_side(self) -> int:
+        """About that of the image in the middle, in pixels."""
+        return min(self.width[1], self.height[1])
+
+    @property
+    def jpegs(self) -> float:
+        """The share of JPEGs, 0 to 1."""
+        return sum(share for kind, share in self.formats.items() if kind.endswith("JPEG"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
@@ -48,6 +58,7 @@ class Outlook:
     samples: Interval
     rejects: Interval
     reasons: Mapping[str, int]  #: of the rejects in the sample
+    short_side: int  #: median of the images, in pixels
     size_bytes: Interval  #: of the split on the disk
     seconds: Interval  #: of the conversion
     loader_images_per_s: Interval  #: of `wdsremux.DataLoader`, on this machine
@@ -57,14 +68,14 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """The usual training input, straight from the source: decode, random crop to 224 px, flip, normalize."""
+    """The usual training input, straight from the source: decode, random crop and resize, flip, normalize."""
 
     images_per_s: Interval  #: of all cores
     decode: float  #: share of the work, 0 to 1; the rest is augmentation
     cores: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What the user wants to do with it."""
 
@@ -82,6 +93,7 @@ class Costs:
     asked: Asked
     today: Today | None  #: None where no image can be decoded
     network_images_per_s: float | None  #: at which the source comes; None of one on this machine
+    size: int  #: of the training images for which loaders were measured, in pixels
     expected: tuple[Outlook, ...]  #: of what is asked for, and then of others
 
 

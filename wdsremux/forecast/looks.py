@@ -87,16 +87,6 @@ def _mean_bytes(frame: Frame, bytes_at: Sequence[float]) -> Interval:
     return total.map(lambda value: value / max(1.0, frame.rows.value))
 
 
-def short_side(looked: Looked) -> float:
-    """The median of the images, in pixels."""
-    return min(looked.width[1], looked.height[1])
-
-
-def jpegs(looked: Looked) -> float:
-    """The share of JPEGs, 0 to 1."""
-    return sum(share for kind, share in looked.formats.items() if kind.endswith("JPEG"))
-
-
 def images(sample: Source, most: int) -> list[memoryview]:
     """Files of the sample, spread evenly over it."""
     found = list[memoryview]()

@@ -58,6 +58,7 @@ class Forecast:
             "source": _plain(dataclasses.asdict(self.costs.looked)),
             "today": None if self.costs.today is None else _plain(dataclasses.asdict(self.costs.today)),
             "network_images_per_s": self.costs.network_images_per_s,
+            "training_image_size": self.costs.size,
             **dataclasses.asdict(self.costs.asked),
             "advice": dataclasses.asdict(self.advice),
         }

@@ -41,6 +41,11 @@ class Study:
         return self.spec.workers if self.spec.engine == "local" else min(self.spec.workers, int(machine.cores()) or 1)
 
     @property
+    def scaled(self) -> float:
+        """Seconds of the real conversion for each second of a trial."""
+        return self.workers / self.spec.workers
+
+    @property
     def nshards(self) -> int:
         """Of the real conversion, as far as its rows are known."""
         return sum(len(task.shards) for task in self.plan.tasks)

@@ -19,7 +19,7 @@ from wdsremux.loading.output import IMAGENET_MEAN, IMAGENET_STD
 _SLICES = 5  #: of the time of measuring: rates differ between them
 
 
-def measure(images: Sequence[codec.Data], cores: int, seconds: float, size: int = 224) -> Today | None:
+def measure(images: Sequence[codec.Data], cores: int, seconds: float, size: int) -> Today | None:
     """Decode and augment some images again and again.
 
     Args:

@@ -30,6 +30,7 @@ class Trial:
     bytes_at: NDArray[np.int64]  #: int64 [P], of their images
     nrejects: int  #: of them
     reasons: Mapping[str, int]  #: of the rejects of all repetitions: how often each came
+    short_side: int  #: median of the images, in pixels; 0 where there are none
     beside_bytes: float  #: that a sample takes on the disk beside its image
     other_bytes: int  #: of the files that hardly grow
     nshards: int
@@ -69,6 +70,7 @@ def convert(spec: Spec, sample: TakenSample, times: int) -> Trial:
         bytes_at=np.bincount(place, sizes[once], places).astype(np.int64),
         nrejects=sum(line["fragment"] < sample.nruns for line in lines),
         reasons=Counter(str(line["reason"]) for line in lines),
+        short_side=int(np.median(np.minimum(table["width"], table["height"]))) if len(table) else 0,
         beside_bytes=beside_bytes / split.nsamples if split.nsamples else 0.0,
         other_bytes=other_bytes,
         nshards=len(split.shards),

@@ -21,6 +21,7 @@ from wdsremux.loading import device, world
 from wdsremux.loading.backends import BACKENDS, CPU, GPU, find
 from wdsremux.loading.loader import DataLoader
 
+_SLICES = 5  #: of the time for which a loader is measured: rates differ between them
 _SETTLED = 4  #: batches after which prefetch and caches hold what they will hold
 _FORMS = (
     (torch.float32, torch.contiguous_format),
@@ -154,17 +155,17 @@ class LoaderSpeed:
     decoder: str  #: what decodes, as `stats()` says it
 
 
-def speed(out: str | os.PathLike[str], split: str, batch_size: int, seconds: float, slices: int = 5) -> LoaderSpeed:
+def speed(out: str | os.PathLike[str], split: str, batch_size: int, size: int, seconds: float) -> LoaderSpeed:
     """Read a split as `DataLoader` does unless it is told otherwise.
 
     Raises:
         WdsremuxError: if the split is missing or damaged.
     """
-    with DataLoader(out, batch_size, split=split, rank=0, world_size=1, tail="even") as loader:
+    with DataLoader(out, batch_size, size=size, split=split, rank=0, world_size=1, tail="even") as loader:
         stream = _endless(loader)
         for _ in range(1 + _SETTLED):
             next(stream)
-        rates = tuple(_rate(loader, stream, seconds / slices) for _ in range(slices))
+        rates = tuple(_rate(loader, stream, seconds / _SLICES) for _ in range(_SLICES))
         return LoaderSpeed(rates, loader.stats().decoder or "")
 
 
