@@ -71,7 +71,8 @@ LOOKED = Looked(
     name="photos", split="train", splits=("train",), splits_how="", remote=False, rows=Interval.exact(100_000),
     fragments=9, size_bytes=10**10, rows_looked_at=400, places=400, bytes_looked_at=10**7, image_column="image",
     image_how="", label_column=None, label_how="", classes=None, classes_seen=0, unlabelled=Interval.exact(100_000),
-    formats={"JPEG": 1.0}, width=(300, 500, 900), height=(200, 400, 900), image_bytes=about(10**5), warnings=(), notes=(),
+    formats={"JPEG": 1.0}, width=(300, 500, 900), height=(200, 400, 900), image_bytes=about(10**5),
+    warnings=(), notes=(),
 )  # fmt: skip
 COSTS = Costs(
     looked=LOOKED,

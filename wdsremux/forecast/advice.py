@@ -13,7 +13,7 @@ _FASTER = 1.15  #: times as fast, from which on another choice is worth a word
 
 def advise(costs: Costs) -> Advice:
     """Put the figures in words."""
-    asked, model = costs.expected[0], costs.asked.train_images_per_s
+    model = costs.asked.train_images_per_s
     bound, today = _bound(costs)
     chosen = _choice(costs)
     after = min(chosen.loader_images_per_s.value, model or math.inf)
@@ -64,9 +64,8 @@ def _not_enlarged(costs: Costs) -> Outlook | None:
     asked, own = costs.expected[0], costs.looked.short_side
     if asked.short_side <= own:
         return None
-    return next(
-        (each for each in costs.expected if "recipe" in each.changes and each.short_side < asked.short_side), None
-    )
+    others = (each for each in costs.expected if "recipe" in each.changes)
+    return next((each for each in others if each.short_side < asked.short_side), None)
 
 
 def _baked(choice: Outlook) -> bool:
