@@ -19,6 +19,7 @@ import typer
 
 import wdsremux
 from tests.conftest import ConvertTiny, WriteSource, jpeg, tiny_jpeg
+from tests.support.plans import hurry, look_at_few
 from tests.support.screen import Terminal
 from wdsremux import api, cli, commands
 from wdsremux.errors import OutputError
@@ -393,6 +394,27 @@ def test_preview(run: Run, convert_tiny: ConvertTiny, tmp_path: Path, monkeypatc
     assert made == wdsremux.preview(out).png
     assert run("preview", out, "-n", 3, "-o", "preview.png", "-q") == (0, "", "")  # one of ours is replaced
     assert (tmp_path / "preview.png").read_bytes() != made
+
+
+def test_plan(run: Run, write_source: WriteSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+    look_at_few(monkeypatch)
+    source = write_source([tiny_jpeg(number) for number in range(30)], range(30))
+    code, printed, said = run(
+        "plan", source, "--json", "--train-speed", 100, "--epochs", 3, "--no-shuffle", "--workers", 1
+    )
+    figures = json.loads(printed)
+    assert (code, said) == (0, "")
+    assert figures["size_bytes_interval"][0] <= figures["size_bytes"] <= figures["size_bytes_interval"][1]
+    assert (figures["train_images_per_s"], figures["epochs"], figures["workers"]) == (100, 3, 1)
+    assert [each["options"] for each in figures["alternatives"]] == [{"recipe": "resize:28"}]
+    code, printed, said = run("plan", source, "--workers", 1, "-v")
+    assert code == 0
+    assert printed.startswith("source    source, split train: 30 rows in 1 fragment")
+    assert re.fullmatch(r"wdsremux: planned in \d+\.\d s\n", said)
+    assert run("plan", source, "--split", "nowhere")[:2] == (1, "")
+    assert run("plan", source, "--overwrite")[0] == 2
+    assert "--label-column" in run("plan", source, "--label-column", "image")[2]
 
 
 def test_preview_replaces_nothing_else(run: Run, convert_tiny: ConvertTiny, tmp_path: Path) -> None:

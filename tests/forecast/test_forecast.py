@@ -14,19 +14,11 @@ import pytest
 
 import wdsremux
 from tests.conftest import WriteSource, jpeg, tiny_jpeg
+from tests.support.plans import hurry, look_at_few
 from wdsremux.conversion.engines import forkserver
 from wdsremux.errors import ConversionError, OptionError, SourceError
-from wdsremux.forecast import choices, forecast, outlooks, places, study
+from wdsremux.forecast import places
 from wdsremux.forecast.report import Forecast
-
-QUICK: dict[str, Any] = {
-    "LONGER_S": 0.2,
-    "SHORTER_S": 0.1,
-    "PROBED_S": 0.1,
-    "PROBED_PLACES": 8,
-    "LOADED_S": 0.1,
-    "QUALITY_PLACES": 4,
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,17 +30,12 @@ def server() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is measured for long: figures of speed mean nothing here."""
-    for name, value in QUICK.items():
-        monkeypatch.setattr(outlooks, name, value)
-    monkeypatch.setattr(study, "LEAST_FITTED", 8)
-    monkeypatch.setattr(forecast, "TODAY_S", 0.1)
+    hurry(monkeypatch)
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the first other choice is looked at."""
-    monkeypatch.setattr(outlooks, "choices", lambda *given: choices.choices(*given)[:2])
+    look_at_few(monkeypatch)
 
 
 def bytes_of(out: Path) -> int:

@@ -66,10 +66,11 @@ class ParquetReader:
         if self.wanted is None or not isinstance(file, HubFile):
             return
         rows = -(-self.wanted // batch_rows) * batch_rows
-        most_bytes = _HEAD_BYTES + int(_SPARE * rows * fragment.size_bytes / max(1, fragment.rows or 0))
+        head_bytes = _HEAD_BYTES + (fragment.rows or 0) // 4  # levels take two bits a row at most
+        most_bytes = head_bytes + int(_SPARE * rows * fragment.size_bytes / max(1, fragment.rows or 0))
         if not _can_be_cut(_metadata(file).row_group(fragment.part), names, most_bytes):
             return
-        used_bytes = [_HEAD_BYTES] * len(names)
+        used_bytes = [head_bytes] * len(names)
         for piece in self._pieces(fragment, names, batch_rows, most_bytes):
             columns = zip(used_bytes, piece.table.columns, strict=True)
             used_bytes = [used + column.nbytes for used, column in columns]  # with lengths of 4 bytes or more
