@@ -72,9 +72,9 @@ class Session:
         try:
             ready = feed.take()
         except BaseException:  # the caller's Ctrl-C, too: it may have come in the middle of anything
-            feed.stop()
             if self._feed is feed:  # not one that another thread has begun since
                 self._feed = None
+            feed.stop()
             raise
         if self._destination is not None:
             self._destination.receive(ready.images, ready.labels)
@@ -92,9 +92,9 @@ class Session:
 
     def stop_feed(self) -> None:
         """End what is made ahead."""
-        if self._feed is not None:
-            self._feed.stop()
-            self._feed = None
+        feed, self._feed = self._feed, None  # first: after a Ctrl-C in what follows, nobody takes from it
+        if feed is not None:
+            feed.stop()
 
     def close(self) -> None:
         """End threads, release memory, close files."""
