@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
 from wdsremux.conversion.datasets_quirks import tidied
@@ -76,7 +77,8 @@ def _read(source: Source, run: Sequence[SampledPlace]) -> Iterator[tuple[Sampled
     pieces = reader.pieces(fragment, names, 1 if by_row else _ROWS_AT_ONCE)
     for place in run:
         while at < place.first + place.rows and (piece := next(pieces, None)) is not None:
-            held.append((at, piece))
+            if at + len(piece.table) > place.first:  # or it is only passed over
+                held.append((at, piece))
             at += len(piece.table)
         parts = [_cut(first, piece, place) for first, piece in held]
         parts = [part for part in parts if len(part.table)]
@@ -100,7 +102,8 @@ def _joined(parts: Sequence[Piece]) -> Piece:
     for part in parts:
         faults |= {count + at: fault for at, fault in part.faults.items()}
         count += len(part.table)
-    return Piece(pa.concat_tables([part.table for part in parts]), faults)
+    # Copied, because a slice would keep all rows that were read with it in memory.
+    return Piece(pa.concat_tables([part.table for part in parts]).take(np.arange(count)), faults)
 
 
 def _filled(source: Source, found: Iterator[tuple[SampledPlace, Piece]]) -> Iterator[tuple[SampledPlace, Piece]]:
