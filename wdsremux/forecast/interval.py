@@ -33,10 +33,6 @@ class Interval:
         """The estimate of something that grows with this."""
         return Interval(function(self.value), function(self.low), function(self.high))
 
-    def per(self, amount: float) -> Interval:
-        """An amount divided by this, such as seconds by rows per second."""
-        return Interval(*(amount / each if each > 0 else math.inf for each in (self.value, self.high, self.low)))
-
     def __mul__(self, other: Interval) -> Interval:
         """The product of two estimates that do not depend on each other; their relative errors add up as squares."""
         value = self.value * other.value
