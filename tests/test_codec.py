@@ -473,3 +473,16 @@ def test_header(
 
 def test_version_names_the_library() -> None:
     assert any(character.isdigit() for character in codec.libjpeg_version())
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n", b"", b"no image"]
+)
+def test_what_training_code_would_decode_is_refused_alike(content: bytes) -> None:
+    """PostScript is a program, and nothing of a stranger's is run; also where a plan decodes as others do."""
+    for decodes in (codec.decode, codec.decode_with_pillow):
+        with pytest.raises(ImageError):
+            decodes(content)
+    if content.startswith(b"%!PS"):
+        with pytest.raises(ImageError, match="an EPS file, which is a program"):
+            codec.decode_with_pillow(content)

@@ -27,9 +27,9 @@ def plan(
 ) -> Forecast:
     """Estimate what a conversion would cost and give, before it is begun. Nothing is converted.
 
-    At least 400 rows are read, from at least 32 places of the source, and at most 1 % of a larger source or 500 MB.
-    They are converted in a temporary folder with the recipe that is asked for and with a few others, and each result
-    is read by a loader. Every estimate has a 95 % interval.
+    At least 400 rows are read, from places that are spread over the source, and beyond that at most 1 % of it and
+    500 MB. They are converted in a temporary folder with the recipe that is asked for and with a few others, and each
+    result is read by a loader. Every estimate has a 95 % interval.
 
     Args:
         source: as for `convert`.

@@ -123,7 +123,7 @@ def _decode_any(data: Data) -> Pixels:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd metadata; the bound is checked below
             with Image.open(io.BytesIO(data)) as image:
-                _check_drawable(image, data)
+                check_drawable(image, data)
                 image.load()
                 return _turn(_rgb(image), _orientation(image))
     except ImageError:
@@ -143,7 +143,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _check_drawable(image: Image.Image, data: Data) -> None:
+def check_drawable(image: Image.Image, data: Data) -> None:
     """Refuse a picture by its header, before it is drawn.
 
     Raises:

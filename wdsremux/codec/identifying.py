@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from wdsremux.codec.base import reason
-from wdsremux.codec.decoding import header_or_none
+from wdsremux.codec.decoding import check_drawable, header_or_none
 from wdsremux.codec.markers import BASELINE, START, Data
 from wdsremux.errors import ImageError
 
@@ -51,6 +51,9 @@ def decode_with_pillow(data: Data) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
+                check_drawable(image, data)  # a source's files are from strangers
                 return image.convert("RGB")
+    except ImageError:
+        raise
     except Exception as error:  # Pillow's plugins raise whatever the file provokes
         raise ImageError(f"undecodable: {reason(error)}") from error

@@ -30,7 +30,6 @@ class Taken:
     pieces: tuple[Piece, ...]  #: of each; the image's column is binary and null where there is none
     image_bytes: tuple[int, ...]  #: of each
     wall_s: float  #: that reading took, several fragments at once where the source is remote
-    cpu_s: float  #: likewise, of all threads
 
     @property
     def rows(self) -> int:
@@ -49,7 +48,7 @@ def take(source: Source, places: Sequence[SampledPlace], told: Callable[[float],
         SourceError: if a fragment cannot be read.
     """
     runs = [list(run) for _, run in itertools.groupby(places, key=lambda place: place.fragment)]
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    begun_s = time.perf_counter()
     found: list[tuple[SampledPlace, Piece]] = []
 
     def taken(run: Sequence[SampledPlace]) -> list[tuple[SampledPlace, Piece]]:
@@ -60,12 +59,12 @@ def take(source: Source, places: Sequence[SampledPlace], told: Callable[[float],
         for number, each in enumerate(pool.map(taken, runs)):
             found += each
             told((number + 1) / len(runs))
-    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    wall_s = time.perf_counter() - begun_s
     if not found:
         raise SourceError(f"{source.description['name']} has no rows where it was looked at. Download it again")
     pieces = [piece for _, piece in found]
     sizes = [int(piece.table.column(source.columns.image).nbytes) for piece in pieces]
-    return Taken(tuple(place for place, _ in found), tuple(pieces), tuple(sizes), wall_s, cpu_s)
+    return Taken(tuple(place for place, _ in found), tuple(pieces), tuple(sizes), wall_s)
 
 
 def _read(source: Source, run: Sequence[SampledPlace]) -> Iterator[tuple[SampledPlace, Piece]]:
