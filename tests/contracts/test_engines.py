@@ -25,16 +25,18 @@ import pytest
 from tests.conftest import WriteSource, tiny_jpeg
 from tests.support.reading import digests
 from tests.support.sources import open_source
-from wdsremux.conversion import environment
+from wdsremux.conversion import environment, gather, portions
 from wdsremux.conversion.bake import Bakery, bake
 from wdsremux.conversion.engines import ENGINES, Done, make_engine, ray_worker
 from wdsremux.conversion.engines import local as local_engine
-from wdsremux.conversion.engines.attempts import MOST, Attempts
+from wdsremux.conversion.engines.attempts import MOST, Attempts, Stepped
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Extent, Task, make_plan
+from wdsremux.conversion.portions import Portion
 from wdsremux.conversion.recipes.base import Reject, Sample, Settings
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.record import Record, journal_names
+from wdsremux.conversion.row_stream import RowStream
 from wdsremux.conversion.source import Rows
 from wdsremux.errors import BackendError, ConversionError, OptionError, RecipeError, SourceError, WorkerError
 from wdsremux.format.rejects import RejectLine
@@ -125,6 +127,13 @@ def job(write_source: WriteSource, tmp_path: Path) -> Job:
     return Job(plan.tasks, Bakery(source, recipe, out, out / ".wdsremux", "train", 0, environment.describe()), folder)
 
 
+@pytest.fixture
+def far(job: Job) -> Job:
+    """The same, as if a server had the source: workers read the first rows of their next task ahead."""
+    source = job.bakery.source
+    return replace(job, bakery=replace(job.bakery, source=replace(source, files=replace(source.files, remote=True))))
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """One cluster for all tests of this module, to which this process is connected."""
@@ -196,7 +205,7 @@ def test_all_tasks_are_done(engine: str, job: Job, workers: int) -> None:
     for task in job.tasks:  # as this process itself would have done it
         record = journal_names(job.bakery.work, task.number)[1]
         found = Record.loads(record.read_bytes())
-        bake(task, job.bakery, lambda _: None)
+        bake(task, job.bakery, lambda _: None, RowStream())
         assert Record.loads(record.read_bytes()) == found
 
 
@@ -353,7 +362,7 @@ def test_a_worker_killed_at_a_shared_task(engine: str, write_source: WriteSource
     assert sum(message.rows for message in messages if isinstance(message, Progress)) == 512
     assert {path.name for path in work.iterdir()} == {path.name for path in journal_names(work, 0)}
     whole, record = digests(tmp_path / "shared"), journal_names(work, 0)[1].read_bytes()
-    bake(task, bakery, lambda _: None)
+    bake(task, bakery, lambda _: None, RowStream())
     assert (digests(tmp_path / "shared"), journal_names(work, 0)[1].read_bytes()) == (whole, record)
     wait_until(lambda: not working())
 
@@ -462,10 +471,56 @@ def test_local_worker_killed_with_a_task_unread(job: Job, served: bool) -> None:
     worker.served = served
     assert worker.process.pid is not None
     os.kill(worker.process.pid, signal.SIGSTOP)
-    local_engine._give(worker, job.tasks[3])
+    worker.step = job.tasks[3]
+    local_engine._send(worker, job.tasks[3])
     os.kill(worker.process.pid, signal.SIGKILL)
     worker.process.join()
     assert local_engine._receive(worker) == local_engine._Death("signal SIGKILL", idle=served)
+
+
+@pytest.mark.parametrize("after", ["step", "step before"])
+def test_local_worker_killed_with_the_next_task_unread(job: Job, after: str) -> None:
+    """What it was at counts as an attempt, and the next one does not."""
+    worker = local_engine._start(b"")
+    worker.served = True
+    assert worker.process.pid is not None
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    attempts = Attempts(job.tasks[:3], job.bakery, 1)
+    worker.step = attempts.take()
+    local_engine._give_more(worker, attempts)
+    assert worker.coming == job.tasks[1]
+    if after == "step before":  # its last word was that it is done
+        worker.step, worker.coming = worker.coming, None
+    os.kill(worker.process.pid, signal.SIGKILL)
+    worker.process.join()
+    death = local_engine._receive(worker)
+    assert death == local_engine._Death("signal SIGKILL", idle=after == "step before")
+    told = local_engine._requeue(worker, death, attempts)
+    assert [type(message) for message in told] == [Warned] * (after == "step")
+    waiting = job.tasks[:3] if after == "step" else job.tasks[1:3]
+    assert [attempts.take() for _ in range(4)] == [*waiting, *[None] * (4 - len(waiting))]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 20])
+def test_local_workers_that_read_ahead(far: Job, workers: int, tmp_path: Path) -> None:
+    """One is killed while it is at two tasks."""
+    bakery = far.cooking(Odd(Once(tmp_path), 7))
+    messages = list(make_engine("local", workers).map(far.tasks, bakery))
+    check_whole(messages, far)
+    [warned] = [message for message in messages if isinstance(message, Warned)]
+    assert f"while converting task {task_of(far, 7)}, which is retried (attempt 2 of 3)" in warned.text
+    for task in far.tasks:
+        record = journal_names(bakery.work, task.number)[1]
+        found = Record.loads(record.read_bytes())
+        bake(task, bakery, lambda _: None, RowStream())
+        assert Record.loads(record.read_bytes()) == found
+
+
+def test_local_workers_that_read_ahead_and_die_each_time(far: Job) -> None:
+    with pytest.raises(WorkerError, match=rf"^3 workers died while converting task {task_of(far, 7)}, the last one"):
+        list(make_engine("local", 1).map(far.tasks, far.cooking(Odd(death, 7))))
+    wait_until(lambda: not working())
+    check_whole(list(make_engine("local", 2).map(far.tasks, far.bakery)), far)
 
 
 def test_local_worker_killed_between_two_tasks(job: Job) -> None:
@@ -513,3 +568,28 @@ def test_ray_worker_tells_what_its_task_does(job: Job) -> None:
     *progress, done = ray_worker.bake(job.tasks[0], ray_worker.pack(job.bakery))
     assert [type(message) for message in progress] == [Progress] * 5
     assert done == Done(0)
+
+
+def test_ray_worker_of_one_run_after_another(write_source: WriteSource, tmp_path: Path) -> None:
+    """Its process may serve both: where it stopped reading for the first says nothing of the second's source."""
+
+    def shared(run: str, first: int) -> tuple[Bakery, tuple[Portion, ...]]:
+        images = [tiny_jpeg(first + i) for i in range(300)]
+        source = open_source(str(write_source(images, rows_a_group=300, name=f"source {first}")), "train")
+        work = tmp_path / run / "train" / ".wdsremux"
+        work.mkdir(parents=True)
+        [task] = make_plan([Extent(f.rows, f.size_bytes) for f in source.fragments], 0, 50).tasks
+        gather.shared_folder(work, task).mkdir()
+        bakery = Bakery(source, Odd(list), work.parent, work, "train", 0, environment.describe())
+        return bakery, portions.cut(task, 100, 2)
+
+    for run, first, number in (("first", 0, 0), ("second", 500, 1)):
+        bakery, parts = shared(run, first)
+        assert list(ray_worker.bake(parts[number], ray_worker.pack(bakery)))[-1] == Stepped()
+    bakery, parts = shared("alone", 500)
+    gather.bake_portion(parts[1], bakery, lambda _: None, RowStream())
+    contents = [
+        tmp_path / run / "train/.wdsremux/task-000000-shared/portion-0001/contents" for run in ("second", "alone")
+    ]
+    assert contents[0].read_bytes() == contents[1].read_bytes()
+    ray_worker._stream.cache_clear()  # where the second stopped, its fragment is open

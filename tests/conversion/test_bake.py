@@ -18,6 +18,7 @@ from wdsremux.conversion import spool
 from wdsremux.conversion.bake import bake
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.record import journal_names
+from wdsremux.conversion.row_stream import RowStream
 from wdsremux.conversion.source import Source
 from wdsremux.errors import ConversionError, SourceError
 from wdsremux.format import containers, keys, samples
@@ -151,7 +152,7 @@ def test_nothing_has_a_final_name_before_the_task_is_done(
         kitchen.progress.append(progress)
 
     with pytest.raises(SourceError, match="the line broke"):
-        bake(kitchen.plan.tasks[0], kitchen.bakery, fail)
+        bake(kitchen.plan.tasks[0], kitchen.bakery, fail, RowStream())
     assert [p.name for p in kitchen.folder.iterdir()] == [".wdsremux"]
     assert not list(kitchen.work.glob("task-*"))
     kitchen.bake()

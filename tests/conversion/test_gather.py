@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,12 @@ from wdsremux.conversion.portions import Closing, Gathering, Portion, Step
 from wdsremux.conversion.recipes.base import Settings
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.record import Record, journal_names
+from wdsremux.conversion.row_stream import RowStream
 from wdsremux.conversion.spool import CONTENTS, Form
 from wdsremux.errors import SourceError
 from wdsremux.format.containers import SampleColumns
 
 SIZES = ("samples_per_shard", "samples_per_task", "limit", "shuffle")
-
-
-@pytest.fixture(autouse=True)
-def nothing_open() -> Iterator[None]:
-    """A worker holds its fragment open; this process goes on."""
-    yield
-    gather._bookmark.close()
 
 
 def kitchen_of(case: Case, write_source: WriteSource, tmp_path: Path, out: str) -> Kitchen:
@@ -63,6 +57,7 @@ def step_by_step(
     attempts, cargo = Attempts(tasks, bakery, workers), pickle.dumps(bakery)
     told: list[Progress | Done | Warned] = []
     running: list[Step] = []
+    stream = RowStream()
     while True:
         while len(running) < workers and (step := attempts.take()) is not None:
             running.append(step)
@@ -70,7 +65,7 @@ def step_by_step(
             return told
         step = running.pop(draw.randrange(len(running)))
         messages: list[Message] = []
-        carry_out(step, cargo, messages.append)
+        carry_out(step, cargo, messages.append, stream)
         for message in messages[:-1]:
             told += attempts.tally(step, message)
         if draw.random() < 0.2 and attempts._losses[step] + 1 < attempts_.MOST:
@@ -117,11 +112,11 @@ def test_spools_go_with_their_block(write_source: WriteSource, tmp_path: Path) -
     source = write_source([tiny_jpeg(i % 500) for i in range(3_000)], rows_a_group=3_000)
     kitchen = Kitchen(source, tmp_path / "out", samples_per_shard=100, samples_per_task=300)
     attempts, cargo = Attempts(kitchen.plan.tasks, kitchen.bakery, 2), pickle.dumps(kitchen.bakery)
-    most, steps = 0, []
+    most, steps, stream = 0, [], RowStream()
     while (step := attempts.take()) is not None:
         steps.append(step)
         messages: list[Message] = []
-        carry_out(step, cargo, messages.append)
+        carry_out(step, cargo, messages.append, stream)
         for message in messages:
             attempts.tally(step, message)
         most = max(most, len(list(kitchen.work.glob(f"task-*-shared/portion-*/{CONTENTS}"))))
@@ -149,8 +144,9 @@ def test_a_fragment_is_read_once_by_a_worker(write_source: WriteSource, tmp_path
     gather.shared_folder(kitchen.work, kitchen.plan.tasks[0]).mkdir()
     parts = portions.cut(kitchen.plan.tasks[0], 100, 64)
     assert len(parts) == 6
+    stream = RowStream()
     for part in parts[::3] + parts[1::3]:
-        gather.bake_portion(part, bakery, lambda _: None)
+        gather.bake_portion(part, bakery, lambda _: None, stream)
     assert len(begun) == 2
 
 
@@ -191,16 +187,16 @@ def test_a_late_attempt_changes_nothing(write_source: WriteSource, tmp_path: Pat
     parts = portions.cut(task, 100, 64)
     folder.mkdir()
     for part in (*parts, *parts):
-        gather.bake_portion(part, kitchen.bakery, lambda _: None)
+        gather.bake_portion(part, kitchen.bakery, lambda _: None, RowStream())
     for step in (*portions.gatherings(parts), *portions.gatherings(parts)):
         gather.gather(step, kitchen.bakery)
     for _ in range(2):
         gather.close(Closing(task, len(parts)), kitchen.bakery)
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError):
-        gather.bake_portion(parts[0], kitchen.bakery, lambda _: None)
+        gather.bake_portion(parts[0], kitchen.bakery, lambda _: None, RowStream())
     assert not folder.exists()
     record, shards = journal_names(kitchen.work, 0)[1].read_bytes(), digests(tmp_path / "out")
-    bake(task, kitchen.bakery, lambda _: None)
+    bake(task, kitchen.bakery, lambda _: None, RowStream())
     assert (journal_names(kitchen.work, 0)[1].read_bytes(), digests(tmp_path / "out")) == (record, shards)
     assert Record.loads(record).rows == 300

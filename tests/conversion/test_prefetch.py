@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -65,7 +64,7 @@ def test_the_same_in_the_same_order(
     fragments: list[list[int]], at_once: int, bound_bytes: int, stored_bytes: int
 ) -> None:
     readings = [reading(number, sizes) for number, sizes in enumerate(fragments)]
-    came = [(rows.fragment, rows.first) for rows in prefetch.read(readings, at_once, bound_bytes, stored_bytes)]
+    came = [(rows.fragment, rows.first) for rows in prefetch.begin(readings, at_once, bound_bytes, stored_bytes).rows()]
     assert came == [(number, first) for number, sizes in enumerate(fragments) for first in range(len(sizes))]
     assert settled() == []
 
@@ -80,7 +79,7 @@ def test_an_error_comes_in_its_place() -> None:
     readings = [reading(0, [1_000] * 3), Reading(failing, 0), reading(2, [1_000] * 3)]
     came: list[int] = []
     with pytest.raises(OSError, match="the disk is gone") as raised:
-        came.extend(rows.fragment for rows in prefetch.read(readings, 3, 10_000, 10_000))
+        came.extend(rows.fragment for rows in prefetch.begin(readings, 3, 10_000, 10_000).rows())
     assert came == [0, 0, 0, 1]
     assert any(entry.name == "failing" for entry in raised.traceback)
     assert settled() == []
@@ -91,7 +90,7 @@ def test_a_reading_that_cannot_begin() -> None:
         raise OSError("there is no such file")
 
     with pytest.raises(OSError, match="there is no such file"):
-        list(prefetch.read([reading(0, [1_000]), Reading(refused, 0)], 2, 10_000, 10_000))
+        list(prefetch.begin([reading(0, [1_000]), Reading(refused, 0)], 2, 10_000, 10_000).rows())
     assert settled() == []
 
 
@@ -105,7 +104,7 @@ def test_it_reads_as_far_as_its_bound() -> None:
             still.release()
             yield batch(fragment, first)
 
-    batches = prefetch.read([Reading(partial(counted, i), 0) for i in range(2)], 1, 3 * BATCH_BYTES, 0)
+    batches = prefetch.begin([Reading(partial(counted, i), 0) for i in range(2)], 1, 3 * BATCH_BYTES, 0).rows()
     next(batches)
     for _ in range(4):
         assert still.acquire(timeout=5)
@@ -119,7 +118,7 @@ def test_it_reads_as_far_as_its_bound() -> None:
 
 def test_a_large_batch_waits_alone() -> None:
     readings = [reading(number, [50_000] * 3) for number in range(3)]
-    assert len(list(prefetch.read(readings, 3, 1_000, 1_000))) == 9
+    assert len(list(prefetch.begin(readings, 3, 1_000, 1_000).rows())) == 9
 
 
 class Meeting:
@@ -137,7 +136,7 @@ def test_several_at_once() -> None:
     """A server's latency is met once for all of them."""
     meeting = Meeting(3)
     readings = [Reading(partial(meeting.begin, i), 10) for i in range(3)]
-    assert [rows.fragment for rows in prefetch.read(readings, 3, 10_000, 30)] == [0, 1, 2]
+    assert [rows.fragment for rows in prefetch.begin(readings, 3, 10_000, 30).rows()] == [0, 1, 2]
 
 
 def test_large_ones_go_on_alone() -> None:
@@ -145,14 +144,15 @@ def test_large_ones_go_on_alone() -> None:
     meeting.barrier = threading.Barrier(2, timeout=0.2)
     readings = [Reading(partial(meeting.begin, i), 20) for i in range(2)]
     with pytest.raises(threading.BrokenBarrierError):
-        list(prefetch.read(readings, 2, 10_000, 39))
+        list(prefetch.begin(readings, 2, 10_000, 39).rows())
     assert settled() == []
 
 
 @pytest.mark.parametrize("taken", [0, 1, 4])
 def test_closed_early(taken: int) -> None:
-    batches: Any = prefetch.read([reading(number, [1_000] * 3) for number in range(4)], 2, 2_000, 2_000)
+    readers = prefetch.begin([reading(number, [1_000] * 3) for number in range(4)], 2, 2_000, 2_000)
+    batches = readers.rows()
     for _ in range(taken):
         next(batches)
-    batches.close()
+    readers.close()
     assert settled() == []

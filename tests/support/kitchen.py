@@ -13,6 +13,7 @@ from wdsremux.conversion.plan import Extent, Plan, make_plan
 from wdsremux.conversion.recipes.base import Settings
 from wdsremux.conversion.recipes.making import make_recipe
 from wdsremux.conversion.record import Record, journal_names
+from wdsremux.conversion.row_stream import RowStream
 from wdsremux.conversion.source import Source
 from wdsremux.format import keys
 
@@ -39,7 +40,7 @@ class Kitchen:
         self.progress: list[Progress] = []
 
     def bake(self, number: int = 0) -> Record:
-        bake(self.plan.tasks[number], self.bakery, self.progress.append)
+        bake(self.plan.tasks[number], self.bakery, self.progress.append, RowStream())
         return Record.loads(journal_names(self.work, number)[1].read_bytes())
 
     def rows(self, number: int) -> list[int]:

@@ -13,26 +13,24 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wdsremux import files, machine
-from wdsremux.conversion import portions, prefetch, shard_writer, spool
+from wdsremux.conversion import portions, shard_writer, spool
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Block, Task
 from wdsremux.conversion.portions import Portion
 from wdsremux.conversion.recipes.base import Recipe, Reject, Sample
 from wdsremux.conversion.record import Record, journal_names
-from wdsremux.conversion.source import Bookmark, Rows, Source
+from wdsremux.conversion.row_stream import RowStream
+from wdsremux.conversion.source import Rows, Source
 from wdsremux.conversion.spool import Form, Spooled
 from wdsremux.errors import ConversionError
 from wdsremux.format import manifest, samples
 from wdsremux.format.rejects import RejectLine
 from wdsremux.format.samples import NO_LABEL
 
-_AHEAD_BYTES = 8 * 2**20  #: of images that wait to be baked, for each fragment that is read at the same time
-_STORED_BYTES = 64 * 2**20  #: of fragments that are read at the same time
 _REJECTS_TOLD = 64  #: of a batch: all of them are in the task's record, once it is done
 
 
@@ -65,7 +63,7 @@ class Written:
     table: samples.Table  #: of their samples, with `shard` counted from 0
 
 
-def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None:
+def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None], stream: RowStream) -> None:
     """Bake one task: afterwards its shards stand under their final names and its record in the journal.
 
     The bytes are a function of the task and the bakery alone. Doing it again is harmless.
@@ -74,6 +72,7 @@ def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None
         task: what to bake.
         bakery: what it is baked with.
         report: called after every batch of rows.
+        stream: the worker's.
 
     Raises:
         SourceError: if the source cannot be read or is short of rows.
@@ -85,7 +84,7 @@ def bake(task: Task, bakery: Bakery, report: Callable[[Progress], None]) -> None
     # A folder of this attempt's own: one that was given up as lost may still be writing.
     with tempfile.TemporaryDirectory(prefix=f"task-{task.number:06d}-", dir=bakery.work) as folder:
         partial = Path(folder)
-        baked = tally.watch(bake_rows(portions.whole(task), bakery, report))
+        baked = tally.watch(bake_rows(portions.whole(task), bakery, report, stream))
         for number, items in itertools.groupby(baked, key=lambda item: bisect.bisect_right(ends, item[0])):
             if number == len(ends):
                 raise ConversionError(
@@ -177,7 +176,7 @@ class _Batch:
 
 
 def bake_rows(
-    portion: Portion, bakery: Bakery, report: Callable[[Progress], None], bookmark: Bookmark | None = None
+    portion: Portion, bakery: Bakery, report: Callable[[Progress], None], stream: RowStream
 ) -> Iterator[_Batch]:
     """The rows of a portion, baked, in their order.
 
@@ -185,11 +184,11 @@ def bake_rows(
         portion: which rows, of which task.
         bakery: what they are baked with.
         report: called after every batch.
-        bookmark: see `Source.rows`; where fragments are read one after the other.
+        stream: the worker's.
     """
     first, count, held_bytes = portion.first - portion.stretches[0].first, 0, 0
     fragment = portion.stretches[0].fragment
-    for rows in _read(portion, bakery, bookmark):
+    for rows in stream.rows(portion, bakery.source, bakery.recipe.batch_size):
         if rows.fragment != fragment:
             fragment, first = rows.fragment, first + count
         if held_bytes >= machine.GIVE_BACK_BYTES:  # within a fragment, too: it may be as large as its file
@@ -203,32 +202,6 @@ def bake_rows(
         report(batch.progress(portion.task.number))
         count = rows.first + len(rows)
         held_bytes += rows.nbytes
-
-
-def _read(portion: Portion, bakery: Bakery, bookmark: Bookmark | None) -> Iterator[Rows]:
-    """The portion's rows, read while those before them are baked."""
-    source, batch_size = bakery.source, bakery.recipe.batch_size
-    if source.at_once == 1 or portion.task.limit is not None:
-        readings = [prefetch.Reading(lambda: _in_turn(portion, source, batch_size, bookmark), 0)]
-    else:
-        readings = [
-            prefetch.Reading(
-                partial(source.rows, part.fragment, batch_size, part.stop, part.first),
-                source.fragments[part.fragment].size_bytes,
-            )
-            for part in portion.stretches
-        ]
-    return prefetch.read(readings, source.at_once, source.at_once * _AHEAD_BYTES, _STORED_BYTES)
-
-
-def _in_turn(portion: Portion, source: Source, batch_size: int, bookmark: Bookmark | None) -> Iterator[Rows]:
-    """The rows of one fragment after the other; where there is a limit, what is left of it depends on those before."""
-    count, limit = 0, portion.task.limit
-    for part in portion.stretches:
-        stop = part.stop if limit is None else limit - count
-        for rows in source.rows(part.fragment, batch_size, stop, part.first, bookmark):
-            yield rows
-            count += len(rows)
 
 
 def _checked(item: Sample | Reject, rows: Rows, source: Source, parts: int) -> Sample | Reject:

@@ -30,14 +30,12 @@ from wdsremux.conversion.bake import Bakery, RowTally, Written
 from wdsremux.conversion.events import Progress
 from wdsremux.conversion.plan import Task
 from wdsremux.conversion.portions import Closing, Gathering, Portion, Step
-from wdsremux.conversion.source import Bookmark
+from wdsremux.conversion.row_stream import RowStream
 from wdsremux.format.manifest import Shard
 from wdsremux.format.rejects import RejectLine
 
 _TALLY = "tally.json"
 _NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST})  #: what renaming to the name of a filled folder says
-
-_bookmark = Bookmark()  #: of this process: portions come in the order of their rows, and a fragment may have many
 
 
 def shared_folder(work: Path, task: Task) -> Path:
@@ -61,8 +59,14 @@ def drop(work: Path, task: Task, portion: int) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def bake_portion(portion: Portion, bakery: Bakery, report: Callable[[Progress], None]) -> None:
+def bake_portion(portion: Portion, bakery: Bakery, report: Callable[[Progress], None], stream: RowStream) -> None:
     """Bake some rows of a task into files that any worker can gather.
+
+    Args:
+        portion: which rows.
+        bakery: what they are baked with.
+        report: called after every batch of rows.
+        stream: the worker's.
 
     Raises:
         SourceError: if the source cannot be read or is short of rows.
@@ -71,7 +75,7 @@ def bake_portion(portion: Portion, bakery: Bakery, report: Callable[[Progress], 
     tally = RowTally()
     with _attempt(portion, bakery.work) as folder:
         with spool.stored(folder, bakery.form) as waiting:
-            for item in tally.watch(baking.bake_rows(portion, bakery, report, _bookmark)):
+            for item in tally.watch(baking.bake_rows(portion, bakery, report, stream)):
                 waiting.add(*item)
         (folder / _TALLY).write_text(json.dumps(asdict(tally)))
         try:

@@ -33,11 +33,11 @@ class _Shelf:
     ended: bool = False
 
 
-class _Readers:
-    """Threads over some readings, and what they have read."""
+class Readers:
+    """Threads over some readings, and what they have read. `begin` makes them."""
 
     def __init__(self, readings: Sequence[Reading], bound_bytes: int, stored_bytes: int) -> None:
-        self.shelves = [_Shelf() for _ in readings]
+        self._shelves = [_Shelf() for _ in readings]
         self._readings = readings
         self._bound_bytes, self._stored_bytes = bound_bytes, stored_bytes
         self._begun: list[int] = []  #: and not ended
@@ -50,7 +50,7 @@ class _Readers:
     def work(self) -> None:
         """A thread's life."""
         while (number := self._take()) is not None:
-            self._read(number, self.shelves[number])
+            self._read(number, self._shelves[number])
 
     def _take(self) -> int | None:
         """The next reading, when those that go on leave room for it; None when there is none."""
@@ -95,20 +95,33 @@ class _Readers:
         """
 
         def free() -> bool:
-            starved = number == self._current and not self.shelves[number].batches
+            starved = number == self._current and not self._shelves[number].batches
             return self._closed or starved or self._held_bytes + wanted_bytes <= self._bound_bytes
 
         with self._changed:
             self._changed.wait_for(free)
             return not self._closed
 
-    def batches(self, number: int) -> Iterator[Rows]:
-        """The batches of a reading.
+    @property
+    def through(self) -> bool:
+        """Whether all is read."""
+        with self._changed:
+            return not self._unread and not self._begun
+
+    def rows(self) -> Iterator[Rows]:
+        """The batches of all readings, in their order. The threads end with it.
 
         Raises:
-            BaseException: what ended the reading.
+            BaseException: what a reading raises, in its place.
         """
-        shelf = self.shelves[number]
+        try:
+            for number in range(len(self._shelves)):
+                yield from self._batches(number)
+        finally:
+            self.close()
+
+    def _batches(self, number: int) -> Iterator[Rows]:
+        shelf = self._shelves[number]
         with self._changed:
             self._current = number
             self._changed.notify_all()
@@ -138,23 +151,16 @@ class _Readers:
             self._changed.notify_all()
 
 
-def read(readings: Sequence[Reading], at_once: int, bound_bytes: int, stored_bytes: int) -> Iterator[Rows]:
-    """The batches of all readings, in their order.
+def begin(readings: Sequence[Reading], at_once: int, bound_bytes: int, stored_bytes: int) -> Readers:
+    """Begin to read.
 
     Args:
         readings: each is begun in a thread of its own.
         at_once: how many go on at the same time, at most.
         bound_bytes: images that wait, in bytes; a batch larger than this waits alone.
         stored_bytes: readings that go on at the same time, by their size; a larger one goes on alone.
-
-    Raises:
-        BaseException: what a reading raises, in its place.
     """
-    readers = _Readers(readings, bound_bytes, stored_bytes)
+    readers = Readers(readings, bound_bytes, stored_bytes)
     for _ in range(min(at_once, len(readings))):
         threading.Thread(target=readers.work, name="wdsremux-reading", daemon=True).start()
-    try:
-        for number in range(len(readings)):
-            yield from readers.batches(number)
-    finally:
-        readers.close()
+    return readers

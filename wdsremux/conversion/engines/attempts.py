@@ -28,6 +28,7 @@ from wdsremux.conversion.engines.shared_task import SharedTask
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
 from wdsremux.conversion.portions import Closing, Gathering, Portion, Step, task_of
+from wdsremux.conversion.row_stream import RowStream
 from wdsremux.errors import ConversionError, WdsremuxError, WorkerError, counted
 
 MOST = 3  #: attempts at a step: memory may run out twice by bad luck, a picture that crashes its decoder does it always
@@ -45,7 +46,7 @@ class Stepped:
 Message = Progress | Stepped | Done | WdsremuxError  #: what a worker tells of a step; all but the first end it
 
 
-def carry_out(step: Step, bakery: bytes, tell: Callable[[Message], None]) -> None:
+def carry_out(step: Step, bakery: bytes, tell: Callable[[Message], None], stream: RowStream) -> None:
     """Make one attempt at a step, in a worker.
 
     Args:
@@ -53,10 +54,11 @@ def carry_out(step: Step, bakery: bytes, tell: Callable[[Message], None]) -> Non
         bakery: a `Bakery`, pickled.
         tell: called after every batch of rows, and last with what ended it. Errors keep their notes where they are
             pickled, for those stand in their `__dict__`.
+        stream: the worker's, of this bakery alone.
     """
     task = task_of(step)
     try:
-        _do(step, _opened(bakery), tell)
+        _do(step, _opened(bakery), tell, stream)
         tell(Done(task.number) if isinstance(step, Task | Closing) else Stepped())
     except WdsremuxError as error:
         tell(error)
@@ -69,11 +71,11 @@ def carry_out(step: Step, bakery: bytes, tell: Callable[[Message], None]) -> Non
         tell(failure)
 
 
-def _do(step: Step, bakery: Bakery, tell: Callable[[Message], None]) -> None:
+def _do(step: Step, bakery: Bakery, tell: Callable[[Message], None], stream: RowStream) -> None:
     if isinstance(step, Task):
-        baking.bake(step, bakery, tell)
+        baking.bake(step, bakery, tell, stream)
     elif isinstance(step, Portion):
-        gathering.bake_portion(step, bakery, tell)
+        gathering.bake_portion(step, bakery, tell, stream)
     elif isinstance(step, Gathering):
         gathering.gather(step, bakery)
     else:

@@ -3,6 +3,8 @@
     this process ── fork server (torch, webdataset and datasets loaded once) ──> worker, worker, …
                  <──────────────── a pipe each: steps out (whole tasks, most of them); progress and Done back
 
+A worker that has read all rows of its step may ask for the next one: it is at two of them then.
+
 Workers are forked from a server that has loaded the libraries: torch alone is 670 MB resident, and a fork shares it
 (20 MB private a worker). They never import the caller's `__main__`, so a script without a guard works. A worker whose
 parent dies ends itself at once: it must not write beside the run that follows.
@@ -11,12 +13,9 @@ parent dies ends itself at once: it must not write beside the run that follows.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import pickle
 import signal
 import sys
-import threading
 import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,13 +25,14 @@ from typing import Any, TypeVar, cast
 
 from wdsremux.conversion import environment
 from wdsremux.conversion.bake import Bakery
-from wdsremux.conversion.engines import forkserver
-from wdsremux.conversion.engines.attempts import Attempts, Message, carry_out
+from wdsremux.conversion.engines import forkserver, local_worker
+from wdsremux.conversion.engines.attempts import Attempts, Message
 from wdsremux.conversion.engines.base import Done
+from wdsremux.conversion.engines.local_worker import AllRead
 from wdsremux.conversion.events import Progress, Warned
 from wdsremux.conversion.plan import Task
 from wdsremux.conversion.portions import Step
-from wdsremux.errors import WdsremuxError, WorkerError
+from wdsremux.errors import WorkerError
 
 T = TypeVar("T")
 _STOP_AFTER_S = 5.0  #: how long a worker may take to end before it is killed
@@ -43,6 +43,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     step: Step | None = None  #: what it is at
+    coming: Step | None = None  #: what it was given beside it, because it asked
     served: bool = False  #: whether it has finished a step
     unread: bool = False  #: whether it was dead already when it was given the step
     released: bool = False  #: whether it was told that there is nothing more
@@ -85,13 +86,16 @@ def _listen(
 ) -> list[Progress | Done | Warned]:
     """Hear a worker out; if it has ended a step, or has died, see that all workers have something to do."""
     step, message = cast("Step", worker.step), _receive(worker)
+    if isinstance(message, AllRead):
+        _give_more(worker, attempts)
+        return []
     if isinstance(message, _Death):
-        told = _requeue(step, message, attempts)
+        told = _requeue(worker, message, attempts)
         workers[workers.index(worker)] = _start(cargo)
     else:
         told = attempts.tally(step, message)
     if not isinstance(message, Progress):
-        worker.step, worker.served = None, True
+        worker.step, worker.coming, worker.served = worker.coming, None, True
         _feed(workers, attempts)
     return told
 
@@ -101,8 +105,9 @@ def _feed(workers: list[_Worker], attempts: Attempts) -> None:
     for worker in workers:
         if worker.step is None and not worker.released:
             worker.step = attempts.take()
-            if worker.step is not None or not attempts.more:
-                _give(worker, worker.step)
+            worker.released = worker.step is None and not attempts.more
+            if worker.step is not None or worker.released:
+                _send(worker, worker.step)
 
 
 def answered(question: Callable[[], T]) -> T:
@@ -115,7 +120,7 @@ def answered(question: Callable[[], T]) -> T:
         WdsremuxError: that it raised.
         WorkerError: if it died without one.
     """
-    worker = _started(_answer, question)
+    worker = _started(local_worker.answer, question)
     try:
         answer, fault = worker.pipe.recv()
     except (EOFError, OSError) as error:
@@ -130,17 +135,8 @@ def answered(question: Callable[[], T]) -> T:
     return cast("T", answer)
 
 
-def _answer(pipe: Connection, question: Callable[[], Any]) -> None:
-    fault = answer = None
-    try:
-        answer = question()
-    except WdsremuxError as error:
-        fault = error
-    pipe.send((answer, fault))
-
-
 def _start(cargo: bytes) -> _Worker:
-    return _started(_work, cargo)
+    return _started(local_worker.work, cargo)
 
 
 def _started(target: Callable[[Connection, Any], None], cargo: Any) -> _Worker:
@@ -165,11 +161,17 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _give(worker: _Worker, step: Step | None) -> None:
-    worker.step, worker.released = step, step is None
+def _give_more(worker: _Worker, attempts: Attempts) -> None:
+    """Give a worker that is at a step another one, if there is one."""
+    worker.coming = attempts.take()
+    if worker.coming is not None:
+        _send(worker, worker.coming)
+
+
+def _send(worker: _Worker, step: Step | None) -> None:
     try:
         worker.pipe.send(step)
-    except BrokenPipeError:  # it died between two steps: its sentinel says so next
+    except BrokenPipeError:  # it has died: its sentinel says so next
         worker.unread = True
 
 
@@ -183,20 +185,21 @@ def _ready(workers: list[_Worker]) -> list[_Worker]:
     return list({id(busy[handle]): busy[handle] for handle in ready}.values())
 
 
-def _receive(worker: _Worker) -> Message | _Death:
+def _receive(worker: _Worker) -> Message | AllRead | _Death:
     """The worker's next message, or how it died."""
     try:
-        return cast("Message", worker.pipe.recv())
+        return cast("Message | AllRead", worker.pipe.recv())
     except EOFError:
         unread = worker.unread
     except OSError as error:  # reset: it left its task unread; otherwise it died within a message
         unread = isinstance(error, ConnectionResetError)
     _end(worker)
-    return _Death(_ending(worker.process.exitcode), worker.served and unread)
+    idle = worker.served and unread and worker.coming is None  # else it is the next one that it left unread
+    return _Death(_ending(worker.process.exitcode), idle)
 
 
-def _requeue(step: Step, death: _Death, attempts: Attempts) -> list[Progress | Done | Warned]:
-    """Let the step of a dead worker wait again; gives what is to be told of it.
+def _requeue(worker: _Worker, death: _Death, attempts: Attempts) -> list[Progress | Done | Warned]:
+    """Let the steps of a dead worker wait again; gives what is to be told of them.
 
     A worker that died between two steps cost none an attempt. A new one that dies before it reads its first did: where
     all die so, that must come to an end.
@@ -204,6 +207,9 @@ def _requeue(step: Step, death: _Death, attempts: Attempts) -> list[Progress | D
     Raises:
         WorkerError: if too many have died at that step.
     """
+    step = cast("Step", worker.step)
+    if worker.coming is not None:
+        attempts.put_back(worker.coming)
     if death.idle:
         attempts.put_back(step)
         return []
@@ -231,22 +237,3 @@ def _end(worker: _Worker) -> None:
     if worker.process.is_alive():
         worker.process.kill()
         worker.process.join()
-
-
-def _work(pipe: Connection, cargo: bytes) -> None:
-    """A worker's life: do the steps that come through the pipe, until None comes or the parent is gone."""
-    import torch
-
-    torch.set_num_threads(1)  # the cores are shared out among the workers already
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
-        while (step := pipe.recv()) is not None:
-            carry_out(step, cargo, pipe.send)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

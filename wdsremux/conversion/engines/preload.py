@@ -18,7 +18,7 @@ gc.disable()
 for _name in (
     "torch",
     "webdataset",
-    "wdsremux.conversion.engines.local",
+    "wdsremux.conversion.engines.local_worker",
     "wdsremux.conversion.source.opening",
     "wdsremux.conversion.recipes.builtin",
 ):

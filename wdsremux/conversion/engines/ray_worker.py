@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wdsremux.conversion.bake import Bakery
     from wdsremux.conversion.engines.attempts import Message
     from wdsremux.conversion.portions import Step
+    from wdsremux.conversion.row_stream import RowStream
 
 _VARIABLES = ("HF_", "HUGGINGFACE_", "DATASETS_")  #: what names the Hub, its cache and its token begins so
 
@@ -96,7 +97,14 @@ def _carry_out(step: Step, cargo: Cargo, told: queue.SimpleQueue[Message]) -> No
     from wdsremux.conversion.engines.attempts import carry_out
 
     torch.set_num_threads(1)  # Ray shares the cores out among its workers
-    carry_out(step, cargo.bakery, told.put)
+    carry_out(step, cargo.bakery, told.put, _stream(cargo.bakery))
+
+
+@functools.lru_cache(maxsize=1)  # of one run: the next one that this process works for may read another source
+def _stream(bakery: bytes) -> RowStream:
+    from wdsremux.conversion.row_stream import RowStream
+
+    return RowStream()
 
 
 def _adopt_paths(cargo: Cargo) -> None:
