@@ -140,7 +140,7 @@ def test_an_error_waits_for_its_step(kitchen: Kitchen) -> None:
     first, second = kitchen.plan.tasks[:2]
     steps = Steps(kitchen.bakery.source, (first, second), lost=[second.reads[1].fragment])
     assert list(steps.rows()) == wanted(first)
-    came = []
+    came: list[tuple[int, int]] = []
     with pytest.raises(SourceError, match="is lost"):
         came.extend(steps.rows())
     assert came == wanted(second)[:GROUP]

@@ -54,7 +54,8 @@ class RowStream:
             yield rows
             if source.at_once > 1 and self._begun is None and readers.through:
                 coming = _portion(self._coming())
-                self._begun = coming and (coming, self._begin(coming, source, batch_rows))
+                if coming is not None:
+                    self._begun = coming, self._begin(coming, source, batch_rows)
 
     def _taken(self, portion: Portion) -> prefetch.Readers | None:
         """The readers that were begun for a portion; those of any other are not wanted any more."""
