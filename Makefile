@@ -98,12 +98,12 @@ $(PEERS): benchmarks/peers.txt
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers.txt
 	@touch $(PEERS)
 
-# An hour and a half on two cores that nothing else uses. Then docs/benchmarks.md.
+# Seventy-five minutes on two cores that nothing else uses. Then docs/benchmarks.md.
 bench: $(INSTALLED_DEV) $(PEERS)
 	-$(VENV_PYTHON) benchmarks/bench_convert.py --json build/bench-convert.json
 	-$(VENV_PYTHON) benchmarks/bench_load.py --json build/bench-load.json --large-source build/bench-convert/whole-large
 	-$(VENV_PYTHON) benchmarks/bench_containers.py build/bench-containers --page docs/containers.md
-	-$(VENV_PYTHON) benchmarks/bench_sizes.py build/bench-sizes --page docs/benchmarks.md
+	-$(VENV_PYTHON) benchmarks/bench_sizes.py build/bench-sizes --rounds 3 --page docs/benchmarks.md
 	-$(VENV_PYTHON) benchmarks/bench_scale.py build/bench-scale --page docs/benchmarks.md
 	.venv-peers/bin/python benchmarks/bench_readme.py build/bench-convert.json build/bench-load.json docs/benchmarks.md
 
